@@ -1,0 +1,1 @@
+"""Attention kernels, imported as `ttc.kernels`; one folder per operation."""

@@ -1,0 +1,44 @@
+"""Packaging of ttc; tool settings live in pyproject.toml."""
+
+import setuptools
+
+setuptools.setup(
+  name='ttc-jax',  # `ttc` is taken on PyPI; the import name stays `ttc`
+  version='0.1.0',
+  description='Test-time compute in JAX: sampling, search, verification.',
+  long_description=open('README.md', encoding='utf-8').read(),
+  long_description_content_type='text/markdown',
+  license='Apache-2.0',
+  python_requires='>=3.11',
+  # The kernels live beside the package and are imported as `ttc.kernels`.
+  package_dir={'ttc.kernels': 'kernels'},
+  packages=[
+    *setuptools.find_packages(
+      include=['ttc', 'ttc.*'], exclude=['ttc.kernels*']
+    ),
+    'ttc.kernels',
+    *(f'ttc.kernels.{name}' for name in setuptools.find_packages('kernels')),
+  ],
+  install_requires=[
+    'jax>=0.10.2',
+    'flax>=0.12.8',
+    'optax>=0.2.8',
+    'orbax-checkpoint>=0.12.8',
+    'chex>=0.1.92',
+    'tensorflow-datasets>=4.9.10',
+    'absl-py',
+    'jaxtyping',
+    'ml_collections',
+    'numpy',
+  ],
+  extras_require={
+    'gpu': ['jax[cuda13]'],
+    'tpu': ['jax[tpu]'],
+    'weights': ['gguf>=0.19', 'safetensors', 'tokenizers'],
+    'eval': ['math-verify[antlr4_13_2]>=0.9', 'reasoning-gym>=0.1.25'],
+    'plots': ['matplotlib', 'tqdm'],
+    'logging': ['tensorboardX', 'wandb'],
+    'notebooks': ['jupytext', 'nbmake', 'ipykernel', 'matplotlib'],
+    'dev': ['pytest', 'beartype', 'ruff', 'pyright'],
+  },
+)

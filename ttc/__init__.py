@@ -1,0 +1,1 @@
+"""ttc: test-time compute in JAX."""

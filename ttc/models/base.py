@@ -1,0 +1,94 @@
+"""What the library asks of a language model: three pure functions.
+
+Samplers never see a module. A model that is not a transformer (see `table.py`)
+or is not ours (see `adapters.py`) takes part by filling in a `LanguageModel`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from ttc.types import Params, Prompt
+
+
+class Cache(NamedTuple):
+  """What a model remembers of `B` prompts and of `N` continuations of each.
+
+  `prefix` and `suffix` are the model's own pytrees; the library only gathers
+  them along their leading axes. A model without memory uses `()` for both.
+  """
+
+  prefix: Any  # leaves `[B, ...]`, or None: there is no prompt
+  prefix_lengths: Int[Array, ' B']
+  suffix: Any  # leaves `[B, N, ...]`, or None: nothing is remembered yet
+  suffix_lengths: Int[Array, 'B N']
+
+
+# `(params, tokens [B, N, T], num_tokens [B, N], cache) -> (features, cache)`.
+FeaturesFn = Callable[
+  [Params, Int[Array, 'B N T'], Int[Array, 'B N'], Cache],
+  tuple[Float[Array, 'B N T D'], Cache],
+]
+
+
+class LanguageModel(NamedTuple):
+  """A language model as pure functions; hashable, so a static argument of jit.
+
+  Attributes:
+    init: `key -> params`.
+    features: feeds `T` tokens to each row, of which the first `num_tokens`
+      count: they are written behind `suffix_lengths`, the rest nowhere. Returns
+      `[B, N, T, D]` features, from which `logits` predicts each next token,
+      and the cache with its lengths advanced. With `suffix = None` the new
+      suffix has exactly `T` entries, and the pass is an ordinary causal
+      forward pass, differentiable and without scatter.
+    logits: `(params, features [..., D]) -> [..., V]`, float32.
+    make_suffix: `(B, N, capacity) -> suffix`, an empty one.
+    vocab_size: `V`.
+    max_length: longest context, prompt and response together.
+    batch_axis: where the leaves of `prefix` and `suffix` have their `B` axis:
+      0, or 1 if layers are stacked in front.
+  """
+
+  init: Callable[[PRNGKeyArray], Params]
+  features: FeaturesFn
+  logits: Callable[[Params, Float[Array, '*A D']], Float[Array, '*A V']]
+  make_suffix: Callable[[int, int, int], Any]
+  vocab_size: int
+  max_length: int
+  batch_axis: int = 0
+
+
+def forward(
+  model: LanguageModel, params: Params, tokens: Int[Array, 'B T']
+) -> Float[Array, 'B T V']:
+  """Logits of every next token of `B` sequences: the plain forward pass."""
+  B, T = tokens.shape
+  zeros = jnp.zeros((B, 1), jnp.int32)
+  features, _ = model.features(
+    params, tokens[:, None], zeros + T, Cache(None, zeros[:, 0], None, zeros)
+  )
+  return model.logits(params, features[:, 0])
+
+
+def encode_prompt(
+  model: LanguageModel, params: Params, prompt: Prompt
+) -> tuple[Any, Float[Array, 'B V']]:
+  """Runs `B` prompts once: the prefix of their cache, and next-token logits."""
+  B = prompt.tokens.shape[0]
+  zeros = jnp.zeros((B, 1), jnp.int32)
+  features, cache = model.features(
+    params,
+    prompt.tokens[:, None],
+    prompt.lengths[:, None],
+    Cache(None, zeros[:, 0], None, zeros),
+  )
+  last = jnp.maximum(prompt.lengths - 1, 0)[:, None, None]
+  last_features = jnp.take_along_axis(features[:, 0], last, axis=1)[:, 0]
+  prefix = jax.tree.map(
+    lambda leaf: jnp.squeeze(leaf, model.batch_axis + 1), cache.suffix
+  )
+  return prefix, model.logits(params, last_features)

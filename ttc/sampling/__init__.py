@@ -1,0 +1,45 @@
+"""Sampling: five verbs over one decode state, and what steers them."""
+
+from ttc.sampling.controllers import Controller, stack_templates
+from ttc.sampling.decode import Counters, SampleOutput, generate, sample
+from ttc.sampling.draw import draw
+from ttc.sampling.logits import (
+  SamplingParams,
+  check_sampling_params,
+  filter_logits,
+)
+from ttc.sampling.state import DecodeState, extend, fork, prefill, score
+from ttc.sampling.stopping import (
+  Policy,
+  Progress,
+  StopRules,
+  first_finish,
+  stop_rules,
+  token_budget,
+  wait_for_all,
+)
+
+__all__ = [
+  'Controller',
+  'Counters',
+  'DecodeState',
+  'Policy',
+  'Progress',
+  'SampleOutput',
+  'SamplingParams',
+  'StopRules',
+  'check_sampling_params',
+  'draw',
+  'extend',
+  'filter_logits',
+  'first_finish',
+  'fork',
+  'generate',
+  'prefill',
+  'sample',
+  'score',
+  'stack_templates',
+  'stop_rules',
+  'token_budget',
+  'wait_for_all',
+]

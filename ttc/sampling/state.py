@@ -1,0 +1,202 @@
+"""The decode state, and four of the five verbs over it.
+
+  prefill  runs each prompt once, whatever the number of samples
+  extend   appends given tokens to rows, without running anything again
+  fork     gathers rows by parent and cuts them to a length
+  score    log-probabilities of given continuations
+
+The fifth, `sample`, is in `decode.py`. All are pure; a state may be used twice.
+
+The last token of a row is *pending*: it is in `tokens` but the model has not
+read it yet. So cutting a row to any length costs nothing, and the model never
+reads a token whose successor nobody asks for.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from ttc.models.base import Cache, LanguageModel, encode_prompt
+from ttc.sampling.draw import log_prob_of
+from ttc.types import Params, Prompt
+
+
+class DecodeState(NamedTuple):
+  """`R` rows for each of `B` prompts, in the middle of decoding."""
+
+  prefix: Any  # the model's memory of the prompts, leaves `[B, ...]`
+  prefix_lengths: Int[Array, ' B']
+  prefix_logits: Float[Array, 'B V']  # of the first token after the prompt
+  suffix: Any  # its memory of each row, leaves `[B, R, ...]`
+  tokens: Int[Array, 'B R S']  # what follows the prompt: given, forced or drawn
+  lengths: Int[Array, 'B R']
+
+  @property
+  def cache_lengths(self) -> Int[Array, 'B R']:
+    """How many tokens of each row the model has read: all but the pending."""
+    return jnp.maximum(self.lengths - 1, 0)
+
+  @property
+  def cache(self) -> Cache:
+    """The model's view of this state."""
+    return Cache(
+      self.prefix, self.prefix_lengths, self.suffix, self.cache_lengths
+    )
+
+
+def prefill(
+  model: LanguageModel,
+  params: Params,
+  prompt: Prompt,
+  num_rows: int,
+  capacity: int,
+) -> DecodeState:
+  """Runs `B` prompts once and makes room for `num_rows` responses to each.
+
+  Costs `B T` tokens of the model, independent of `num_rows`.
+
+  Args:
+    model: static.
+    params: its parameters.
+    prompt: of different lengths; at least one token each.
+    num_rows: `R`; static.
+    capacity: most tokens a row can hold; static.
+
+  Returns:
+    A state with empty rows.
+  """
+  B = prompt.tokens.shape[0]
+  prefix, logits = encode_prompt(model, params, prompt)
+  return DecodeState(
+    prefix=prefix,
+    prefix_lengths=prompt.lengths,
+    prefix_logits=logits,
+    suffix=model.make_suffix(B, num_rows, capacity),
+    tokens=jnp.zeros((B, num_rows, capacity), jnp.int32),
+    lengths=jnp.zeros((B, num_rows), jnp.int32),
+  )
+
+
+def extend(
+  model: LanguageModel,
+  params: Params,
+  state: DecodeState,
+  tokens: Int[Array, 'B R T'],
+  num_tokens: Int[Array, 'B R'],
+) -> DecodeState:
+  """Appends the first `num_tokens` of `tokens` to each row.
+
+  A "Wait", a verifier's question, the next turn of a dialogue. Costs `T` tokens
+  of the model per row. Tokens beyond the capacity are dropped; check on the
+  host that there is room.
+  """
+  start = state.cache_lengths
+  appended = _append(state, tokens, num_tokens)
+  unread = _window(appended.tokens, start, tokens.shape[-1])
+  to_read = appended.cache_lengths - start
+  _, cache = model.features(params, unread, to_read, state.cache)
+  return appended._replace(suffix=cache.suffix)
+
+
+def fork(
+  model: LanguageModel,
+  state: DecodeState,
+  parents: Int[Array, 'B M'],
+  lengths: Int[Array, 'B M'] | None = None,
+) -> DecodeState:
+  """A state whose row `m` is a copy of row `parents[m]`, cut to a length.
+
+  Beams, resampling, the kept prefix of a new proposal. Copies `M` rows of the
+  suffix cache; prompts are not touched and the model is not run.
+
+  Args:
+    model: static; says where its cache has the row axis.
+    state: with `R` rows.
+    parents: rows to copy, `0 <= parents < R`.
+    lengths: cut to these; longer than the parent means not cut.
+
+  Returns:
+    A state with `M` rows.
+  """
+  take = jax.vmap(lambda leaf, index: leaf[index])  # over B
+  take_cached = take
+  for _ in range(model.batch_axis):
+    take_cached = jax.vmap(take_cached, in_axes=(0, None))
+  suffix = jax.tree.map(lambda leaf: take_cached(leaf, parents), state.suffix)
+  kept = take(state.lengths, parents)
+  return state._replace(
+    suffix=suffix,
+    tokens=take(state.tokens, parents),
+    lengths=kept if lengths is None else jnp.minimum(kept, lengths),
+  )
+
+
+def score(
+  model: LanguageModel,
+  params: Params,
+  state: DecodeState,
+  tokens: Int[Array, 'B R T'],
+  num_tokens: Int[Array, 'B R'],
+) -> Float[Array, 'B R T']:
+  """Log-probability of each of the given tokens as a continuation of its row.
+
+  Costs `T` tokens of the model per row; the state is not changed. The logits of
+  one position exist at a time.
+
+  Args:
+    model: static.
+    params: its parameters.
+    state: rows need room for `T` more tokens.
+    tokens: continuations.
+    num_tokens: how many of the `T` count.
+
+  Returns:
+    Untempered log-probabilities, 0 beyond `num_tokens`.
+  """
+  appended = _append(state, tokens, num_tokens)
+  start = state.cache_lengths
+  unread = _window(appended.tokens, start, tokens.shape[-1])
+  to_read = appended.cache_lengths - start
+  features, _ = model.features(params, unread, to_read, state.cache)
+  # In a row with a pending token, feature t predicts continuation token t; in
+  # an empty row it predicts token t + 1, and the prompt predicts token 0.
+  is_empty = state.lengths == 0
+
+  def at(t):
+    index = jnp.maximum(t - is_empty.astype(jnp.int32), 0)
+    here = jnp.take_along_axis(features, index[..., None, None], axis=2)[
+      :, :, 0
+    ]
+    from_prompt = (is_empty & (t == 0))[..., None]
+    logits = jnp.where(
+      from_prompt, state.prefix_logits[:, None], model.logits(params, here)
+    )
+    return jax.vmap(jax.vmap(log_prob_of))(logits, tokens[:, :, t])
+
+  steps = jnp.arange(tokens.shape[-1])
+  log_probs = jnp.moveaxis(jax.lax.map(at, steps), 0, -1)
+  return jnp.where(steps < num_tokens[..., None], log_probs, 0.0)
+
+
+def _append(state, tokens, num_tokens) -> DecodeState:
+  """Writes tokens behind each row; the model does not read them."""
+  steps = jnp.arange(tokens.shape[-1])
+  capacity = state.tokens.shape[-1]
+  index = jnp.where(
+    steps < num_tokens[..., None], state.lengths[..., None] + steps, capacity
+  )
+  put = jax.vmap(jax.vmap(lambda row, i, x: row.at[i].set(x, mode='drop')))
+  return state._replace(
+    tokens=put(state.tokens, index, tokens),
+    lengths=jnp.minimum(state.lengths + num_tokens, capacity),
+  )
+
+
+def _window(
+  tokens: Int[Array, 'B R S'], start: Int[Array, 'B R'], size: int
+) -> Int[Array, 'B R W']:
+  """`size` tokens of each row from `start` on, zeros beyond the end."""
+  index = start[..., None] + jnp.arange(size)
+  return jnp.take_along_axis(tokens, index, axis=-1, mode='fill', fill_value=0)

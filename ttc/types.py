@@ -1,0 +1,74 @@
+"""The few words that every part of ttc shares.
+
+Axes: `B` problems, `N` samples of a problem, `T` tokens, `V` vocabulary,
+`D` model width, `H` query heads, `K` key/value heads.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+Params: TypeAlias = Any  # a pytree of arrays
+Cache: TypeAlias = Any  # a pytree of arrays
+
+
+class Prompt(NamedTuple):
+  """Token prompts of `B` problems, padded on the right."""
+
+  tokens: Int[Array, 'B T']
+  lengths: Int[Array, ' B']
+
+
+class Generation(NamedTuple):
+  """`N` sampled responses for each of `B` prompts.
+
+  Positions at and beyond `lengths` hold token 0 and log-probability 0. The stop
+  token, if one was drawn, is part of the response and counted in its length.
+  """
+
+  tokens: Int[Array, 'B N T']
+  lengths: Int[Array, 'B N']
+  log_probs: Float[Array, 'B N T']  # under the model: untempered, unfiltered
+  sampling_log_probs: Float[Array, 'B N T']  # under the law that was drawn from
+  finish_reasons: Int[Array, 'B N']  # a `FinishReason`
+
+
+class FinishReason:
+  """Why a response ended; the values of `Generation.finish_reasons`."""
+
+  RUNNING = 0  # not ended (only inside a decode loop)
+  STOP = 1  # drew a stop token or completed a stop sequence
+  LENGTH = 2  # reached its token limit
+  CANCELLED = 3  # the policy ended it, or never started it
+  NAMES = ('running', 'stop', 'length', 'cancelled')
+
+
+# Higher is better; `[B, N]` from prompts and what was generated for them.
+ScoreFn: TypeAlias = Callable[[Prompt, Generation], Float[Array, 'B N']]
+# The id of the answer that a response gives, -1 where it gives none.
+AnswerFn: TypeAlias = Callable[[Prompt, Generation], Int[Array, 'B N']]
+# `(params, keys [B], prompt, num_samples) -> Generation`.
+SampleFn: TypeAlias = Callable[[Params, PRNGKeyArray, Prompt, int], Generation]
+
+
+class Samples(NamedTuple):
+  """`N` responses to one problem, as a selection method sees them."""
+
+  answers: Int[Array, ' N']  # the id of the answer, -1 where there is none
+  scores: Float[Array, ' N']  # what the verifier said, higher is better
+  log_probs: Float[Array, ' N']  # summed over the response's tokens
+  lengths: Int[Array, ' N']  # tokens, the stop token included
+  finished: Bool[Array, ' N']  # ended by itself, not by a limit
+
+
+class Selection(NamedTuple):
+  """The answer a method settles on, and what it cost."""
+
+  answer: Int[Array, '']  # -1 where the method gives none
+  tokens: Int[Array, '']  # generated in total
+  depth: Int[Array, '']  # generated one after another
+
+
+# `(samples, n)`: may look at the first `n` samples only; `n` is traced.
+SelectFn: TypeAlias = Callable[[Samples, Int[Array, '']], Selection]
