@@ -7,7 +7,7 @@ Axes: `B` problems, `N` samples of a problem, `T` tokens, `V` vocabulary,
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int
 
 Params: TypeAlias = Any  # a pytree of arrays
 Cache: TypeAlias = Any  # a pytree of arrays
@@ -48,8 +48,9 @@ class FinishReason:
 ScoreFn: TypeAlias = Callable[[Prompt, Generation], Float[Array, 'B N']]
 # The id of the answer that a response gives, -1 where it gives none.
 AnswerFn: TypeAlias = Callable[[Prompt, Generation], Int[Array, 'B N']]
-# `(params, keys [B], prompt, num_samples) -> Generation`.
-SampleFn: TypeAlias = Callable[[Params, PRNGKeyArray, Prompt, int], Generation]
+# `(params, keys [B], prompt, num_samples, *, policy=, controller=) ->
+# Generation`; see `ttc.sampling.generate`.
+SampleFn: TypeAlias = Callable[..., Generation]
 
 
 class Samples(NamedTuple):

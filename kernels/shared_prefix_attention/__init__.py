@@ -2,8 +2,8 @@
 
 from ttc.kernels.shared_prefix_attention.api import shared_prefix_attention
 from ttc.kernels.shared_prefix_attention.reference import (
-    Segment,
-    merge_partials,
+  Segment,
+  merge_partials,
 )
 
 __all__ = ['Segment', 'merge_partials', 'shared_prefix_attention']

@@ -77,7 +77,9 @@ def _attend_block(
   query, prefix, prefix_lengths, suffix, suffix_lengths, window
 ):
   position = prefix_lengths[:, None] + suffix_lengths
-  position = position[:, :, None] + jnp.arange(query.shape[2])  # [B, N, T], of the queries
+  position = position[:, :, None] + jnp.arange(
+    query.shape[2]
+  )  # [B, N, T], of the queries
 
   # Suffix: each sample's queries against its own keys.
   key_index = jnp.arange(suffix.k.shape[-2])

@@ -1,8 +1,10 @@
 """Sampling: five verbs over one decode state, and what steers them."""
 
+from ttc.sampling.batching import Problem, decode_batches, plan_batches
 from ttc.sampling.controllers import Controller, stack_templates
-from ttc.sampling.decode import Counters, SampleOutput, generate, sample
+from ttc.sampling.decode import Counters, SampleOutput, sample
 from ttc.sampling.draw import draw
+from ttc.sampling.generate import generate
 from ttc.sampling.logits import (
   SamplingParams,
   check_sampling_params,
@@ -24,17 +26,20 @@ __all__ = [
   'Counters',
   'DecodeState',
   'Policy',
+  'Problem',
   'Progress',
   'SampleOutput',
   'SamplingParams',
   'StopRules',
   'check_sampling_params',
+  'decode_batches',
   'draw',
   'extend',
   'filter_logits',
   'first_finish',
   'fork',
   'generate',
+  'plan_batches',
   'prefill',
   'sample',
   'score',

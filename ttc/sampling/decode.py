@@ -10,10 +10,11 @@ samples, rows, problems in the batch, or devices. (The arithmetic is the same up
 to the rounding of differently shaped matrix products, so on float32 a token can
 differ only where a draw falls within about 1e-6 of the border of two tokens.)
 
-Costs, for responses of lengths `L` and `R` rows: `max_i L_i - 1` model steps with
-`R = N`, else the makespan of list scheduling.
+Costs, for responses of lengths `L`: `max_i L_i - 1` model steps with as many
+rows as responses, else as many as list scheduling onto `R` rows takes.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -25,7 +26,7 @@ from ttc.sampling import logits as logits_lib
 from ttc.sampling.controllers import Controller, Queue, force
 from ttc.sampling.draw import draw, log_prob_of
 from ttc.sampling.logits import Preset, SamplingParams
-from ttc.sampling.state import DecodeState, prefill
+from ttc.sampling.state import DecodeState
 from ttc.sampling.stopping import (
   Policy,
   Progress,
@@ -33,7 +34,7 @@ from ttc.sampling.stopping import (
   ends_with,
   wait_for_all,
 )
-from ttc.types import FinishReason, Generation, Params, Prompt
+from ttc.types import FinishReason, Generation, Params
 
 
 class Counters(NamedTuple):
@@ -52,21 +53,6 @@ class SampleOutput(NamedTuple):
   counters: Counters
 
 
-class _Loop(NamedTuple):
-  """The carry of the loop. Rows write responses; `job` says which."""
-
-  suffix: Any
-  tokens: Int[Array, 'B R S']
-  lengths: Int[Array, 'B R']
-  start: Int[Array, 'B R']  # length at which the row's response begins
-  job: Int[Array, 'B R']  # the response it writes; N if it is idle
-  next_job: Int[Array, ' B']
-  memory: Any  # of the controller, leaves [B, R]
-  queue: Queue
-  out: Generation
-  steps: Int[Array, '']
-
-
 def sample(
   model: LanguageModel,
   params: Params,
@@ -78,8 +64,8 @@ def sample(
   sampling: SamplingParams = SamplingParams(),  # noqa: B008
   preset: Preset = 'hf',
   max_new_tokens: Int[Array, '*A'] | int | None = None,
-  active: Bool[Array, 'B N'] | None = None,
-  sample_ids: Int[Array, 'B N'] | None = None,
+  active: Bool[Array, '*A'] | None = None,
+  sample_ids: Int[Array, '*A'] | None = None,
   policy: Policy = wait_for_all,
   controller: Controller | None = None,
 ) -> SampleOutput:
@@ -98,242 +84,258 @@ def sample(
     preset: order of the filters; static.
     max_new_tokens: limit of each response, broadcasts to `[B, N]`; at most the
       room in the state.
-    active: responses to draw; the others are returned empty and cancelled.
+    active: responses to draw, broadcasts to `[B, N]`; the others are returned
+      empty and cancelled.
     sample_ids: what identifies each response of a problem, by default
-      `0..N-1`. Two calls with other ids draw other responses.
+      `0..N-1`, broadcasts to `[B, N]`. Other ids draw other responses.
     policy: when to end a problem early; static.
     controller: forces templates into responses; its functions are static.
 
   Returns:
     A `SampleOutput`. `generation` holds what this call wrote; its `T` is the
     capacity of the state.
+
+  Raises:
+    ValueError: if `N < R`, or the preset is not known.
   """
   B, R, capacity = state.tokens.shape
   N = R if num_samples is None else num_samples
   if N < R:
     raise ValueError(f'num_samples={N} is less than the {R} rows of the state')
   spread = lambda x: jnp.broadcast_to(jnp.asarray(x), (B, N))
-  sampling = SamplingParams(*map(spread, sampling))
-  limits = spread(capacity if max_new_tokens is None else max_new_tokens)
-  ids = spread(jnp.arange(N) if sample_ids is None else sample_ids)
-  active = spread(True if active is None else active)
-  filtering = jnp.any(logits_lib.is_filtering(sampling))
-  b = jnp.arange(B)[:, None]
-  r = jnp.arange(R)[None]
-  per_row = lambda fn: jax.vmap(jax.vmap(fn))
-  of_job = lambda x, job: jnp.take_along_axis(x, job, 1, mode='clip')
-
-  def feed(loop: _Loop) -> tuple[_Loop, Float[Array, 'B R V']]:
-    """Lets the model read the pending token of every row that goes on."""
-    read = jnp.maximum(loop.lengths - 1, 0)
-    pending = jnp.take_along_axis(loop.tokens, read[..., None], axis=2)
-    reads = (loop.job < N) & (loop.lengths > 0)
-    view = state._replace(suffix=loop.suffix, lengths=loop.lengths)
-    features, cache = model.features(
-      params, pending, reads.astype(jnp.int32), view.cache
-    )
-    logits = model.logits(params, features[:, :, 0])
-    empty = (loop.lengths == 0)[..., None]
-    logits = jnp.where(empty, state.prefix_logits[:, None], logits)
-    return loop._replace(suffix=cache.suffix), logits
-
-  def law(loop, logits, position):
-    """Logits of the law that is drawn from, one row at a time."""
-    if controller is not None and controller.logits is not None:
-      logits = per_row(controller.logits)(loop.memory, logits, position)
-    too_early = (position < stop.min_tokens)[..., None] & stop.is_stop
-    logits = jnp.where(too_early, -jnp.inf, logits)
-    row_sampling = SamplingParams(*(of_job(x, loop.job) for x in sampling))
-    logits = per_row(logits_lib.scale)(logits, row_sampling.temperature)
-    apply_filters = per_row(
-      lambda row, scalars: logits_lib.filter_logits(row, scalars, preset)
-    )
-    logits = jax.lax.cond(
-      filtering, apply_filters, lambda row, _: row, logits, row_sampling
-    )
-    greedy = row_sampling.temperature < logits_lib.GREEDY_TEMPERATURE
-    return logits, greedy
-
-  def write(loop: _Loop, logits, rows: Bool[Array, 'B R']) -> _Loop:
-    """Draws a token for each of `rows` and moves its response on."""
-    position = loop.lengths - loop.start
-    row_keys = per_row(_row_key)(
-      jnp.broadcast_to(keys[:, None], (B, R)),
-      of_job(ids, loop.job),
-      loop.lengths,
-    )
-    masked, greedy = law(loop, logits, position)
-    token, sampling_log_prob = per_row(draw)(row_keys, masked, greedy)
-    forced = jnp.zeros((B, R), bool)
-    if controller is not None:
-      wanted, memory = per_row(controller.update)(loop.memory, token, position)
-      was_forcing = loop.queue.template >= 0
-      forced = was_forcing | (wanted >= 0)
-      token, queue = per_row(
-        force,
-      )(
-        jnp.broadcast_to(
-          controller.templates, (B, R, *controller.templates.shape)
-        ),
-        loop.queue,
-        wanted,
-        token,
-      )
-      keep = lambda new, old: jnp.where(rows, new, old)
-      loop = loop._replace(
-        memory=jax.tree.map(
-          lambda new, old: jnp.where(rows & ~was_forcing, new, old),
-          memory,
-          loop.memory,
-        ),
-        queue=jax.tree.map(keep, queue, loop.queue),
-      )
-    log_prob = per_row(log_prob_of)(logits, token)
-    job = jnp.where(rows, loop.job, N)  # writes to response N are dropped
-    put = lambda x, value: x.at[b, job, position].set(value, mode='drop')
-    index = jnp.where(rows, loop.lengths, capacity)
-    tokens = loop.tokens.at[b, r, index].set(token, mode='drop')
-    lengths = loop.lengths + rows
-    stopped = _stops(stop, tokens, lengths, loop.start, token) & ~forced
-    limited = (position + 1 >= of_job(limits, loop.job)) | (lengths >= capacity)
-    reason = jnp.where(
-      stopped,
-      FinishReason.STOP,
-      jnp.where(limited, FinishReason.LENGTH, FinishReason.RUNNING),
-    )
-    out = loop.out
-    out = Generation(
-      tokens=put(out.tokens, token),
-      lengths=out.lengths.at[b, job].set(position + 1, mode='drop'),
-      log_probs=put(out.log_probs, log_prob),
-      sampling_log_probs=put(
-        out.sampling_log_probs, jnp.where(forced, 0.0, sampling_log_prob)
-      ),
-      finish_reasons=out.finish_reasons.at[b, job].set(reason, mode='drop'),
-    )
-    loop = loop._replace(
-      tokens=tokens, lengths=lengths, out=out, steps=loop.steps + 1
-    )
-    return cancel(refill(loop, rows & (stopped | limited)))
-
-  def refill(loop: _Loop, finished: Bool[Array, 'B R']) -> _Loop:
-    """Gives the place of finished rows to the responses that wait."""
-    rank = jnp.cumsum(finished, axis=1) - 1
-    # The response at this rank among those that wait; N if there is none.
-    following = _nth_waiting(active, loop.next_job, rank)
-    job = jnp.where(finished, following, loop.job)
-    fresh = finished & (following < N)
-    last = jnp.max(jnp.where(fresh, following, -1), axis=1)
-    loop = loop._replace(
-      job=job,
-      next_job=jnp.maximum(loop.next_job, last + 1),
-      lengths=jnp.where(fresh, 0, loop.lengths),
-      start=jnp.where(fresh, 0, loop.start),
-    )
-    if controller is None:
-      return loop
-    reset = lambda initial, old: jnp.where(fresh, initial, old)
-    return loop._replace(
-      memory=jax.tree.map(reset, controller.init(), loop.memory),
-      queue=loop.queue._replace(template=reset(-1, loop.queue.template)),
-    )
-
-  def cancel(loop: _Loop) -> _Loop:
-    """Asks the policy, and ends the problems that have enough."""
-    out = loop.out
-    progress = Progress(out.tokens, out.lengths, out.finish_reasons)
-    enough = jax.vmap(policy)(progress)[:, None]
-    running = out.finish_reasons == FinishReason.RUNNING
-    reasons = jnp.where(
-      enough & running, FinishReason.CANCELLED, out.finish_reasons
-    )
-    return loop._replace(
-      job=jnp.where(enough, N, loop.job),
-      next_job=jnp.where(enough[:, 0], N, loop.next_job),
-      out=out._replace(finish_reasons=reasons),
-    )
-
-  def step(loop: _Loop) -> _Loop:
-    loop, logits = feed(loop)
-    return write(loop, logits, loop.job < N)
-
-  first = _nth_waiting(
-    active, jnp.zeros((B,), jnp.int32), jnp.broadcast_to(r, (B, R))
+  plan = _Plan(
+    model=model,
+    params=params,
+    keys=jnp.broadcast_to(keys[:, None], (B, R)),
+    state=state,
+    stop=stop,
+    sampling=SamplingParams(*map(spread, sampling)),
+    preset=preset,
+    limits=spread(capacity if max_new_tokens is None else max_new_tokens),
+    active=spread(True if active is None else active),
+    sample_ids=spread(jnp.arange(N) if sample_ids is None else sample_ids),
+    policy=policy,
+    controller=controller,
   )
-  if N == R:  # a row may hold a begun response: response i belongs to row i
-    first = jnp.where(active, r, N)
-  queue = Queue(jnp.full((B, R), -1), jnp.zeros((B, R), jnp.int32))
-  initial = () if controller is None else controller.init()
-  loop = _Loop(
-    suffix=state.suffix,
-    tokens=state.tokens,
-    lengths=state.lengths,
-    start=state.lengths,
-    job=first,
-    next_job=jnp.max(jnp.where(first < N, first + 1, 0), axis=1),
-    memory=jax.tree.map(
-      lambda x: jnp.broadcast_to(jnp.asarray(x), (B, R)), initial
+  loop = _start(plan)
+  # Empty rows draw their first token from the prompt's logits: no model step.
+  shape = (B, R, model.vocab_size)
+  from_prompt = jnp.broadcast_to(state.prefix_logits[:, None], shape)
+  loop = _write(plan, loop, from_prompt, (loop.job < N) & (loop.lengths == 0))
+
+  def step(loop):
+    loop, logits = _feed(plan, loop)
+    return _write(plan, loop, logits, loop.job < N)
+
+  loop = jax.lax.while_loop(lambda loop: jnp.any(loop.job < N), step, loop)
+  counters = Counters(
+    steps=loop.steps,
+    row_steps=(loop.steps - 1) * B * R,
+    tokens=jnp.sum(loop.out.lengths),
+  )
+  return SampleOutput(loop.out, loop.resume(state), counters)
+
+
+class _Plan(NamedTuple):
+  """What does not change in the loop."""
+
+  model: LanguageModel
+  params: Params
+  keys: PRNGKeyArray  # [B, R]
+  state: DecodeState
+  stop: StopRules
+  sampling: SamplingParams  # fields [B, N]
+  preset: Preset
+  limits: Int[Array, 'B N']
+  active: Bool[Array, 'B N']
+  sample_ids: Int[Array, 'B N']
+  policy: Policy
+  controller: Controller | None
+
+
+class _Loop(NamedTuple):
+  """What does. Rows write responses; `job` says which."""
+
+  suffix: Any
+  tokens: Int[Array, 'B R S']
+  lengths: Int[Array, 'B R']
+  start: Int[Array, 'B R']  # length at which the row's response begins
+  job: Int[Array, 'B R']  # the response it writes; N if it is idle
+  next_job: Int[Array, ' B']
+  memory: Any  # of the controller, leaves [B, R]
+  queue: Queue
+  out: Generation
+  steps: Int[Array, '']
+
+  def resume(self, state: DecodeState) -> DecodeState:
+    """The state that the rows are in now."""
+    return state._replace(
+      suffix=self.suffix, tokens=self.tokens, lengths=self.lengths
+    )
+
+
+def _start(plan: _Plan) -> _Loop:
+  """Every row takes up its first response."""
+  B, N = plan.active.shape
+  R, capacity = plan.state.tokens.shape[1:]
+  rows = jnp.broadcast_to(jnp.arange(R), (B, R))
+  if N == R:  # rows may hold begun responses: response i belongs to row i
+    job = jnp.where(plan.active, rows, N)
+  else:
+    job = _nth_waiting(plan.active, jnp.zeros((B,), jnp.int32), rows)
+  memory = () if plan.controller is None else plan.controller.init()
+  zeros = jnp.zeros((B, N, capacity), jnp.float32)
+  reasons = jnp.where(plan.active, FinishReason.RUNNING, FinishReason.CANCELLED)
+  return _Loop(
+    suffix=plan.state.suffix,
+    tokens=plan.state.tokens,
+    lengths=plan.state.lengths,
+    start=plan.state.lengths,
+    job=job,
+    next_job=jnp.max(jnp.where(job < N, job + 1, 0), axis=1),
+    memory=jax.tree.map(lambda x: jnp.broadcast_to(x, (B, R)), memory),
+    queue=Queue(jnp.full((B, R), -1), jnp.zeros((B, R), jnp.int32)),
+    out=Generation(
+      tokens=zeros.astype(jnp.int32),
+      lengths=jnp.zeros((B, N), jnp.int32),
+      log_probs=zeros,
+      sampling_log_probs=zeros,
+      finish_reasons=reasons,
     ),
-    queue=queue,
-    out=_empty_generation(active, capacity),
     steps=jnp.int32(0),
   )
-  # Empty rows draw their first token from the prompt's logits: no model step.
-  empty = (loop.job < N) & (loop.lengths == 0)
-  from_prompt = jnp.broadcast_to(
-    state.prefix_logits[:, None], (B, R, model.vocab_size)
+
+
+def _feed(plan: _Plan, loop: _Loop) -> tuple[_Loop, Float[Array, 'B R V']]:
+  """Lets the model read the pending token of every row that goes on."""
+  state = loop.resume(plan.state)
+  pending = jnp.take_along_axis(
+    loop.tokens, state.cache_lengths[..., None], axis=2
   )
-  loop = write(loop, from_prompt, empty)
-  loop = jax.lax.while_loop(lambda loop: jnp.any(loop.job < N), step, loop)
-  return SampleOutput(
-    loop.out,
-    state._replace(
-      suffix=loop.suffix, tokens=loop.tokens, lengths=loop.lengths
-    ),
-    Counters(
-      steps=loop.steps,
-      row_steps=(loop.steps - 1) * B * R,
-      tokens=jnp.sum(loop.out.lengths),
-    ),
+  reads = (loop.job < plan.active.shape[1]) & (loop.lengths > 0)
+  features, cache = plan.model.features(
+    plan.params, pending, reads.astype(jnp.int32), state.cache
+  )
+  logits = plan.model.logits(plan.params, features[:, :, 0])
+  empty = (loop.lengths == 0)[..., None]
+  logits = jnp.where(empty, state.prefix_logits[:, None], logits)
+  return loop._replace(suffix=cache.suffix), logits
+
+
+def _write(plan: _Plan, loop: _Loop, logits, rows: Bool[Array, 'B R']) -> _Loop:
+  """Draws a token for each of `rows` and moves its response on."""
+  B, N = plan.active.shape
+  capacity = loop.tokens.shape[-1]
+  position = loop.lengths - loop.start
+  token, sampling_log_prob = _draw(plan, loop, logits, position)
+  forced = jnp.zeros(rows.shape, bool)
+  if plan.controller is not None:
+    loop, token, forced = _steer(plan.controller, loop, token, position, rows)
+    sampling_log_prob = jnp.where(forced, 0.0, sampling_log_prob)
+
+  b = jnp.arange(B)[:, None]
+  r = jnp.arange(rows.shape[1])
+  index = jnp.where(rows, loop.lengths, capacity)  # out of range: dropped
+  tokens = loop.tokens.at[b, r, index].set(token, mode='drop')
+  lengths = loop.lengths + rows
+  stopped = _stops(plan.stop, tokens, lengths, loop.start, token) & ~forced
+  limit = _of_job(plan.limits, loop.job)
+  cut = (position + 1 >= limit) | (lengths >= capacity)
+  reason = jnp.where(cut, FinishReason.LENGTH, FinishReason.RUNNING)
+  reason = jnp.where(stopped, FinishReason.STOP, reason)
+
+  job = jnp.where(rows, loop.job, N)  # writes to response N are dropped
+  put = lambda x, value: x.at[b, job].set(value, mode='drop')
+  put_at = lambda x, value: x.at[b, job, position].set(value, mode='drop')
+  out = Generation(
+    tokens=put_at(loop.out.tokens, token),
+    lengths=put(loop.out.lengths, position + 1),
+    log_probs=put_at(loop.out.log_probs, _by_row(log_prob_of)(logits, token)),
+    sampling_log_probs=put_at(loop.out.sampling_log_probs, sampling_log_prob),
+    finish_reasons=put(loop.out.finish_reasons, reason),
+  )
+  loop = loop._replace(
+    tokens=tokens, lengths=lengths, out=out, steps=loop.steps + 1
+  )
+  return _cancel(plan, _refill(plan, loop, rows & (stopped | cut)))
+
+
+def _draw(plan: _Plan, loop: _Loop, logits, position):
+  """A token for each row and its log-probability under the sampling law."""
+  keys = _by_row(_fold_in)(
+    plan.keys, _of_job(plan.sample_ids, loop.job), loop.lengths
+  )
+  if plan.controller is not None and plan.controller.logits is not None:
+    logits = _by_row(plan.controller.logits)(loop.memory, logits, position)
+  too_early = (position < plan.stop.min_tokens)[..., None] & plan.stop.is_stop
+  logits = jnp.where(too_early, -jnp.inf, logits)
+  sampling = SamplingParams(*(_of_job(x, loop.job) for x in plan.sampling))
+  logits = _by_row(logits_lib.scale)(logits, sampling.temperature)
+  filter_logits = functools.partial(
+    logits_lib.filter_logits, preset=plan.preset
+  )
+  logits = jax.lax.cond(
+    jnp.any(logits_lib.is_filtering(plan.sampling)),
+    _by_row(filter_logits),
+    lambda logits, _: logits,
+    logits,
+    sampling,
+  )
+  greedy = sampling.temperature < logits_lib.GREEDY_TEMPERATURE
+  return _by_row(draw)(keys, logits, greedy)
+
+
+def _steer(controller: Controller, loop: _Loop, token, position, rows):
+  """Lets the controller replace drawn tokens by those of its templates."""
+  was_forcing = loop.queue.template >= 0
+  wanted, memory = _by_row(controller.update)(loop.memory, token, position)
+  force_row = functools.partial(force, controller.templates)
+  token, queue = _by_row(force_row)(loop.queue, wanted, token)
+  choose = lambda mask: lambda new, old: jnp.where(mask, new, old)
+  loop = loop._replace(
+    memory=jax.tree.map(choose(rows & ~was_forcing), memory, loop.memory),
+    queue=jax.tree.map(choose(rows), queue, loop.queue),
+  )
+  return loop, token, was_forcing | (wanted >= 0)
+
+
+def _refill(plan: _Plan, loop: _Loop, finished: Bool[Array, 'B R']) -> _Loop:
+  """Gives the rows of finished responses to those that wait."""
+  N = plan.active.shape[1]
+  rank = jnp.cumsum(finished, axis=1) - 1
+  following = _nth_waiting(plan.active, loop.next_job, rank)
+  fresh = finished & (following < N)
+  last = jnp.max(jnp.where(fresh, following, -1), axis=1)
+  loop = loop._replace(
+    job=jnp.where(finished, following, loop.job),
+    next_job=jnp.maximum(loop.next_job, last + 1),
+    lengths=jnp.where(fresh, 0, loop.lengths),
+    start=jnp.where(fresh, 0, loop.start),
+  )
+  if plan.controller is None:
+    return loop
+  reset = lambda initial, old: jnp.where(fresh, initial, old)
+  return loop._replace(
+    memory=jax.tree.map(reset, plan.controller.init(), loop.memory),
+    queue=loop.queue._replace(template=reset(-1, loop.queue.template)),
   )
 
 
-def generate(
-  model: LanguageModel,
-  params: Params,
-  keys: PRNGKeyArray,
-  prompt: Prompt,
-  num_samples: int,
-  capacity: int,
-  stop: StopRules,
-  *,
-  num_rows: int | None = None,
-  **options: Any,
-) -> Generation:
-  """Prefills and samples: `N` responses to each of `B` prompts.
-
-  Args:
-    model: static.
-    params: its parameters.
-    keys: `[B]`, one per problem.
-    prompt: the prompts.
-    num_samples: `N`; static.
-    capacity: most tokens in a response; static.
-    stop: what ends a response.
-    num_rows: decode this many at a time; None for all `N`. Static.
-    **options: keyword arguments of `sample`.
-
-  Returns:
-    The responses.
-  """
-  rows = num_samples if num_rows is None else min(num_rows, num_samples)
-  state = prefill(model, params, prompt, rows, capacity)
-  output = sample(model, params, keys, state, stop, num_samples, **options)
-  return output.generation
-
-
-def _row_key(key, sample_id, position):
-  return jax.random.fold_in(jax.random.fold_in(key, sample_id), position)
+def _cancel(plan: _Plan, loop: _Loop) -> _Loop:
+  """Asks the policy, and ends the problems that have enough."""
+  N = plan.active.shape[1]
+  out = loop.out
+  progress = Progress(out.tokens, out.lengths, out.finish_reasons)
+  enough = jax.vmap(plan.policy)(progress)
+  running = out.finish_reasons == FinishReason.RUNNING
+  reasons = jnp.where(
+    enough[:, None] & running, FinishReason.CANCELLED, out.finish_reasons
+  )
+  return loop._replace(
+    job=jnp.where(enough[:, None], N, loop.job),
+    next_job=jnp.where(enough, N, loop.next_job),
+    out=out._replace(finish_reasons=reasons),
+  )
 
 
 def _stops(
@@ -347,8 +349,7 @@ def _stops(
   index = lengths[..., None] - width + jnp.arange(width)
   window = jnp.take_along_axis(tokens, jnp.maximum(index, 0), axis=2)
   window = jnp.where(index >= start[..., None], window, -2)  # matches nothing
-  match = jax.vmap(jax.vmap(lambda row: ends_with(row, stop.sequences)))
-  return stopped | match(window)
+  return stopped | _by_row(lambda w: ends_with(w, stop.sequences))(window)
 
 
 def _nth_waiting(
@@ -363,15 +364,15 @@ def _nth_waiting(
   return jnp.where(exists, index, N)
 
 
-def _empty_generation(active: Bool[Array, 'B N'], capacity: int) -> Generation:
-  B, N = active.shape
-  zeros = jnp.zeros((B, N, capacity), jnp.float32)
-  return Generation(
-    tokens=jnp.zeros((B, N, capacity), jnp.int32),
-    lengths=jnp.zeros((B, N), jnp.int32),
-    log_probs=zeros,
-    sampling_log_probs=zeros,
-    finish_reasons=jnp.where(
-      active, FinishReason.RUNNING, FinishReason.CANCELLED
-    ).astype(jnp.int32),
-  )
+def _of_job(x: Array, job: Int[Array, 'B R']) -> Array:
+  """What belongs to the response that each row writes."""
+  return jnp.take_along_axis(x, job, axis=1, mode='clip')
+
+
+def _fold_in(key: PRNGKeyArray, sample_id, position) -> PRNGKeyArray:
+  return jax.random.fold_in(jax.random.fold_in(key, sample_id), position)
+
+
+def _by_row(fn):
+  """Maps a function of one row over `[B, R]`."""
+  return jax.vmap(jax.vmap(fn))

@@ -1,0 +1,73 @@
+"""Prompts in, responses out: prefill and sample in one call."""
+
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
+
+from ttc.models.base import LanguageModel
+from ttc.sampling.controllers import Controller
+from ttc.sampling.decode import sample
+from ttc.sampling.logits import Preset, SamplingParams
+from ttc.sampling.state import prefill
+from ttc.sampling.stopping import Policy, StopRules, wait_for_all
+from ttc.types import Generation, Params, Prompt
+
+
+def generate(
+  params: Params,
+  keys: PRNGKeyArray,
+  prompt: Prompt,
+  num_samples: int,
+  *,
+  model: LanguageModel,
+  capacity: int,
+  stop: StopRules,
+  num_rows: int | None = None,
+  sampling: SamplingParams = SamplingParams(),  # noqa: B008
+  preset: Preset = 'hf',
+  max_new_tokens: Int[Array, '*A'] | int | None = None,
+  active: Bool[Array, '*A'] | None = None,
+  sample_ids: Int[Array, '*A'] | None = None,
+  policy: Policy = wait_for_all,
+  controller: Controller | None = None,
+) -> Generation:
+  """Prefills and samples: `N` responses to each of `B` prompts.
+
+  With `model`, `capacity` and `stop` given by `functools.partial` this is the
+  `SampleFn` that search methods take.
+
+  Args:
+    params: parameters of the model.
+    keys: `[B]`, one per problem; consumed.
+    prompt: the prompts.
+    num_samples: `N`; static.
+    model: static.
+    capacity: most tokens in a response; static.
+    stop: what ends a response.
+    num_rows: decode this many at a time; None for all `N`. Static.
+    sampling: this and what follows, see `sample`.
+    preset: order of the filters.
+    max_new_tokens: limit of each response.
+    active: responses to draw.
+    sample_ids: what identifies each response.
+    policy: when to end a problem early.
+    controller: forces templates into responses.
+
+  Returns:
+    The responses.
+  """
+  rows = num_samples if num_rows is None else min(num_rows, num_samples)
+  state = prefill(model, params, prompt, rows, capacity)
+  return sample(
+    model,
+    params,
+    keys,
+    state,
+    stop,
+    num_samples,
+    sampling=sampling,
+    preset=preset,
+    max_new_tokens=max_new_tokens,
+    active=active,
+    sample_ids=sample_ids,
+    policy=policy,
+    controller=controller,
+  ).generation

@@ -1,0 +1,83 @@
+"""Best-of-N: draw `N` samples and keep the one the verifier prefers.
+
+Cobbe et al., "Training verifiers to solve math word problems", 2110.14168;
+Snell et al., "Scaling LLM test-time compute optimally", 2408.03314. Costs `N T`
+generated tokens, `T` of them in sequence, and `N` calls of the verifier. As
+good as the verifier: a poor one is over-optimised as `N` grows.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from ttc.search.base import Method, drawn, run_all
+from ttc.types import (
+  Generation,
+  Params,
+  Prompt,
+  SampleFn,
+  Samples,
+  ScoreFn,
+  Selection,
+)
+
+
+class BestOfNOutput(NamedTuple):
+  """What best-of-N returns for `B` prompts and `N` samples."""
+
+  tokens: Int[Array, 'B T']  # the highest scoring sample
+  scores: Float[Array, 'B N']  # what the verifier said
+  samples: Generation  # all of them
+
+
+def best_of_n(
+  params: Params,
+  keys: PRNGKeyArray,
+  prompt: Prompt,
+  sample_fn: SampleFn,
+  score_fn: ScoreFn,
+  num_samples: int,
+) -> BestOfNOutput:
+  r"""Draws `N` samples and keeps the one the verifier prefers.
+
+  .. math:: \hat y = \arg\max_{i \le N} r(x, y_i), \quad y_i \sim \pi(\cdot | x)
+
+  KL to the base policy is at most :math:`\log N - (N - 1) / N` (Beirami et al.,
+  2401.01879).
+
+  Args:
+    params: parameters of the policy, passed to `sample_fn`.
+    keys: `[B]`, one per problem; consumed.
+    prompt: the prompts.
+    sample_fn: draws the samples, see `ttc.sampling.generate`.
+    score_fn: `(prompt, samples) -> [B, N]`, higher is better.
+    num_samples: `N`; static.
+
+  Returns:
+    A `BestOfNOutput`; ties go to the first sample.
+  """
+  samples = sample_fn(params, keys, prompt, num_samples)
+  scores = score_fn(prompt, samples)
+  best = jnp.argmax(scores, axis=-1)[:, None, None]
+  tokens = jnp.take_along_axis(samples.tokens, best, axis=1)[:, 0]
+  return BestOfNOutput(tokens, scores, samples)
+
+
+def select_best(samples: Samples, n: Int[Array, '']) -> Selection:
+  """The answer of the best scored of the first `n` samples that has one."""
+  eligible = drawn(samples, n) & (samples.answers >= 0)
+  scores = jnp.where(eligible, samples.scores, -jnp.inf)
+  answer = samples.answers[jnp.argmax(scores)]
+  return run_all(samples, n, jnp.where(jnp.any(eligible), answer, -1))
+
+
+METHOD = Method(
+  name='best_of_n',
+  title='best-of-N',
+  paper='2110.14168',
+  cost='N T',
+  what='parallel',
+  how=('verification',),
+  select=select_best,
+)

@@ -1,0 +1,191 @@
+"""Self-consistency: draw `N` samples and let their answers vote.
+
+Wang et al., 2203.11171; weighted by a verifier in Li et al., 2206.02336; with
+adaptive stopping in Aggarwal et al., 2305.11860. Costs `N T` generated tokens,
+`T` in sequence if drawn in parallel. Needs no verifier; it amplifies the most
+likely answer, so it gains where that is right and loses where it is wrong.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import betainc
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from ttc.search.base import Method, drawn, observe, run_all, tally, winner
+from ttc.types import (
+  AnswerFn,
+  Generation,
+  Params,
+  Prompt,
+  SampleFn,
+  Samples,
+  ScoreFn,
+  SelectFn,
+  Selection,
+)
+
+# `(scores [N], mask [N]) -> weights [N]`; part of a weighted vote's name, since
+# adding a constant to all scores may change the winner.
+WeightFn = Callable[[Array, Array], Array]
+
+
+class SelfConsistencyOutput(NamedTuple):
+  """What self-consistency returns for `B` prompts and `N` samples."""
+
+  answers: Int[Array, ' B']  # the winners; -1 where no sample had an answer
+  shares: Float[Array, ' B']  # of the votes that the winner got
+  samples: Generation
+
+
+def self_consistency(
+  params: Params,
+  keys: PRNGKeyArray,
+  prompt: Prompt,
+  sample_fn: SampleFn,
+  answer_fn: AnswerFn,
+  num_samples: int,
+  score_fn: ScoreFn | None = None,
+  weight_fn: WeightFn | None = None,
+) -> SelfConsistencyOutput:
+  r"""Draws `N` samples and returns the answer with the most votes.
+
+  .. math:: \hat a = \arg\max_a \sum_{i \le N} w_i [a(y_i) = a]
+
+  Args:
+    params: parameters of the policy, passed to `sample_fn`.
+    keys: `[B]`, one per problem; consumed.
+    prompt: the prompts.
+    sample_fn: draws the samples, see `ttc.sampling.generate`.
+    answer_fn: the id of the answer in each sample, -1 for none.
+    num_samples: `N`; static.
+    score_fn: scores for a weighted vote.
+    weight_fn: turns scores to weights; None counts every vote as one.
+
+  Returns:
+    A `SelfConsistencyOutput`; ties go to the answer that was drawn first.
+  """
+  generation = sample_fn(params, keys, prompt, num_samples)
+  samples = observe(prompt, generation, answer_fn, score_fn)
+  mask = samples.answers >= 0
+  weights = mask.astype(jnp.float32)
+  if weight_fn is not None:
+    weights = jax.vmap(weight_fn)(samples.scores, mask)
+  totals = jax.vmap(tally)(samples.answers, weights, mask)
+  cast = jnp.sum(jnp.where(mask, weights, 0.0), axis=1)
+  answers = jax.vmap(winner)(samples.answers, totals)
+  share = jnp.max(totals, axis=1) / cast
+  return SelfConsistencyOutput(
+    answers, jnp.where(answers >= 0, share, 0.0), generation
+  )
+
+
+def majority_vote(samples: Samples, n: Int[Array, '']) -> Selection:
+  """The most frequent answer among the first `n` samples."""
+  votes = jnp.ones_like(samples.scores)
+  totals = tally(samples.answers, votes, drawn(samples, n))
+  return run_all(samples, n, winner(samples.answers, totals))
+
+
+def weighted_vote(weight_fn: WeightFn) -> SelectFn:
+  """A vote in which each sample counts by its score."""
+
+  def select(samples: Samples, n: Int[Array, '']) -> Selection:
+    mask = drawn(samples, n) & (samples.answers >= 0)
+    weights = weight_fn(samples.scores, mask)
+    totals = tally(samples.answers, weights, mask)
+    return run_all(samples, n, winner(samples.answers, totals))
+
+  return select
+
+
+def softmax_weights(scores: Float[Array, ' N'], mask) -> Float[Array, ' N']:
+  """`softmax(score)` over the samples that have an answer."""
+  return jax.nn.softmax(jnp.where(mask, scores, -jnp.inf), where=mask)
+
+
+def sigmoid_weights(scores: Float[Array, ' N'], mask) -> Float[Array, ' N']:
+  """`sigmoid(score)`: scores that are logits of being right."""
+  return jnp.where(mask, jax.nn.sigmoid(scores), 0.0)
+
+
+def minmax_weights(scores: Float[Array, ' N'], mask) -> Float[Array, ' N']:
+  """Scores mapped to [0, 1] by their extremes; all 1 if they are equal.
+
+  The worst sample weighs nothing, so with two samples this is best-of-2
+  (2502.07191).
+  """
+  low = jnp.min(jnp.where(mask, scores, jnp.inf))
+  high = jnp.max(jnp.where(mask, scores, -jnp.inf))
+  scaled = (scores - low) / jnp.where(high > low, high - low, 1.0)
+  return jnp.where(mask, jnp.where(high > low, scaled, 1.0), 0.0)
+
+
+def beta_confidence(
+  first: Int[Array, '*A'], second: Int[Array, '*A']
+) -> Float[Array, '*A']:
+  r"""Belief that the leading answer is the more likely of the top two.
+
+  :math:`1 - I_{1/2}(v_1 + 1, v_2 + 1)` with votes :math:`v_1 \ge v_2`, the
+  posterior under a uniform prior (2305.11860, their eq. for two answers).
+  """
+  return 1.0 - betainc(first + 1.0, second + 1.0, 0.5)
+
+
+def beta_stopped_vote(threshold: float | Float[Array, ''] = 0.95) -> SelectFn:
+  """A majority vote over samples drawn one by one, until it is confident.
+
+  Args:
+    threshold: stop when `beta_confidence` reaches it; 0.95 in 2305.11860.
+
+  Returns:
+    A method whose `n` is the most samples it may draw. Its tokens, in total and
+    in sequence, are those of the samples it drew.
+  """
+
+  def select(samples: Samples, n: Int[Array, '']) -> Selection:
+    N = samples.answers.shape[0]
+    votes = jnp.ones_like(samples.scores)
+
+    def confidence(m):
+      totals = tally(samples.answers, votes, jnp.arange(N) < m)
+      best = winner(samples.answers, totals)
+      others = jnp.where(samples.answers == best, -jnp.inf, totals)
+      lead, runner_up = jnp.max(totals), jnp.max(others)
+      return beta_confidence(jnp.maximum(lead, 0), jnp.maximum(runner_up, 0))
+
+    counts = jnp.arange(1, N + 1)
+    sure = jax.vmap(confidence)(counts) >= threshold
+    used = jnp.minimum(jnp.where(jnp.any(sure), jnp.argmax(sure) + 1, N), n)
+    selection = majority_vote(samples, used)
+    return selection._replace(depth=selection.tokens)
+
+  return select
+
+
+METHOD = Method(
+  name='self_consistency',
+  title='self-consistency',
+  paper='2203.11171',
+  cost='N T',
+  what='parallel',
+  how=('aggregation',),
+  select=majority_vote,
+)
+WEIGHTED = METHOD._replace(
+  name='weighted_self_consistency',
+  title='self-consistency, weighted by softmax(score)',
+  paper='2206.02336',
+  how=('verification', 'aggregation'),
+  select=weighted_vote(softmax_weights),
+)
+ADAPTIVE = METHOD._replace(
+  name='adaptive_consistency',
+  title='self-consistency, beta stopping',
+  paper='2305.11860',
+  cost='E[n] T, n <= N',
+  what='sequential',
+  select=beta_stopped_vote(),
+)
