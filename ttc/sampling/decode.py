@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from ttc.models.base import LanguageModel
 from ttc.sampling import logits as logits_lib
@@ -56,7 +56,7 @@ class SampleOutput(NamedTuple):
 def sample(
   model: LanguageModel,
   params: Params,
-  keys: PRNGKeyArray,
+  keys: Key[Array, ' B'],
   state: DecodeState,
   stop: StopRules,
   num_samples: int | None = None,
@@ -141,7 +141,7 @@ class _Plan(NamedTuple):
 
   model: LanguageModel
   params: Params
-  keys: PRNGKeyArray  # [B, R]
+  keys: Key[Array, 'B R']
   state: DecodeState
   stop: StopRules
   sampling: SamplingParams  # fields [B, N]

@@ -1,6 +1,6 @@
 """Prompts in, responses out: prefill and sample in one call."""
 
-from jaxtyping import Array, Bool, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Int, Key
 
 from ttc.models.base import LanguageModel
 from ttc.sampling.controllers import Controller
@@ -13,7 +13,7 @@ from ttc.types import Generation, Params, Prompt
 
 def generate(
   params: Params,
-  keys: PRNGKeyArray,
+  keys: Key[Array, ' B'],
   prompt: Prompt,
   num_samples: int,
   *,

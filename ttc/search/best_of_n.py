@@ -9,7 +9,7 @@ good as the verifier: a poor one is over-optimised as `N` grows.
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key
 
 from ttc.search.base import Method, drawn, run_all
 from ttc.types import (
@@ -33,7 +33,7 @@ class BestOfNOutput(NamedTuple):
 
 def best_of_n(
   params: Params,
-  keys: PRNGKeyArray,
+  keys: Key[Array, ' B'],
   prompt: Prompt,
   sample_fn: SampleFn,
   score_fn: ScoreFn,

@@ -8,7 +8,7 @@ less often right. With `k > 1` it waits for the `k` shortest, which vote.
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Int, Key
 
 from ttc.sampling.stopping import first_finish
 from ttc.search.base import (
@@ -33,7 +33,7 @@ from ttc.types import (
 
 def first_finish_search(
   params: Params,
-  keys: PRNGKeyArray,
+  keys: Key[Array, ' B'],
   prompt: Prompt,
   sample_fn: SampleFn,
   answer_fn: AnswerFn,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import betainc
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key
 
 from ttc.search.base import Method, drawn, observe, run_all, tally, winner
 from ttc.types import (
@@ -42,7 +42,7 @@ class SelfConsistencyOutput(NamedTuple):
 
 def self_consistency(
   params: Params,
-  keys: PRNGKeyArray,
+  keys: Key[Array, ' B'],
   prompt: Prompt,
   sample_fn: SampleFn,
   answer_fn: AnswerFn,

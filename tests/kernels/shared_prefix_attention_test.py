@@ -1,0 +1,162 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from ttc.kernels.shared_prefix_attention import (
+  Segment,
+  merge_partials,
+  reference,
+  shared_prefix_attention,
+)
+
+attend = jax.jit(shared_prefix_attention)
+
+
+def random(*shape, seed):
+  # Numpy's numbers: those of jax compile once for each shape.
+  return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def plain_attention(query, keys, values, window):
+  """Causal attention of the last `T` of `S` positions; one head, float64.
+
+  query `[T, D]`, keys and values `[S, D]`.
+  """
+  T, S = len(query), len(keys)
+  distance = np.arange(S - T, S)[:, None] - np.arange(S)
+  logits = np.float64(query) @ np.float64(keys).T / np.sqrt(query.shape[-1])
+  seen = (distance >= 0) & (distance < (window or S))
+  logits = np.where(seen, logits, -np.inf)
+  lse = np.logaddexp.reduce(logits, axis=-1)
+  return np.exp(logits - lse[:, None]) @ np.float64(values), lse
+
+
+class SharedPrefixAttentionTest(parameterized.TestCase):
+  @parameterized.product(groups=(1, 3), num_queries=(1, 4), window=(None, 3))
+  def test_equals_attention_over_the_concatenation(
+    self, groups, num_queries, window
+  ):
+    B, N, T, K, G, D, P, S = 3, 2, num_queries, 2, groups, 8, 6, 9
+    query = random(B, N, T, K, G, D, seed=0)
+    prefix = Segment(random(B, K, P, D, seed=1), random(B, K, P, D, seed=2))
+    suffix = Segment(
+      random(B, N, K, S, D, seed=3), random(B, N, K, S, D, seed=4)
+    )
+    prefix_lengths = np.array([0, 1, P])
+    suffix_lengths = np.array([[0, 1], [S - T, 2], [3, S - T]])
+    output, lse = attend(
+      query, prefix, prefix_lengths, suffix, suffix_lengths, window=window
+    )
+    output, lse = np.asarray(output), np.asarray(lse)
+    for b, n, k, g in np.ndindex(B, N, K, G):
+      p, s = int(prefix_lengths[b]), int(suffix_lengths[b, n]) + T
+      keys, values = (
+        np.concatenate([one[b, k, :p], two[b, n, k, :s]])
+        for one, two in zip(prefix, suffix, strict=True)
+      )
+      expected, expected_lse = plain_attention(
+        query[b, n, :, k, g], keys, values, window
+      )
+      np.testing.assert_allclose(output[b, n, :, k, g], expected, atol=1e-5)
+      np.testing.assert_allclose(lse[b, n, :, k, g], expected_lse, atol=1e-5)
+
+  def test_without_prefix(self):
+    B, N, T, K, G, D = 2, 2, 5, 2, 2, 4
+    query = random(B, N, T, K, G, D, seed=0)
+    suffix = Segment(
+      random(B, N, K, T, D, seed=1), random(B, N, K, T, D, seed=2)
+    )
+    zeros = np.zeros((B, N), np.int32)
+    output, _ = attend(query, None, zeros[:, 0], suffix, zeros)
+    output = np.asarray(output)
+    for b, n, k, g in np.ndindex(B, N, K, G):
+      expected, _ = plain_attention(
+        query[b, n, :, k, g], suffix.k[b, n, k], suffix.v[b, n, k], None
+      )
+      np.testing.assert_allclose(output[b, n, :, k, g], expected, atol=1e-5)
+
+  def test_what_lies_beyond_the_lengths_is_not_seen(self):
+    query = random(1, 1, 1, 1, 1, 4, seed=0)
+    prefix = Segment(random(1, 1, 5, 4, seed=1), random(1, 1, 5, 4, seed=2))
+    suffix = Segment(
+      random(1, 1, 1, 5, 4, seed=3), random(1, 1, 1, 5, 4, seed=4)
+    )
+    lengths = np.array([2]), np.array([[1]])
+    spoil = lambda leaf: np.where(np.arange(5)[:, None] < 2, leaf, 1e4)
+    one = attend(query, prefix, lengths[0], suffix, lengths[1])
+    two = attend(
+      query,
+      jax.tree.map(spoil, prefix),
+      lengths[0],
+      jax.tree.map(spoil, suffix),
+      lengths[1],
+    )
+    np.testing.assert_array_equal(one[0], two[0])
+    np.testing.assert_array_equal(one[1], two[1])
+
+  @parameterized.parameters(None, 100)
+  def test_blocks_of_queries_change_nothing(self, window):
+    T, K, G, D = 2 * reference._QUERY_BLOCK, 1, 2, 4
+    query = random(1, 1, T, K, G, D, seed=0)
+    prefix = Segment(random(1, K, 7, D, seed=1), random(1, K, 7, D, seed=2))
+    suffix = Segment(
+      random(1, 1, K, T + 3, D, seed=3), random(1, 1, K, T + 3, D, seed=4)
+    )
+    arguments = (prefix, np.array([5]), suffix, np.array([[2]]))
+    output, lse = attend(query, *arguments, window=window)
+    # One query more than a multiple of the block is done in one piece.
+    longer = np.pad(query, ((0, 0), (0, 0), (0, 1)) + ((0, 0),) * 3)
+    whole, whole_lse = attend(longer, *arguments, window=window)
+    np.testing.assert_allclose(output, whole[:, :, :T], atol=1e-5)
+    np.testing.assert_allclose(lse, whole_lse[:, :, :T], atol=1e-5)
+
+  def test_gradient_with_a_hidden_prefix_is_finite(self):
+    query = random(2, 1, 2, 1, 2, 4, seed=0)
+    prefix = Segment(random(2, 1, 3, 4, seed=1), random(2, 1, 3, 4, seed=2))
+    suffix = Segment(
+      random(2, 1, 1, 2, 4, seed=3), random(2, 1, 1, 2, 4, seed=4)
+    )
+
+    def total(arrays, prefix_lengths, suffix_lengths):
+      query, prefix, suffix = arrays
+      output, _ = shared_prefix_attention(
+        query, prefix, prefix_lengths, suffix, suffix_lengths
+      )
+      return jnp.sum(jnp.sin(output))
+
+    gradients = jax.jit(jax.grad(total))(
+      (query, prefix, suffix), np.array([0, 3]), np.zeros((2, 1), np.int32)
+    )
+    for leaf in jax.tree.leaves(gradients):
+      self.assertTrue(np.all(np.isfinite(leaf)))
+    self.assertFalse(np.any(gradients[1].k[0]))
+
+
+class MergePartialsTest(absltest.TestCase):
+  def test_nothing_seen_gives_zero_and_minus_infinity(self):
+    nothing = np.zeros((3, 4), np.float32), np.full(3, -np.inf, np.float32)
+    output, lse = jax.jit(merge_partials)([nothing, nothing])
+    np.testing.assert_array_equal(output, np.zeros((3, 4)))
+    np.testing.assert_array_equal(lse, np.full(3, -np.inf))
+
+  def test_a_set_that_is_not_seen_takes_no_part(self):
+    hidden = random(3, 4, seed=0), np.full(3, -np.inf, np.float32)
+    seen = random(3, 4, seed=1), random(3, seed=2)
+    output, lse = jax.jit(merge_partials)([hidden, seen])
+    np.testing.assert_allclose(output, seen[0], atol=1e-6)
+    np.testing.assert_allclose(lse, seen[1], atol=1e-6)
+
+  def test_associative_and_commutative(self):
+    one, two, three = [
+      (random(5, 4, seed=seed), random(5, seed=seed + 3)) for seed in range(3)
+    ]
+    merge = jax.jit(merge_partials)
+    together = merge([one, two, three])
+    stepwise = merge([merge([three, one]), two])
+    np.testing.assert_allclose(together[0], stepwise[0], atol=1e-6)
+    np.testing.assert_allclose(together[1], stepwise[1], atol=1e-6)
+
+
+if __name__ == '__main__':
+  absltest.main()

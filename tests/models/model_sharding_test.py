@@ -1,0 +1,111 @@
+import os
+import subprocess
+import sys
+import textwrap
+
+import jax
+from absl.testing import absltest, parameterized
+from jax.sharding import AbstractMesh, AxisType, PartitionSpec
+
+from ttc import models
+from ttc.models.sharding import RULES
+
+P = PartitionSpec
+MESH = AbstractMesh((2, 2), ('data', 'model'), axis_types=(AxisType.Auto,) * 2)
+TINY = models.TransformerConfig(
+  vocab_size=21,
+  num_layers=2,
+  embed_dim=16,
+  mlp_dim=24,
+  num_heads=4,
+  num_kv_heads=2,
+  head_dim=4,
+  qkv_bias=True,
+  qk_norm=True,
+)
+
+PROGRAM = """
+  import jax, numpy as np
+  from ttc import models
+
+  for kv_heads, scan_layers in ((2, False), (1, True)):
+    config = models.TransformerConfig(
+      vocab_size=32, num_layers=2, embed_dim=16, mlp_dim=24, num_heads=4,
+      num_kv_heads=kv_heads, head_dim=4, qkv_bias=True, qk_norm=True,
+      tie_embeddings=False, scan_layers=scan_layers)
+    model = models.transformer(config)
+    params = jax.jit(model.init)(jax.random.key(0))
+    tokens = np.random.default_rng(0).integers(32, size=(4, 9), dtype=np.int32)
+    forward = jax.jit(models.forward, static_argnums=0)
+    expected = forward(model, params, tokens)
+    for shape in ((8, 1), (2, 2), (1, 4)) if not scan_layers else ((2, 2),):
+      mesh = jax.make_mesh(
+        shape, ('data', 'model'), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+      sharded = models.shard(params, mesh)
+      query = (sharded['layers'] if scan_layers else sharded['layers'][0])
+      query = query['query']['kernel']
+      assert len(query.sharding.device_set) == shape[0] * shape[1]
+      local = query.addressable_shards[0].data.size
+      assert local * shape[1] == query.size, (local, query.size)
+      batch = models.shard_batch({'tokens': tokens}, mesh)['tokens']
+      got = forward(model, sharded, batch)
+      np.testing.assert_allclose(got, expected, atol=1e-5)
+    cache = model.make_suffix(4, 2, 8)
+    placed = jax.device_put(cache, models.cache_shardings(
+      cache, mesh, batch_axis=model.batch_axis))
+    print(jax.tree.leaves(placed)[0].sharding.spec)
+"""
+
+
+class ShardingTest(parameterized.TestCase):
+  @parameterized.parameters(False, True)
+  def test_table(self, scan_layers):
+    config = models.TransformerConfig(
+      **{**vars(TINY), 'scan_layers': scan_layers}
+    )
+    shapes = jax.eval_shape(models.transformer(config).init, jax.random.key(0))
+    shardings = models.param_shardings(shapes, MESH)
+    lead = (None,) if scan_layers else ()
+    layer = shardings['layers'] if scan_layers else shardings['layers'][0]
+    self.assertEqual(layer['query']['kernel'].spec, P(*lead, 'model', None))
+    self.assertEqual(layer['key']['bias'].spec, P(*lead, 'model'))
+    self.assertEqual(layer['output']['kernel'].spec, P(*lead, None, 'model'))
+    self.assertEqual(layer['down']['kernel'].spec, P(*lead, None, 'model'))
+    self.assertEqual(layer['query_norm']['scale'].spec, P(*lead, None))
+    # 21 tokens are not divisible by two devices.
+    self.assertEqual(shardings['embed'].spec, P(None, None))
+
+  def test_rules_decide(self):
+    shapes = jax.eval_shape(models.transformer(TINY).init, jax.random.key(0))
+    rules = RULES | {'embed': 'data', 'mlp': None}
+    layer = models.param_shardings(shapes, MESH, rules)['layers'][0]
+    self.assertEqual(layer['query']['kernel'].spec, P('model', 'data'))
+    self.assertEqual(layer['up']['kernel'].spec, P(None, 'data'))
+
+  def test_logits_and_caches_on_eight_devices(self):
+    flags = '--xla_force_host_platform_device_count=8'
+    run = subprocess.run(
+      [sys.executable, '-c', textwrap.dedent(PROGRAM)],
+      env=os.environ
+      | {
+        'XLA_FLAGS': flags,
+        'JAX_PLATFORMS': 'cpu',
+        'PYTHONPATH': os.pathsep.join(filter(None, sys.path)),
+      },
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+    self.assertEqual(run.returncode, 0, run.stderr)
+    # On (1, 4), two heads do not divide by four; on (2, 2) stacked, one head.
+    self.assertEqual(
+      run.stdout.splitlines(),
+      [
+        str(P('data', None, None, None, None)),
+        str(P(None, 'data', *[None] * 4)),
+      ],
+    )
+
+
+if __name__ == '__main__':
+  absltest.main()

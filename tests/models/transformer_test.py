@@ -1,0 +1,234 @@
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from ttc import models
+from ttc.types import Prompt
+
+TINY = models.TransformerConfig(
+  vocab_size=29,
+  num_layers=2,
+  embed_dim=16,
+  mlp_dim=24,
+  num_heads=4,
+  num_kv_heads=2,
+  head_dim=6,
+)
+EVERYTHING = {
+  'qkv_bias': True,
+  'qk_norm': True,
+  'tie_embeddings': False,
+  'sliding_window': 3,
+  'windowed_layers': (1,),
+  'rope_scaling': models.Llama3Scaling(original_length=16),
+}
+
+
+def make(seed=0, **changes):
+  config = dataclasses.replace(TINY, **changes)
+  model = models.transformer(config)
+  # Biases and norms are not left at what they are initialised to.
+  rng = np.random.default_rng(seed)
+  params = jax.tree.map(
+    lambda leaf: np.asarray(0.6 * rng.normal(size=leaf.shape), leaf.dtype),
+    jax.eval_shape(model.init, jax.random.key(0)),
+  )
+  return config, model, jax.device_put(params)
+
+
+forward = jax.jit(models.forward, static_argnums=0)
+encode_prompt = jax.jit(models.encode_prompt, static_argnums=0)
+
+
+def random_tokens(*shape, seed=7):
+  rng = np.random.default_rng(seed)
+  return rng.integers(TINY.vocab_size, size=shape, dtype=np.int32)
+
+
+def stacked(params):
+  layers = jax.tree.map(lambda *leaves: np.stack(leaves), *params['layers'])
+  return params | {'layers': layers}
+
+
+class TransformerTest(parameterized.TestCase):
+  @parameterized.named_parameters(
+    ('llama', {}),
+    ('everything', EVERYTHING),
+    ('everything_scanned', EVERYTHING | {'scan_layers': True}),
+    ('interleaved', {'rope_interleaved': True}),
+  )
+  def test_incremental_equals_full(self, changes):
+    _, model, params = make(**changes)
+    B, N, P, T = 2, 3, 5, 6
+    prompt_lengths = np.array([5, 2])
+    prompt = Prompt(random_tokens(B, P), prompt_lengths)
+    response = random_tokens(B, N, T, seed=8)
+
+    # The same rows in one piece; what stands behind the end is not seen.
+    rows = np.zeros((B, N, P + T), np.int32)
+    for b, n in np.ndindex(B, N):
+      real = prompt.tokens[b, : prompt_lengths[b]]
+      rows[b, n, : real.size + T] = np.concatenate([real, response[b, n]])
+    whole = forward(model, params, np.asarray(rows.reshape(B * N, P + T)))
+    whole = np.asarray(whole).reshape(B, N, P + T, TINY.vocab_size)
+
+    prefix, logits = encode_prompt(model, params, prompt)
+    np.testing.assert_allclose(
+      logits, whole[np.arange(B), 0, prompt_lengths - 1], atol=1e-4
+    )
+    # One token, then three of which rows take two or three, then the rest.
+    cache = models.Cache(
+      prefix,
+      jnp.asarray(prompt_lengths),
+      model.make_suffix(B, N, T + 2),
+      np.zeros((B, N), np.int32),
+    )
+    taken = np.zeros((B, N), np.int32)
+    step = jax.jit(model.features)
+    for count in (
+      [[1, 1, 1], [1, 1, 1]],
+      [[2, 3, 2], [3, 3, 2]],
+      [[3, 2, 3], [2, 2, 3]],
+    ):
+      count, size = np.array(count), np.max(count)
+      index = np.minimum(taken[..., None] + np.arange(size), T - 1)
+      tokens = np.take_along_axis(response, index, axis=-1)
+      features, cache = step(params, tokens, count, cache)
+      got = model.logits(params, features)
+      position = prompt_lengths[:, None, None] + taken[..., None]
+      position = np.minimum(position + np.arange(size), P + T - 1)
+      expected = np.take_along_axis(whole, position[..., None], axis=2)
+      counts = (np.arange(size) < count[..., None])[..., None]
+      np.testing.assert_allclose(
+        np.where(counts, got, 0), np.where(counts, expected, 0), atol=1e-4
+      )
+      taken += count
+    np.testing.assert_array_equal(cache.suffix_lengths, T)
+
+  @parameterized.named_parameters(('llama', {}), ('everything', EVERYTHING))
+  def test_scanned_equals_unrolled(self, changes):
+    _, model, params = make(**changes)
+    _, scanned, shapes = make(**changes, scan_layers=True)
+    chex.assert_trees_all_equal_shapes_and_dtypes(shapes, stacked(params))
+    tokens = random_tokens(2, 9)
+    np.testing.assert_allclose(
+      forward(scanned, stacked(params), tokens),
+      forward(model, params, tokens),
+      atol=1e-4,
+    )
+
+  @parameterized.parameters(False, True)
+  def test_padding_of_prompts_is_ignored(self, scan_layers):
+    _, model, params = make(scan_layers=scan_layers)
+    tokens, lengths = random_tokens(3, 8), np.array([8, 5, 1])
+    padding = np.arange(8) >= lengths[:, None]
+    other = np.where(padding, random_tokens(3, 8, seed=9), tokens)
+    run = lambda tokens: encode_prompt(model, params, Prompt(tokens, lengths))
+    np.testing.assert_array_equal(run(tokens)[1], run(other)[1])
+    wider = np.pad(tokens, ((0, 0), (0, 4)))
+    np.testing.assert_allclose(run(tokens)[1], run(wider)[1], atol=1e-5)
+
+  def test_is_causal(self):
+    _, model, params = make()
+    tokens = random_tokens(1, 9)
+    changed = np.array(tokens)
+    changed[0, 5] ^= 1
+    before = np.asarray(forward(model, params, tokens))
+    after = np.asarray(forward(model, params, changed))
+    np.testing.assert_array_equal(before[:, :5], after[:, :5])
+    self.assertTrue(
+      np.all(np.any(np.not_equal(before[:, 5:], after[:, 5:]), axis=-1))
+    )
+
+  def test_window_limits_what_is_seen(self):
+    # Through L layers a window of w reaches (w - 1) L tokens back, not further.
+    _, model, params = make(sliding_window=3)
+    reach = (3 - 1) * TINY.num_layers
+    tokens = random_tokens(1, reach + 4)
+    changed = np.array(tokens)
+    changed[0, 1] ^= 1
+    before = np.asarray(forward(model, params, tokens)[0])
+    after = np.asarray(forward(model, params, changed)[0])
+    np.testing.assert_array_equal(before[reach + 2 :], after[reach + 2 :])
+    self.assertTrue(np.any(np.not_equal(before[reach + 1], after[reach + 1])))
+
+  def test_window_longer_than_the_text_changes_nothing(self):
+    _, model, params = make()
+    _, windowed, _ = make(sliding_window=9)
+    tokens = random_tokens(2, 9)
+    np.testing.assert_allclose(
+      forward(model, params, tokens),
+      forward(windowed, params, tokens),
+      atol=1e-5,
+    )
+
+  def test_rows_beyond_num_tokens_are_written_nowhere(self):
+    _, model, params = make()
+    suffix = model.make_suffix(1, 2, 4)
+    cache = models.Cache(
+      None, np.zeros(1, np.int32), suffix, np.array([[4, 1]])
+    )
+    _, cache = jax.jit(model.features)(
+      params, random_tokens(1, 2, 2), np.array([[0, 1]]), cache
+    )
+    np.testing.assert_array_equal(cache.suffix_lengths, [[4, 2]])
+    for segment in cache.suffix:
+      written = np.any(np.asarray(segment.k[0]) != 0, axis=(1, 3))  # [N, S]
+      expected = [[False] * 4, [False, True, False, False]]
+      np.testing.assert_array_equal(written, expected)
+
+  def test_bfloat16_is_near_float32(self):
+    _, model, params = make()
+    _, half, _ = make(dtype='bfloat16')
+    rounded = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.bfloat16), params)
+    tokens = random_tokens(1, 6)
+    got = forward(half, rounded, tokens)
+    self.assertEqual(got.dtype, jnp.float32)
+    expected = forward(model, params, tokens)
+    # 8 bits of mantissa through 2 layers, against logits of order 10.
+    self.assertLess(jnp.mean(jnp.abs(got - expected)), 0.3)
+
+  def test_gradient_is_finite_and_reaches_every_parameter(self):
+    _, model, params = make(qkv_bias=True, qk_norm=True, tie_embeddings=False)
+    tokens = random_tokens(2, 6)
+
+    def loss(params):
+      log_probs = jax.nn.log_softmax(forward(model, params, tokens))
+      return -jnp.mean(
+        jnp.take_along_axis(log_probs[:, :-1], tokens[:, 1:, None], axis=-1)
+      )
+
+    gradient = jax.jit(jax.grad(loss))(params)
+    chex.assert_tree_all_finite(gradient)
+    for layer in gradient['layers']:
+      layer['key'].pop('bias')  # moves all logits of a query alike, up to rope
+    for leaf in jax.tree.leaves(gradient):
+      self.assertGreater(jnp.max(jnp.abs(leaf)), 1e-6)
+
+  def test_num_params_of_smollm2(self):
+    config = models.TransformerConfig(
+      vocab_size=49152,
+      num_layers=30,
+      embed_dim=576,
+      mlp_dim=1536,
+      num_heads=9,
+      num_kv_heads=3,
+      head_dim=64,
+      scan_layers=True,
+    )
+    shapes = jax.eval_shape(models.transformer(config).init, jax.random.key(0))
+    self.assertEqual(models.num_params(shapes), 134_515_008)
+
+  def test_impossible_shapes_are_refused(self):
+    with self.assertRaisesRegex(ValueError, 'num_heads=4 is not a multiple'):
+      dataclasses.replace(TINY, num_kv_heads=3)
+    with self.assertRaisesRegex(ValueError, 'head_dim=5 is odd'):
+      dataclasses.replace(TINY, head_dim=5)
+
+
+if __name__ == '__main__':
+  absltest.main()

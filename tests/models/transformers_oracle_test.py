@@ -1,0 +1,83 @@
+"""Logits against those of transformers, on checkpoints that it writes itself.
+
+Needs torch and transformers, which nothing in the library does.
+"""
+
+import tempfile
+
+import jax
+import numpy as np
+import pytest
+from absl.testing import absltest, parameterized
+
+from ttc import models
+
+pytestmark = pytest.mark.oracle
+
+TINY = {
+  'vocab_size': 61,
+  'hidden_size': 32,
+  'intermediate_size': 48,
+  'num_hidden_layers': 3,
+  'num_attention_heads': 4,
+  'num_key_value_heads': 2,
+  'max_position_embeddings': 256,
+  'rms_norm_eps': 1e-5,
+}
+LLAMA3 = {
+  'rope_type': 'llama3',
+  'rope_theta': 10_000.0,
+  'factor': 8.0,
+  'low_freq_factor': 1.0,
+  'high_freq_factor': 4.0,
+  'original_max_position_embeddings': 32,
+}
+WINDOWS = {
+  'use_sliding_window': True,
+  'sliding_window': 6,
+  'max_window_layers': 1,
+}
+
+
+class TransformersOracleTest(parameterized.TestCase):
+  @parameterized.named_parameters(
+    ('llama', 'Llama', {}),
+    ('llama_tied', 'Llama', {'tie_word_embeddings': True}),
+    ('llama_head_dim', 'Llama', {'head_dim': 12}),
+    ('llama3_scaling', 'Llama', {'rope_parameters': LLAMA3}),
+    ('mistral', 'Mistral', {'sliding_window': None}),
+    ('mistral_window', 'Mistral', {'sliding_window': 5}),
+    ('qwen2', 'Qwen2', {}),
+    ('qwen2_tied', 'Qwen2', {'tie_word_embeddings': True}),
+    ('qwen2_windows', 'Qwen2', WINDOWS),
+    ('qwen3', 'Qwen3', {'head_dim': 12}),
+    ('qwen3_tied', 'Qwen3', {'head_dim': 8, 'tie_word_embeddings': True}),
+    ('qwen3_windows', 'Qwen3', {'head_dim': 8, **WINDOWS}),
+  )
+  def test_logits(self, family, changes):
+    torch = pytest.importorskip('torch')
+    transformers = pytest.importorskip('transformers')
+    torch.manual_seed(0)
+    config = getattr(transformers, f'{family}Config')(**TINY | changes)
+    theirs = getattr(transformers, f'{family}ForCausalLM')(config).eval()
+    with torch.no_grad():
+      for parameter in theirs.parameters():  # norms and biases too
+        parameter.copy_(0.4 * torch.randn_like(parameter))
+    tokens = np.random.default_rng(0).integers(61, size=(2, 40), dtype=np.int32)
+    with torch.no_grad():
+      expected = theirs(torch.from_numpy(tokens).long()).logits.numpy()
+
+    with tempfile.TemporaryDirectory() as path:
+      theirs.save_pretrained(path, max_shard_size='30KB')
+      loaded = models.load(path)
+      stacked = models.load(path, scan_layers=True)
+    self.assertIsNone(loaded.tokenizer)
+    for model, params in (loaded[:2], stacked[:2]):
+      forward = jax.jit(models.forward, static_argnums=0)
+      got = forward(model, params, tokens)
+      np.testing.assert_allclose(got, expected, atol=5e-5)
+    self.assertGreater(np.std(expected), 0.5)
+
+
+if __name__ == '__main__':
+  absltest.main()

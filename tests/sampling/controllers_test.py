@@ -1,0 +1,125 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from ttc import models, sampling
+from ttc.sampling import Controller, stack_templates
+from ttc.types import Prompt
+
+# A model that always says 1, which a controller may replace.
+MODEL = models.table_model(10)
+TABLE = jnp.full((10, 10), -30.0).at[:, 1].set(0.0)
+PROMPT = Prompt(jnp.zeros((2, 1), jnp.int32), jnp.ones((2,), jnp.int32))
+
+
+def run(controller, num_samples=2, capacity=12, stop_ids=(9,), **options):
+  return sampling.generate(
+    TABLE,
+    jax.random.split(jax.random.key(0), 2),
+    PROMPT,
+    num_samples,
+    model=MODEL,
+    capacity=capacity,
+    stop=sampling.stop_rules(10, stop_ids),
+    controller=controller,
+    **options,
+  )
+
+
+def every(period):
+  """Forces template 0 at every `period`-th free position, then template 1."""
+
+  def update(count, token, position):
+    del token, position
+    due = (count + 1) % period == 0
+    return jnp.where(due, ((count + 1) // period - 1) % 2, -1), count + 1
+
+  return Controller(
+    lambda: jnp.int32(0), update, stack_templates([[2, 3], [4, 5, 9]])
+  )
+
+
+class ControllerTest(parameterized.TestCase):
+  @parameterized.parameters(None, 1)
+  def test_templates_are_written_whole_and_do_not_stop(self, num_rows):
+    got = run(every(3), num_rows=num_rows)
+    # two free tokens, template 0; two free tokens, template 1 (9 is forced,
+    # so it does not stop); two free tokens, template 0 again, cut.
+    want = [1, 1, 2, 3, 1, 1, 4, 5, 9, 1, 1, 2]
+    for b, n in np.ndindex(2, 2):
+      self.assertEqual(got.tokens[b, n].tolist(), want)
+    forced = np.array([x != 1 for x in want])
+    np.testing.assert_array_equal(got.sampling_log_probs[0, 0][forced], 0)
+    self.assertTrue(np.all(np.asarray(got.log_probs[0, 0])[forced] < -20))
+
+  def test_forced_tokens_enter_the_context(self):
+    # After 3 the model says 9, which stops; only a forced 3 leads there.
+    table = TABLE.at[3].set(-30.0).at[3, 9].set(0.0)
+    got = sampling.generate(
+      table,
+      jax.random.split(jax.random.key(0), 2),
+      PROMPT,
+      1,
+      model=MODEL,
+      capacity=12,
+      stop=sampling.stop_rules(10, [9]),
+      controller=every(3),
+    )
+    self.assertEqual(got.tokens[0, 0, :5].tolist(), [1, 1, 2, 3, 9])
+    self.assertEqual(int(got.lengths[0, 0]), 5)
+
+  def test_logits_are_seen_before_temperature(self):
+    def logits(memory, row, position):
+      del memory
+      return jnp.where(position == 1, row.at[7].set(50.0), row)
+
+    controller = every(100)._replace(logits=logits)
+    got = run(controller, sampling=sampling.SamplingParams(0.0))
+    self.assertEqual(got.tokens[0, 0, :3].tolist(), [1, 7, 1])
+
+  def test_empty_templates_are_refused(self):
+    with self.assertRaisesRegex(ValueError, 'at least one token'):
+      stack_templates([[1], []])
+
+
+class BatchingTest(absltest.TestCase):
+  def test_a_thousand_prompts_compile_five_programs(self):
+    rng = np.random.default_rng(0)
+    traced = []
+
+    def sample_fn(params, keys, prompt, num_samples, **options):
+      traced.append(prompt.tokens.shape)
+      return sampling.generate(
+        params, keys, prompt, num_samples, **options, **settings
+      )
+
+    settings = dict(model=MODEL, capacity=3, stop=sampling.stop_rules(10, [9]))
+    key = jax.random.key(0)
+    problems = [
+      sampling.Problem(rng.integers(0, 10, length).tolist(), key, [0, 1])
+      for length in rng.integers(20, 401, 1000)
+    ]
+    seen = []
+    for indices, generation in sampling.decode_batches(
+      TABLE, problems, sample_fn, 2, batch_size=64, max_prompt_length=512
+    ):
+      seen += indices
+      self.assertEqual(generation.tokens.shape, (len(indices), 2, 3))
+    self.assertEqual(sorted(seen), list(range(1000)))
+    self.assertEqual([shape[1] for shape in traced], [32, 64, 128, 256, 512])
+
+  def test_long_prompts_are_named(self):
+    problems = [sampling.Problem([1] * 9, jax.random.key(0), [0])]
+    with self.assertRaisesRegex(ValueError, 'prompt 0 has 9 tokens; 1 to 8'):
+      next(
+        sampling.decode_batches(
+          TABLE, problems, functools.partial(sampling.generate), 1, 1, 8
+        )
+      )
+
+
+if __name__ == '__main__':
+  absltest.main()

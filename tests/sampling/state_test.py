@@ -1,0 +1,138 @@
+"""prefill, extend, fork and score against full forward passes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from ttc import models, sampling
+from ttc.types import Prompt
+
+CONFIG = models.TransformerConfig(
+  vocab_size=23,
+  num_layers=2,
+  embed_dim=16,
+  mlp_dim=32,
+  num_heads=4,
+  num_kv_heads=2,
+  head_dim=8,
+)
+B, R, CAPACITY = 2, 3, 12
+PROMPT = Prompt(
+  jax.random.randint(jax.random.key(1), (B, 6), 0, 23), jnp.array([6, 3])
+)
+TOKENS = jax.random.randint(jax.random.key(2), (B, R, CAPACITY), 0, 23)
+
+
+def make(scan_layers):
+  config = models.TransformerConfig(
+    **{**vars(CONFIG), 'scan_layers': scan_layers}
+  )
+  model = models.transformer(config)
+  return model, model.init(jax.random.key(0))
+
+
+def exact_log_probs(model, params, b, row, length):
+  """Log-probability of each of the first `length` tokens after prompt `b`."""
+  prompt = np.asarray(PROMPT.tokens[b, : PROMPT.lengths[b]])
+  whole = np.concatenate([prompt, np.asarray(row)])[None]
+  logits = jax.nn.log_softmax(models.forward(model, params, jnp.asarray(whole)))
+  at = len(prompt) - 1 + np.arange(length)
+  return np.asarray(logits[0, at, np.asarray(row)[:length]])
+
+
+class StateTest(parameterized.TestCase):
+  @parameterized.product(scan_layers=[False, True], cuts=[(), (1,), (4, 9)])
+  def test_score_after_extends_is_the_forward_pass(self, scan_layers, cuts):
+    model, params = make(scan_layers)
+    state = sampling.prefill(model, params, PROMPT, R, CAPACITY)
+    # Rows of different lengths, appended in pieces; the rest is scored.
+    ends = np.array([[12, 7, 1], [10, 2, 12]])
+    start = np.zeros((B, R), int)
+    for cut in cuts:
+      stop = np.minimum(ends, cut)
+      piece = jnp.take_along_axis(
+        TOKENS, jnp.minimum(start[..., None] + np.arange(9), 11), axis=-1
+      )
+      state = sampling.extend(model, params, state, piece, stop - start)
+      start = stop
+    np.testing.assert_array_equal(state.lengths, start)
+    rest = jnp.take_along_axis(
+      TOKENS, jnp.minimum(start[..., None] + np.arange(12), 11), axis=-1
+    )
+    got = sampling.score(model, params, state, rest, jnp.asarray(ends - start))
+    for b, r in np.ndindex(B, R):
+      want = exact_log_probs(model, params, b, TOKENS[b, r], ends[b, r])
+      count = ends[b, r] - start[b, r]
+      np.testing.assert_allclose(
+        got[b, r, :count], want[start[b, r] :], atol=1e-5
+      )
+      np.testing.assert_array_equal(got[b, r, count:], 0)
+
+  @parameterized.parameters(False, True)
+  def test_fork_cuts_and_copies(self, scan_layers):
+    model, params = make(scan_layers)
+    state = sampling.prefill(model, params, PROMPT, R, CAPACITY)
+    lengths = jnp.array([[8, 5, 3], [6, 0, 8]])
+    state = sampling.extend(model, params, state, TOKENS, lengths)
+    parents = jnp.array([[2, 0, 0, 1], [0, 0, 2, 1]])
+    cut = jnp.array([[9, 4, 0, 1], [2, 6, 7, 5]])
+    forked = sampling.fork(model, state, parents, cut)
+    kept = np.minimum(np.take_along_axis(lengths, parents, 1), cut)
+    np.testing.assert_array_equal(forked.lengths, kept)
+    follow = jax.random.randint(jax.random.key(9), (B, 4, 3), 0, 23)
+    got = sampling.score(
+      model, params, forked, follow, jnp.full((B, 4), 3, jnp.int32)
+    )
+    for b, m in np.ndindex(B, 4):
+      row = np.concatenate(
+        [TOKENS[b, parents[b, m], : kept[b, m]], follow[b, m]]
+      )
+      want = exact_log_probs(model, params, b, row, len(row))[-3:]
+      np.testing.assert_allclose(got[b, m], want, atol=1e-5)
+
+  def test_sampling_in_two_parts_equals_one(self):
+    model, params = make(False)
+    keys = jax.random.split(jax.random.key(4), B)
+    stop = sampling.stop_rules(23, [0])
+    state = sampling.prefill(model, params, PROMPT, R, CAPACITY)
+    whole = sampling.sample(model, params, keys, state, stop).generation
+    first = sampling.sample(model, params, keys, state, stop, max_new_tokens=4)
+    unfinished = first.generation.finish_reasons == 2
+    second = sampling.sample(
+      model, params, keys, first.state, stop, active=unfinished
+    )
+    np.testing.assert_array_equal(second.state.lengths, whole.lengths)
+    np.testing.assert_array_equal(
+      np.where(
+        np.arange(CAPACITY) < np.asarray(whole.lengths)[..., None],
+        second.state.tokens,
+        0,
+      ),
+      whole.tokens,
+    )
+    np.testing.assert_allclose(
+      first.generation.log_probs.sum(-1) + second.generation.log_probs.sum(-1),
+      whole.log_probs.sum(-1),
+      atol=1e-4,
+    )
+
+  def test_the_prompt_is_prefilled_once(self):
+    """The tokens the model reads are counted from outside."""
+    model, params = make(False)
+    read = []
+
+    def features(params, tokens, num_tokens, cache):
+      read.append(tokens.shape)
+      return model.features(params, tokens, num_tokens, cache)
+
+    counted = model._replace(features=features)
+    state = sampling.prefill(counted, params, PROMPT, 64, CAPACITY)
+    self.assertEqual(read, [(B, 1, 6)])
+    # And its keys and values have no sample axis.
+    for segment in state.prefix:
+      self.assertEqual(segment.k.shape, (B, 2, 6, 8))
+
+
+if __name__ == '__main__':
+  absltest.main()

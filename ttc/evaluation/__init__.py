@@ -1,0 +1,108 @@
+"""Metrics, statistics and the records they are computed from."""
+
+from ttc.evaluation.aggregates import (
+  interquartile_mean,
+  mean_score_profile,
+  median_of_task_means,
+  optimality_gap,
+  probability_of_improvement,
+  run_score_profile,
+  stratified_bootstrap,
+)
+from ttc.evaluation.bootstrap import (
+  bca_interval,
+  bootstrap,
+  percentile_interval,
+  weighted_mean,
+)
+from ttc.evaluation.comparisons import (
+  PairedDifference,
+  holm,
+  mcnemar_test,
+  minimum_detectable_effect,
+  paired_difference,
+  required_items,
+  sign_flip_test,
+)
+from ttc.evaluation.curves import Curve, scaling_curve
+from ttc.evaluation.metrics import (
+  budget_control,
+  budget_performance,
+  budget_scaling,
+  tokens_per_correct,
+)
+from ttc.evaluation.records import (
+  SampleRecord,
+  ScoreRecord,
+  append_records,
+  canonical,
+  merge_shards,
+  read_records,
+  recorded_keys,
+  write_parquet,
+)
+from ttc.evaluation.runs import (
+  RunInfo,
+  config_hash,
+  problem_key,
+  read_run,
+  sample_seed,
+  start_run,
+)
+from ttc.evaluation.statistics import (
+  Estimate,
+  Interval,
+  VarianceSplit,
+  confidence_interval,
+  mean_and_standard_error,
+  variance_split,
+  wilson_interval,
+)
+
+__all__ = [
+  'Curve',
+  'Estimate',
+  'Interval',
+  'PairedDifference',
+  'RunInfo',
+  'SampleRecord',
+  'ScoreRecord',
+  'VarianceSplit',
+  'append_records',
+  'bca_interval',
+  'bootstrap',
+  'budget_control',
+  'budget_performance',
+  'budget_scaling',
+  'canonical',
+  'confidence_interval',
+  'config_hash',
+  'holm',
+  'interquartile_mean',
+  'mcnemar_test',
+  'mean_and_standard_error',
+  'mean_score_profile',
+  'median_of_task_means',
+  'merge_shards',
+  'minimum_detectable_effect',
+  'optimality_gap',
+  'paired_difference',
+  'percentile_interval',
+  'probability_of_improvement',
+  'problem_key',
+  'read_records',
+  'read_run',
+  'recorded_keys',
+  'required_items',
+  'run_score_profile',
+  'sample_seed',
+  'scaling_curve',
+  'sign_flip_test',
+  'start_run',
+  'stratified_bootstrap',
+  'tokens_per_correct',
+  'variance_split',
+  'weighted_mean',
+  'wilson_interval',
+  'write_parquet',
+]

@@ -1,0 +1,124 @@
+r"""Saving and restoring one pytree with Orbax.
+
+Put everything a run needs to go on into that pytree: parameters, optimiser
+state, data position, step and random key (typed keys are fine). Then ten steps
+equal five, a restart, and five more, bit for bit.
+
+  manager = open_checkpoints(directory)
+  save_checkpoint(manager, step, state)
+  state = restore_checkpoint(manager, jax.eval_shape(init, key))
+"""
+
+import os
+import pathlib
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+CheckpointManager: TypeAlias = Any  # orbax.checkpoint.CheckpointManager
+PyTree: TypeAlias = Any
+
+
+def open_checkpoints(
+  directory: str | os.PathLike[str],
+  *,
+  max_to_keep: int | None = 3,
+  save_interval_steps: int = 1,
+) -> CheckpointManager:
+  """Opens a directory of checkpoints, made if missing.
+
+  Args:
+    directory: local, or on a bucket (`gs://...`).
+    max_to_keep: older checkpoints are deleted; None keeps all.
+    save_interval_steps: steps that are no multiple are not saved.
+
+  Returns:
+    An `orbax.checkpoint.CheckpointManager`; `close` it at the end.
+  """
+  import orbax.checkpoint as ocp
+
+  directory = os.fspath(directory)
+  if '://' not in directory:
+    directory = pathlib.Path(directory).absolute()
+  options = ocp.CheckpointManagerOptions(
+    max_to_keep=max_to_keep, save_interval_steps=save_interval_steps
+  )
+  return ocp.CheckpointManager(
+    directory, options=options, item_handlers=ocp.StandardCheckpointHandler()
+  )
+
+
+def save_checkpoint(
+  manager: CheckpointManager, step: int, state: PyTree
+) -> bool:
+  """Saves a pytree of arrays; returns at once and writes in the background.
+
+  Args:
+    manager: from `open_checkpoints`.
+    step: number of the checkpoint.
+    state: pytree of arrays and typed keys.
+
+  Returns:
+    Whether the step was due for saving.
+  """
+  import orbax.checkpoint as ocp
+
+  return manager.save(step, args=ocp.args.StandardSave(state))
+
+
+def restore_checkpoint(
+  manager: CheckpointManager, abstract_state: PyTree, step: int | None = None
+) -> PyTree:
+  """Restores a pytree.
+
+  Args:
+    manager: from `open_checkpoints`.
+    abstract_state: `jax.eval_shape(init, key)`: structure, shapes and dtypes
+      that are expected; add shardings to place the arrays.
+    step: which checkpoint; the latest if None.
+
+  Returns:
+    The state that was saved.
+
+  Raises:
+    FileNotFoundError: if there is no such checkpoint.
+    ValueError: if structure, shapes or dtypes are not the expected ones; names
+      the leaves.
+  """
+  import orbax.checkpoint as ocp
+
+  manager.wait_until_finished()
+  steps = sorted(manager.all_steps())
+  if step is None and steps:
+    step = steps[-1]
+  if step not in steps:
+    wanted = 'checkpoint' if step is None else f'checkpoint of step {step}'
+    raise FileNotFoundError(
+      f'no {wanted} in {manager.directory}; there are: {steps}'
+    )
+
+  saved = _describe(manager.item_metadata(step).tree)
+  expected = _describe(abstract_state)
+  differing = sorted(
+    f'{name} (saved {saved.get(name)}, expected {expected.get(name)})'
+    for name in saved.keys() | expected.keys()
+    if saved.get(name) != expected.get(name)
+  )
+  if differing:
+    raise ValueError(
+      f'checkpoint {step} in {manager.directory} does not match: '
+      + '; '.join(differing)
+    )
+  return manager.restore(step, args=ocp.args.StandardRestore(abstract_state))
+
+
+def _describe(tree: PyTree) -> dict[str, str]:
+  """Type and shape of each leaf by its name, `params.w: float32[3, 2]`."""
+  described = {}
+  for path, leaf in jax.tree.leaves_with_path(tree):
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+      leaf = jax.eval_shape(jax.random.key_data, leaf)  # as Orbax saves it
+    name = jax.tree_util.keystr(path, simple=True, separator='.')
+    described[name] = f'{leaf.dtype}{list(leaf.shape)}'
+  return described

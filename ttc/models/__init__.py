@@ -1,0 +1,48 @@
+"""Language models as pure functions, and where their parameters come from."""
+
+from ttc.models.adapters import from_nnx, without_cache
+from ttc.models.base import Cache, LanguageModel, encode_prompt, forward
+from ttc.models.chat import CHAT_LAYOUTS, ChatLayout
+from ttc.models.checkpoints import load_checkpoint, save_checkpoint
+from ttc.models.gguf import load_gguf
+from ttc.models.load import Loaded, load
+from ttc.models.rope import Llama3Scaling
+from ttc.models.safetensors import load_safetensors
+from ttc.models.sharding import (
+  cache_shardings,
+  param_shardings,
+  shard,
+  shard_batch,
+)
+from ttc.models.table import Sequences, enumerate_sequences, table_model
+from ttc.models.tokenizer import Tokenizer
+from ttc.models.transformer import TransformerConfig, num_params, transformer
+
+__all__ = [
+  'CHAT_LAYOUTS',
+  'Cache',
+  'ChatLayout',
+  'LanguageModel',
+  'Llama3Scaling',
+  'Loaded',
+  'Sequences',
+  'Tokenizer',
+  'TransformerConfig',
+  'cache_shardings',
+  'encode_prompt',
+  'enumerate_sequences',
+  'forward',
+  'from_nnx',
+  'load',
+  'load_checkpoint',
+  'load_gguf',
+  'load_safetensors',
+  'num_params',
+  'param_shardings',
+  'save_checkpoint',
+  'shard',
+  'shard_batch',
+  'table_model',
+  'transformer',
+  'without_cache',
+]

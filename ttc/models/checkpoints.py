@@ -1,0 +1,111 @@
+"""Checkpoints of our own transformers: an Orbax tree and its config."""
+
+import dataclasses
+import json
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ttc.models import rope
+from ttc.models.transformer import TransformerConfig, transformer
+from ttc.types import Params
+
+CONFIG_NAME = 'transformer.json'  # what marks a directory as ours
+_PARAMS_NAME = 'params'
+
+
+def save_checkpoint(
+  path: str | os.PathLike, config: TransformerConfig, params: Params
+) -> None:
+  """Writes a transformer to a new directory, or over an older checkpoint.
+
+  Args:
+    path: of the directory; a bucket's address works too.
+    config: of the transformer.
+    params: its parameters.
+  """
+  ocp, directory = _orbax(path)
+  directory.mkdir(parents=True, exist_ok=True)
+  with ocp.StandardCheckpointer() as checkpointer:
+    checkpointer.save(directory / _PARAMS_NAME, params, force=True)
+  text = json.dumps(dataclasses.asdict(config), indent=2)
+  (directory / CONFIG_NAME).write_text(text + '\n')
+
+
+def load_checkpoint(
+  path: str | os.PathLike,
+  *,
+  dtype: str | None = None,
+  scan_layers: bool | None = None,
+) -> tuple[TransformerConfig, Params]:
+  """Reads what `save_checkpoint` wrote.
+
+  Args:
+    path: of the directory.
+    dtype: of the parameters and activations; None for the saved one.
+    scan_layers: see `TransformerConfig`; None for the saved one.
+
+  Returns:
+    The config and the parameters.
+
+  Raises:
+    FileNotFoundError: if there is no checkpoint.
+    ValueError: if it is damaged.
+  """
+  ocp, directory = _orbax(path)
+  config = checkpoint_config(path, dtype=dtype)
+  shapes = jax.eval_shape(transformer(config).init, jax.random.key(0))
+  try:
+    with ocp.StandardCheckpointer() as checkpointer:
+      params = checkpointer.restore(directory / _PARAMS_NAME, shapes)
+  except FileNotFoundError:
+    raise FileNotFoundError(
+      f'{directory / _PARAMS_NAME}: no such checkpoint'
+    ) from None
+  except Exception as error:  # Orbax and TensorStore raise many kinds
+    line = str(error).splitlines()[0]
+    raise ValueError(f'{directory}: damaged checkpoint: {line}') from None
+  if scan_layers in (None, config.scan_layers):
+    return config, params
+  if scan_layers:
+    layers = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params['layers'])
+  else:
+    at = lambda i: jax.tree.map(lambda leaf: leaf[i], params['layers'])
+    layers = [at(i) for i in range(config.num_layers)]
+  config = dataclasses.replace(config, scan_layers=scan_layers)
+  return config, params | {'layers': layers}
+
+
+def checkpoint_config(
+  path: str | os.PathLike,
+  *,
+  dtype: str | None = None,
+  scan_layers: bool | None = None,
+) -> TransformerConfig:
+  """Reads the config of a checkpoint; see `load_checkpoint`."""
+  _, directory = _orbax(path)
+  file = directory / CONFIG_NAME
+  if not file.exists():
+    raise FileNotFoundError(f'{file}: no such file')
+  try:
+    values: dict[str, Any] = json.loads(file.read_text())
+    if values['rope_scaling'] is not None:
+      values['rope_scaling'] = rope.Llama3Scaling(**values['rope_scaling'])
+    if values['windowed_layers'] is not None:
+      values['windowed_layers'] = tuple(values['windowed_layers'])
+    if dtype is not None:
+      values['dtype'] = dtype
+    if scan_layers is not None:
+      values['scan_layers'] = scan_layers
+    return TransformerConfig(**values)
+  except (json.JSONDecodeError, KeyError, TypeError) as error:
+    raise ValueError(f'{file}: not a config: {error!r}') from None
+
+
+def _orbax(path: str | os.PathLike):
+  import orbax.checkpoint as ocp
+  from etils import epath
+
+  return ocp, epath.Path(path).resolve()

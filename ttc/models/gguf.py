@@ -1,0 +1,191 @@
+"""Loads transformers from GGUF files, the format of llama.cpp."""
+
+import os
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from ttc.models import gguf_file, rope
+from ttc.models.gguf_file import GGUFFile
+from ttc.models.transformer import TransformerConfig
+from ttc.models.weights import assemble
+from ttc.types import Params
+
+# Whether the rows of query and key were permuted when the file was written, so
+# that rotary pairs are adjacent. Mistral's files say 'llama'.
+_PERMUTED = {'llama': True, 'qwen2': False, 'qwen3': False}
+
+_NAMES = {
+  'embed': 'token_embd.weight',
+  'final_norm': 'output_norm.weight',
+  'unembed': 'output.weight',
+  'attention_norm.scale': 'blk.{}.attn_norm.weight',
+  'query.kernel': 'blk.{}.attn_q.weight',
+  'query.bias': 'blk.{}.attn_q.bias',
+  'query_norm.scale': 'blk.{}.attn_q_norm.weight',
+  'key.kernel': 'blk.{}.attn_k.weight',
+  'key.bias': 'blk.{}.attn_k.bias',
+  'key_norm.scale': 'blk.{}.attn_k_norm.weight',
+  'value.kernel': 'blk.{}.attn_v.weight',
+  'value.bias': 'blk.{}.attn_v.bias',
+  'output.kernel': 'blk.{}.attn_output.weight',
+  'mlp_norm.scale': 'blk.{}.ffn_norm.weight',
+  'gate.kernel': 'blk.{}.ffn_gate.weight',
+  'up.kernel': 'blk.{}.ffn_up.weight',
+  'down.kernel': 'blk.{}.ffn_down.weight',
+}
+_ROPE_FACTORS = 'rope_freqs.weight'
+
+
+def load_gguf(
+  path: str | os.PathLike,
+  *,
+  dtype: str = 'float32',
+  scan_layers: bool = False,
+  rope_interleaved: bool = False,
+) -> tuple[TransformerConfig, Params]:
+  """Loads a transformer from a GGUF file, dequantised.
+
+  Needs the extra `weights`.
+
+  Args:
+    path: of a file whose architecture is llama (Mistral too), qwen2 or qwen3.
+    dtype: of the parameters and activations.
+    scan_layers: see `TransformerConfig`.
+    rope_interleaved: keep the rows of query and key as llama files store them
+      and rotate adjacent channels, instead of putting the rows in order.
+
+  Returns:
+    The config and the parameters.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: if the file is damaged, or asks for what is not implemented.
+  """
+  file = gguf_file.read(path)
+  config = gguf_config(
+    file,
+    dtype=dtype,
+    scan_layers=scan_layers,
+    rope_interleaved=rope_interleaved,
+  )
+  permuted = _PERMUTED[file.metadata['general.architecture']]
+  if rope_interleaved and not permuted:
+    raise ValueError(f'{file.path}: its rows are not stored for adjacent pairs')
+  num_heads = {}
+  if permuted and not rope_interleaved:
+    num_heads = {'attn_q': config.num_heads, 'attn_k': config.num_kv_heads}
+
+  def read(name):
+    array = gguf_file.tensor(file, name)
+    part = name.split('.')[-2]
+    return _unpermute(array, num_heads[part]) if part in num_heads else array
+
+  present = file.tensors.keys() - {_ROPE_FACTORS}
+  return config, assemble(config, read, _NAMES, present, file.path)
+
+
+def gguf_config(
+  file: GGUFFile,
+  *,
+  dtype: str = 'float32',
+  scan_layers: bool = False,
+  rope_interleaved: bool = False,
+) -> TransformerConfig:
+  """Reads the config of a GGUF file's transformer; see `load_gguf`."""
+  architecture = file.metadata.get('general.architecture')
+  if architecture not in _PERMUTED:
+    raise ValueError(
+      f'{file.path}: architecture {architecture!r} is not one of '
+      f'{", ".join(_PERMUTED)}'
+    )
+  get = lambda name, *default: _get(file, f'{architecture}.{name}', *default)
+  if get('expert_count', 0):
+    raise ValueError(f'{file.path}: mixtures of experts are not implemented')
+  if 'token_embd.weight' not in file.tensors:
+    raise ValueError(f"{file.path}: there is no tensor 'token_embd.weight'")
+  num_layers = get('block_count')
+  num_heads = get('attention.head_count')
+  embed_dim = get('embedding_length')
+  head_dim = get('attention.key_length', embed_dim // num_heads)
+  for name in ('attention.value_length', 'rope.dimension_count'):
+    if get(name, head_dim) != head_dim:
+      raise ValueError(
+        f'{file.path}: {name}={get(name)} differs from the head '
+        f'dimension {head_dim}; that is not implemented'
+      )
+  if get('attention.sliding_window_pattern', None) is not None:
+    raise ValueError(f'{file.path}: sliding_window_pattern is not implemented')
+  theta = get('rope.freq_base', 10_000.0)
+  return TransformerConfig(
+    vocab_size=file.tensors['token_embd.weight'].shape[0],
+    num_layers=num_layers,
+    embed_dim=embed_dim,
+    mlp_dim=get('feed_forward_length'),
+    num_heads=num_heads,
+    num_kv_heads=get('attention.head_count_kv', num_heads),
+    head_dim=head_dim,
+    max_length=get('context_length'),
+    rope_theta=theta,
+    rope_scaling=_rope_scaling(file, architecture, head_dim, theta),
+    rope_interleaved=rope_interleaved,
+    norm_eps=get('attention.layer_norm_rms_epsilon'),
+    qkv_bias='blk.0.attn_q.bias' in file.tensors,
+    qk_norm='blk.0.attn_q_norm.weight' in file.tensors,
+    tie_embeddings='output.weight' not in file.tensors,
+    sliding_window=get('attention.sliding_window', None) or None,
+    scan_layers=scan_layers,
+    dtype=dtype,
+  )
+
+
+def _get(file: GGUFFile, name: str, *default: Any) -> Any:
+  """A metadata value; one given per layer must be the same in every layer."""
+  if name not in file.metadata and not default:
+    raise ValueError(f'{file.path}: the metadata lacks {name!r}')
+  value = file.metadata.get(name, *default)
+  if not isinstance(value, list):
+    return value
+  if len(set(value)) != 1:
+    raise ValueError(f'{file.path}: {name} differs between layers: {value}')
+  return value[0]
+
+
+def _rope_scaling(
+  file: GGUFFile, architecture: str, head_dim: int, theta: float
+) -> rope.Llama3Scaling | None:
+  """The scaling whose divisors of the frequencies the file stores.
+
+  Llama 3.1 and later write the divisors and not the four numbers behind them,
+  of which all published models share three.
+  """
+  kind = file.metadata.get(f'{architecture}.rope.scaling.type', 'none')
+  linear = file.metadata.get(f'{architecture}.rope.scale_linear', 1.0)
+  if kind != 'none' or linear != 1.0:
+    raise ValueError(
+      f'{file.path}: rope scaling {kind!r} (linear: {linear}) is not '
+      f"implemented; 'none' and {_ROPE_FACTORS} (Llama 3) are"
+    )
+  if _ROPE_FACTORS not in file.tensors:
+    return None
+  stored = gguf_file.tensor(file, _ROPE_FACTORS)
+  if np.all(stored == 1.0):
+    return None
+  scaling = rope.Llama3Scaling(factor=float(stored.max()))
+  plain = rope.frequencies(head_dim, theta)
+  factors = plain / rope.frequencies(head_dim, theta, scaling)
+  if stored.shape != factors.shape or not np.allclose(stored, factors, 1e-4):
+    raise ValueError(
+      f'{file.path}: {_ROPE_FACTORS} is not the scaling of Llama 3 '
+      f'({scaling}); no other is implemented'
+    )
+  return scaling
+
+
+def _unpermute(
+  rows: Float32[np.ndarray, 'O *I'], num_heads: int
+) -> Float32[np.ndarray, 'O *I']:
+  """Puts each head's rotary pairs from (2 i, 2 i + 1) to (i, i + D / 2)."""
+  split = rows.reshape(num_heads, -1, 2, *rows.shape[1:])
+  return split.swapaxes(1, 2).reshape(rows.shape)

@@ -1,0 +1,130 @@
+"""Where parameters, caches and batches lie on a mesh of devices.
+
+Every axis of a parameter has a logical name; a table of rules sends logical
+names to the axes of a mesh
+
+  mesh = jax.make_mesh((d, m), ('data', 'model'),
+                       axis_types=(jax.sharding.AxisType.Auto,) * 2)
+
+with rows of a batch over `data` and heads, MLP channels and the vocabulary over
+`model` (tensor parallelism, 1909.08053: two reductions per layer).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
+
+from ttc.types import Params
+
+# Logical axes of the transformer's parameters; those not named are replicated.
+LOGICAL_AXES = {
+  'embed': ('vocab', 'embed'),
+  'unembed': ('vocab', 'embed'),
+  'query.kernel': ('heads', 'embed'),
+  'query.bias': ('heads',),
+  'key.kernel': ('kv_heads', 'embed'),
+  'key.bias': ('kv_heads',),
+  'value.kernel': ('kv_heads', 'embed'),
+  'value.bias': ('kv_heads',),
+  'output.kernel': ('embed', 'heads'),
+  'gate.kernel': ('mlp', 'embed'),
+  'up.kernel': ('mlp', 'embed'),
+  'down.kernel': ('embed', 'mlp'),
+}
+
+# Logical axis -> mesh axis, or None for a copy on every device.
+RULES = {
+  'batch': 'data',
+  'vocab': 'model',
+  'heads': 'model',
+  'kv_heads': 'model',
+  'mlp': 'model',
+  'embed': None,
+}
+
+
+def param_shardings(
+  params: Params,
+  mesh: Mesh | AbstractMesh,
+  rules: Mapping[str, str | None] = RULES,
+) -> Params:
+  """A sharding for each parameter of a transformer.
+
+  Args:
+    params: the parameters, or their shapes; layers may be stacked.
+    mesh: of devices.
+    rules: logical axis -> mesh axis. A logical axis that is not among them, or
+      does not divide evenly, is replicated.
+
+  Returns:
+    A `NamedSharding` for each leaf.
+  """
+
+  def sharding(key_path, leaf):
+    path = jax.tree_util.keystr(key_path, simple=True, separator='.')
+    name = '.'.join(path.split('.')[-2:])
+    logical = LOGICAL_AXES.get(name, ())
+    stacked = leaf.ndim - len(logical)
+    return _named(mesh, leaf.shape, (None,) * stacked + logical, rules)
+
+  return jax.tree_util.tree_map_with_path(sharding, params)
+
+
+def cache_shardings(
+  cache: Any,
+  mesh: Mesh | AbstractMesh,
+  *,
+  batch_axis: int = 0,
+  heads_axis: int | None = -3,
+  rules: Mapping[str, str | None] = RULES,
+) -> Any:
+  """A sharding for each leaf of a batch: of a cache, tokens or lengths.
+
+  Args:
+    cache: leaves with a batch axis, or their shapes.
+    mesh: of devices.
+    batch_axis: goes over `data`. 1 if layers are stacked in front.
+    heads_axis: the key/value heads' axis of leaves with at least four axes,
+      `[..., K, S, Dh]`; goes over `model`. None for leaves without heads.
+    rules: as in `param_shardings`.
+
+  Returns:
+    A `NamedSharding` for each leaf.
+  """
+
+  def sharding(leaf):
+    logical = [None] * leaf.ndim
+    if leaf.ndim > batch_axis:
+      logical[batch_axis] = 'batch'
+    if heads_axis is not None and leaf.ndim >= 4:
+      logical[heads_axis] = 'kv_heads'
+    return _named(mesh, leaf.shape, logical, rules)
+
+  return jax.tree.map(sharding, cache)
+
+
+def shard(
+  params: Params, mesh: Mesh, rules: Mapping[str, str | None] = RULES
+) -> Params:
+  """Puts parameters where `param_shardings` says."""
+  return jax.device_put(params, param_shardings(params, mesh, rules))
+
+
+def shard_batch(
+  batch: Any, mesh: Mesh, rules: Mapping[str, str | None] = RULES
+) -> Any:
+  """Spreads the leading axis of every leaf over the mesh's `data` axis."""
+  shardings = cache_shardings(batch, mesh, heads_axis=None, rules=rules)
+  return jax.device_put(batch, shardings)
+
+
+def _named(mesh, shape, logical, rules) -> NamedSharding:
+  """Sends logical axes to mesh axes, as far as they divide evenly."""
+  axes = []
+  for size, name in zip(shape, logical, strict=True):
+    axis = rules.get(name)
+    divides = axis in mesh.shape and size % mesh.shape[axis] == 0
+    axes.append(axis if divides else None)
+  return NamedSharding(mesh, PartitionSpec(*axes))

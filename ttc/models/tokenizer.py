@@ -1,0 +1,186 @@
+"""Text to tokens and back, over the `tokenizers` package."""
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ttc.models.chat import CHAT_LAYOUTS, ChatLayout
+
+# Tokens that end a turn or a text, whatever else a file declares.
+_END_TOKENS = (
+  '<|im_end|>',
+  '<|endoftext|>',
+  '<|eot_id|>',
+  '<|eom_id|>',
+  '<|end_of_text|>',
+  '</s>',
+)
+# Two tokenizers that agree on their vocabulary and on this are taken as equal.
+_PROBE = "It's 12345.67 ½ x²\n\n\tdéjà-vu  日本語 🙂 'LL don't\r\n"
+
+
+class Tokenizer:
+  """A vocabulary with its special tokens and its chat layout.
+
+  Attributes:
+    vocab_size: number of tokens.
+    bos_ids: what the model expects in front of a text: one id, or none.
+      `encode` does not add it, `chat` does.
+    eos_ids: tokens that end a response.
+    layout: how `chat` writes messages, or None.
+  """
+
+  def __init__(
+    self,
+    backend: Any,
+    *,
+    bos_ids: Sequence[int] = (),
+    eos_ids: Sequence[int] = (),
+    layout: ChatLayout | None = None,
+  ):
+    """For the tokenizers of files see `tokenizer_files.py`.
+
+    Args:
+      backend: a `tokenizers.Tokenizer`.
+      bos_ids: see the attributes.
+      eos_ids: see the attributes; well-known end tokens are added.
+      layout: see the attributes.
+    """
+    backend.encode_special_tokens = True
+    self._backend = backend
+    self._special = {
+      token.content: i
+      for i, token in backend.get_added_tokens_decoder().items()
+      if token.special
+    }
+    ends = [self._special.get(token, -1) for token in _END_TOKENS]
+    self.bos_ids = list(bos_ids)
+    self.eos_ids = sorted({*eos_ids, *ends} - {-1})
+    self.layout = layout
+    self.vocab_size = backend.get_vocab_size()
+
+  def encode(self, text: str, allow_special: bool = False) -> list[int]:
+    """Turns text into tokens.
+
+    Args:
+      text: to encode.
+      allow_special: turn the names of control tokens, such as `<|im_end|>`,
+        into these tokens. Leave it off for text that others wrote.
+
+    Returns:
+      Token ids.
+    """
+    if not allow_special or not self._special:
+      return self._backend.encode(text, add_special_tokens=False).ids
+    names = '|'.join(re.escape(name) for name in self._special)
+    parts = re.split(f'({names})', text)
+    return [i for part in parts for i in self._control_or_text(part)]
+
+  def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
+    """Turns tokens into text; incomplete UTF-8 becomes U+FFFD."""
+    ids = [int(i) for i in ids]
+    return self._backend.decode(ids, skip_special_tokens=skip_special)
+
+  def token_bytes(self, token_id: int) -> bytes:
+    """The bytes that a token stands for; none for control tokens."""
+    token = self._backend.id_to_token(int(token_id))
+    if token is None or token in self._special:
+      return b''
+    if _is_byte_level(self._backend):
+      table = _byte_of_character()
+      if all(character in table for character in token):
+        return bytes(table[character] for character in token)
+    elif re.fullmatch('<0x[0-9A-F]{2}>', token):
+      return bytes([int(token[3:5], 16)])
+    else:
+      token = token.replace('▁', ' ')  # sentencepiece's space
+    return token.encode()
+
+  def ids_containing(self, text: str) -> list[int]:
+    """All tokens whose text contains `text`: stop tokens that end a line."""
+    wanted = text.encode()
+    ids = range(self.vocab_size)
+    return [i for i in ids if wanted in self.token_bytes(i)]
+
+  def chat(
+    self,
+    messages: Sequence[Mapping[str, str]],
+    layout: ChatLayout | None = None,
+  ) -> list[int]:
+    """The prompt that asks for the reply to `messages`.
+
+    Args:
+      messages: with a `role` (system, user, assistant) and a `content` each.
+      layout: instead of the model's own.
+
+    Returns:
+      Token ids, with the beginning-of-text token where the layout has one.
+
+    Raises:
+      ValueError: if there is no layout, or it uses tokens that are not here.
+    """
+    layout = layout or self.layout
+    if layout is None:
+      raise ValueError(
+        'the tokenizer declares no known chat layout: pass one, such as '
+        f'CHAT_LAYOUTS[{"|".join(CHAT_LAYOUTS)}]'
+      )
+    messages = list(messages)
+    if layout.default_system is not None:
+      if not messages or messages[0]['role'] != 'system':
+        system = {'role': 'system', 'content': layout.default_system}
+        messages.insert(0, system)
+    ids = [i for part in layout.start for i in self._control_or_text(part)]
+    for message in messages:
+      role, content = message['role'], message['content']
+      content = content.strip() if layout.strip else content
+      for part in layout.message:
+        if '{' in part:
+          ids += self.encode(part.format(role=role, content=content))
+        else:
+          ids += self._control_or_text(part)
+    return ids + [
+      i for part in layout.reply for i in self._control_or_text(part)
+    ]
+
+  @functools.cached_property
+  def sha(self) -> str:
+    """SHA-256 of what it does: vocabulary, control tokens, a probe's ids."""
+    names = [self._backend.id_to_token(i) for i in range(self.vocab_size)]
+    facts = [names, sorted(self._special.items()), self.encode(_PROBE)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+  def _control_or_text(self, part: str) -> list[int]:
+    if part in self._special:
+      return [self._special[part]]
+    if re.fullmatch(r'<\|\w+\|>', part):
+      raise ValueError(f'the chat layout uses {part!r}, which is no token here')
+    return self.encode(part)
+
+
+def _is_byte_level(backend) -> bool:
+  tokenizers = import_tokenizers()
+  return isinstance(backend.decoder, tokenizers.decoders.ByteLevel)
+
+
+@functools.cache
+def _byte_of_character() -> dict[str, int]:
+  """GPT-2's table: printable bytes are themselves, others from U+0100 on."""
+  printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+  others = [byte for byte in range(256) if byte not in printable]
+  table = {chr(byte): byte for byte in printable}
+  return table | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+def import_tokenizers() -> Any:
+  """The optional package, or how to get it."""
+  try:
+    import tokenizers
+  except ImportError:
+    raise ImportError(
+      "tokenizers need: pip install 'ttc-jax[weights]'"
+    ) from None
+  return tokenizers

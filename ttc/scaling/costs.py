@@ -1,0 +1,167 @@
+r"""FLOPs and KV-cache bytes of decoding with a decoder-only transformer.
+
+Exact counts from lengths, for tables and cost axes. A multiply-add is 2 FLOPs.
+Each token passed through the model costs `2 P` for the weights and
+`4 H Dh L` for every position it attends to, itself included; it writes
+`2 K Dh L` key and value numbers and reads that many for every such position.
+Response token `i` (1, 2, ...) attends to `Tp + i` positions. The last token of
+a response is charged like the others, although an engine need not feed it.
+
+These are NumPy float64 functions of the host: the counts exceed int32 and the
+24 bits of float32. They are exact below 2^53. Formulas: Kaplan et al., 2020,
+arXiv 2001.08361, table 1, with the attention term in full.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float, Int
+
+
+class ModelShape(NamedTuple):
+  """The numbers of a transformer that its costs depend on."""
+
+  num_params: int  # P, those active for one token
+  num_layers: int  # L
+  num_heads: int  # H
+  num_kv_heads: int  # K
+  head_dim: int  # Dh
+  bytes_per_element: int = 2  # of the KV cache
+
+  @property
+  def kv_bytes_per_token(self) -> int:
+    """Bytes of the keys and values of one token, over all layers."""
+    kv_elements = 2 * self.num_kv_heads * self.head_dim * self.num_layers
+    return kv_elements * self.bytes_per_element
+
+
+def prefill_flops(
+  shape: ModelShape, prompt_lengths: Int[ArrayLike, ' B']
+) -> Float[np.ndarray, ' B']:
+  r"""FLOPs of reading each prompt once.
+
+  .. math:: 2 P T_p + 4 H D_h L \, T_p (T_p + 1) / 2
+
+  Args:
+    shape: numbers of the model.
+    prompt_lengths: `Tp`, tokens of each prompt.
+
+  Returns:
+    FLOPs of each prompt.
+  """
+  prompt = np.asarray(prompt_lengths, np.float64)
+  return _flops(shape, tokens=prompt, positions=prompt * (prompt + 1) / 2)
+
+
+def decode_flops(
+  shape: ModelShape,
+  prompt_lengths: Int[ArrayLike, ' B'],
+  lengths: Int[ArrayLike, 'B N'],
+) -> Float[np.ndarray, 'B N']:
+  r"""FLOPs of decoding each response, the prompt already in the cache.
+
+  .. math:: 2 P l + 4 H D_h L \sum_{i=1}^{l} (T_p + i)
+
+  Args:
+    shape: numbers of the model.
+    prompt_lengths: `Tp`, tokens of each prompt.
+    lengths: `l`, tokens of each response.
+
+  Returns:
+    FLOPs of each response.
+  """
+  prompt = np.asarray(prompt_lengths, np.float64)[:, None]
+  length = np.asarray(lengths, np.float64)
+  positions = prompt * length + length * (length + 1) / 2
+  return _flops(shape, tokens=length, positions=positions)
+
+
+def kv_bytes_written(
+  shape: ModelShape,
+  prompt_lengths: Int[ArrayLike, ' B'],
+  lengths: Int[ArrayLike, 'B N'],
+  *,
+  shared_prompt: bool = True,
+) -> Float[np.ndarray, ' B']:
+  """Bytes written to the KV cache for each problem.
+
+  Args:
+    shape: numbers of the model.
+    prompt_lengths: `Tp`, tokens of each prompt.
+    lengths: tokens of each response.
+    shared_prompt: the prompt is written once, not once per response.
+
+  Returns:
+    Bytes of each problem, all its responses together.
+  """
+  prompt = np.asarray(prompt_lengths, np.float64)
+  length = np.asarray(lengths, np.float64)
+  copies = 1 if shared_prompt else length.shape[1]
+  return shape.kv_bytes_per_token * (copies * prompt + length.sum(axis=1))
+
+
+def kv_bytes_read(
+  shape: ModelShape,
+  prompt_lengths: Int[ArrayLike, ' B'],
+  lengths: Int[ArrayLike, 'B N'],
+  *,
+  shared_prompt: bool = True,
+) -> Float[np.ndarray, ' B']:
+  r"""Bytes that decoding reads from the KV cache for each problem.
+
+  .. math:: \text{bytes} \cdot \Big(T_p \max_j l_j
+      + \sum_j l_j (l_j + 1) / 2\Big)
+
+  All responses decode in step. The prompt is read once per step as long as one
+  of them runs; unshared, every running response reads it, and the maximum
+  becomes a sum. Reads of the prefill are not counted.
+
+  Args:
+    shape: numbers of the model.
+    prompt_lengths: `Tp`, tokens of each prompt.
+    lengths: `l_j`, tokens of each response.
+    shared_prompt: attention reads the prompt once for all responses.
+
+  Returns:
+    Bytes of each problem, all its responses together.
+  """
+  prompt = np.asarray(prompt_lengths, np.float64)
+  length = np.asarray(lengths, np.float64)
+  prompt_reads = length.max(axis=1) if shared_prompt else length.sum(axis=1)
+  own_reads = np.sum(length * (length + 1) / 2, axis=1)
+  return shape.kv_bytes_per_token * (prompt * prompt_reads + own_reads)
+
+
+def kv_cache_bytes(
+  shape: ModelShape,
+  num_prompts: int,
+  num_samples: int,
+  prompt_length: int,
+  max_new_tokens: int,
+  *,
+  shared_prompt: bool = True,
+) -> int:
+  r"""Bytes of the KV cache that a decode loop allocates.
+
+  Two segments, `B Tp + B N Td` tokens, or the naive `B N (Tp + Td)`.
+
+  Args:
+    shape: numbers of the model.
+    num_prompts: `B`.
+    num_samples: `N`, responses of each prompt.
+    prompt_length: `Tp`, padded.
+    max_new_tokens: `Td`.
+    shared_prompt: the responses of a prompt share its segment.
+
+  Returns:
+    Bytes.
+  """
+  prompt_copies = 1 if shared_prompt else num_samples
+  slots = prompt_copies * prompt_length + num_samples * max_new_tokens
+  return num_prompts * slots * shape.kv_bytes_per_token
+
+
+def _flops(shape, *, tokens, positions):
+  per_position = 4 * shape.num_heads * shape.head_dim * shape.num_layers
+  return 2 * shape.num_params * tokens + per_position * positions

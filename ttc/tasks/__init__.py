@@ -1,0 +1,51 @@
+"""Tasks with exact verifiers: tokens on the device, text on the host."""
+
+from ttc.tasks import arithmetic, graders
+from ttc.tasks.catalog import load
+from ttc.tasks.chains import noise_for_accuracy, noisy_chain_accuracy
+from ttc.tasks.competition_math import competition_math, math_500
+from ttc.tasks.countdown import countdown
+from ttc.tasks.gsm8k import gsm8k
+from ttc.tasks.modular_chain import modular_chain
+from ttc.tasks.permutations import permutation_word_problem
+from ttc.tasks.pointer_chasing import pointer_chasing
+from ttc.tasks.reasoning_gym import reasoning_gym
+from ttc.tasks.split import is_test, on_split
+from ttc.tasks.text_task import Grade, Item, TextTask
+from ttc.tasks.token_task import (
+  Problem,
+  TokenTask,
+  TrainingSequence,
+  answer_fn,
+  score_fn,
+  to_prompt,
+  training_sequence,
+)
+
+__all__ = [
+  'Grade',
+  'Item',
+  'Problem',
+  'TextTask',
+  'TokenTask',
+  'TrainingSequence',
+  'answer_fn',
+  'arithmetic',
+  'competition_math',
+  'countdown',
+  'graders',
+  'gsm8k',
+  'is_test',
+  'load',
+  'math_500',
+  'modular_chain',
+  'noise_for_accuracy',
+  'noisy_chain_accuracy',
+  'on_split',
+  'permutation_word_problem',
+  'pointer_chasing',
+  'reasoning_gym',
+  'score_fn',
+  'to_prompt',
+  'training_sequence',
+]
