@@ -34,6 +34,7 @@ STATIC = (
   'preset',
   'policy',
 )
+forward = jax.jit(models.forward, static_argnums=0)
 generate = jax.jit(sampling.generate, static_argnames=STATIC)
 STOP = sampling.stop_rules(31, [0, 5])
 
@@ -214,7 +215,8 @@ class LoopTest(parameterized.TestCase):
     for b in range(3):
       tokens = list(np.asarray(PROMPT.tokens[b, : PROMPT.lengths[b]]))
       for t in range(int(got.lengths[b, 0])):
-        logits = models.forward(MODEL, PARAMS, jnp.array([tokens]))[0, -1]
+        padded = jnp.array([tokens + [0] * (33 - len(tokens))])
+        logits = forward(MODEL, PARAMS, padded)[0, len(tokens) - 1]
         tokens.append(int(jnp.argmax(logits)))
         self.assertEqual(tokens[-1], int(got.tokens[b, 0, t]))
         log_prob = jax.nn.log_softmax(logits)[tokens[-1]]
@@ -244,7 +246,8 @@ class LoopTest(parameterized.TestCase):
 
   def test_steps_are_the_longest_response(self):
     state = sampling.prefill(MODEL, PARAMS, PROMPT, 8, 24)
-    output = sampling.sample(MODEL, PARAMS, keys_of(range(3)), state, STOP)
+    sample = jax.jit(sampling.sample, static_argnums=0)
+    output = sample(MODEL, PARAMS, keys_of(range(3)), state, STOP)
     lengths = output.generation.lengths
     self.assertEqual(int(output.counters.steps), int(lengths.max()))
     self.assertEqual(int(output.counters.tokens), int(lengths.sum()))
@@ -311,7 +314,7 @@ class LoopTest(parameterized.TestCase):
         PARAMS,
         keys_of((0, 1)),
         take(PROMPT, (0, 1)),
-        4,
+        num_samples=4,
         model=MODEL,
         capacity=8,
         stop=sampling.stop_rules(31, [int(10 * value)]),

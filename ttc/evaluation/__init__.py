@@ -41,6 +41,13 @@ from ttc.evaluation.records import (
   recorded_keys,
   write_parquet,
 )
+from ttc.evaluation.report import (
+  CurveSummary,
+  TaskSummary,
+  markdown_report,
+  scalars,
+  summarize_curve,
+)
 from ttc.evaluation.runs import (
   RunInfo,
   config_hash,
@@ -58,15 +65,19 @@ from ttc.evaluation.statistics import (
   variance_split,
   wilson_interval,
 )
+from ttc.evaluation.tabulate import Table, tabulate
 
 __all__ = [
   'Curve',
+  'CurveSummary',
   'Estimate',
   'Interval',
   'PairedDifference',
   'RunInfo',
   'SampleRecord',
   'ScoreRecord',
+  'Table',
+  'TaskSummary',
   'VarianceSplit',
   'append_records',
   'bca_interval',
@@ -79,6 +90,7 @@ __all__ = [
   'config_hash',
   'holm',
   'interquartile_mean',
+  'markdown_report',
   'mcnemar_test',
   'mean_and_standard_error',
   'mean_score_profile',
@@ -96,10 +108,13 @@ __all__ = [
   'required_items',
   'run_score_profile',
   'sample_seed',
+  'scalars',
   'scaling_curve',
   'sign_flip_test',
   'start_run',
   'stratified_bootstrap',
+  'summarize_curve',
+  'tabulate',
   'tokens_per_correct',
   'variance_split',
   'weighted_mean',

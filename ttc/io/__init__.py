@@ -5,6 +5,7 @@ from ttc.io.checkpoints import (
   restore_checkpoint,
   save_checkpoint,
 )
+from ttc.io.compilation_cache import enable_compilation_cache
 from ttc.io.metric_writers import (
   CsvWriter,
   JsonlWriter,
@@ -14,7 +15,7 @@ from ttc.io.metric_writers import (
   TensorBoardWriter,
   WandbWriter,
 )
-from ttc.io.plots import PlotCurve, plot_scaling_curves
+from ttc.io.plots import PlotCurve, plot_scaling_curves, save_scaling_figure
 
 __all__ = [
   'CsvWriter',
@@ -25,8 +26,10 @@ __all__ = [
   'PlotCurve',
   'TensorBoardWriter',
   'WandbWriter',
+  'enable_compilation_cache',
   'open_checkpoints',
   'plot_scaling_curves',
   'restore_checkpoint',
   'save_checkpoint',
+  'save_scaling_figure',
 ]

@@ -4,6 +4,7 @@ Functions take arrays and a matplotlib `Axes`, draw on it and return it, so that
 figures compose: `fig, ax = plt.subplots(); plot_scaling_curves(ax, curves)`.
 """
 
+import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -154,3 +155,44 @@ def _short_number(x: float, _: Any = None) -> str:
     if x >= 2**power:
       return f'{x / 2**power:.3g}{suffix}'
   return f'{x:.3g}'
+
+
+def save_scaling_figure(
+  path: str | os.PathLike[str],
+  panels: Mapping[str, Mapping[str, Mapping[str, PlotCurve]]],
+) -> None:
+  """Writes a grid of scaling plots: a row per compute axis, a column per task.
+
+  Args:
+    path: of the PNG file.
+    panels: curves by method, by task, by the label of the compute axis.
+  """
+  try:
+    from matplotlib.figure import Figure
+  except ImportError as error:
+    raise ImportError(
+      "plots need matplotlib: pip install 'ttc-jax[plots]'"
+    ) from error
+
+  columns = max(len(tasks) for tasks in panels.values())
+  figure = Figure(figsize=(4.6 * columns, 3.9 * len(panels) + 0.6), dpi=110)
+  axes = figure.subplots(len(panels), columns, squeeze=False, sharey='col')
+  for row, (label, by_task) in zip(axes, panels.items(), strict=True):
+    for ax, (task, curves) in zip(row, by_task.items(), strict=True):
+      plot_scaling_curves(ax, curves, compute_label=label, direct_labels=False)
+      ax.get_legend().remove()
+      ax.set_title(task, color=_INK, fontsize=11)
+      if ax is not row[0]:
+        ax.set_ylabel('')
+  handles, names = axes[0, 0].get_legend_handles_labels()
+  figure.tight_layout(rect=(0, 0.3 / figure.get_figheight(), 1, 1))
+  figure.legend(
+    handles,
+    names,
+    loc='lower center',
+    ncols=min(len(names), 3 * columns),
+    frameon=False,
+    labelcolor=_INK,
+    fontsize=9,
+  )
+  figure.savefig(path, bbox_inches='tight')
