@@ -39,6 +39,14 @@ setuptools.setup(
     'plots': ['matplotlib', 'tqdm'],
     'logging': ['tensorboardX', 'wandb'],
     'notebooks': ['jupytext', 'nbmake', 'ipykernel', 'matplotlib'],
-    'dev': ['pytest', 'beartype', 'ruff', 'pyright'],
+    'dev': [
+      'beartype',
+      'math-verify[antlr4_13_2]>=0.9',
+      'pyright',
+      'pytest',
+      'pytest-xdist',
+      'ruff',
+      'scipy',
+    ],
   },
 )

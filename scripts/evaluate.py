@@ -186,11 +186,11 @@ def draw_task(
     sampling.generate,
     model=model,
     capacity=capacity,
-    stop=stop_rules(tokenizer, model, task),
+    stop=sampling.stop_at_texts(tokenizer, model.vocab_size, task.stop),
     sampling=sampling_params(config),
     preset=config.preset,
   )
-  shape = model_shape(loaded)
+  shape = costs.model_shape(loaded.config, models.num_params(loaded.params))
   tokens, began = 0, time.perf_counter()
   for indices, generation in sampling.decode_batches(
     params,
@@ -226,29 +226,6 @@ def encode(tokenizer, task, item):
   if task.is_chat:
     return tokenizer.chat([{'role': 'user', 'content': text}])
   return tokenizer.encode(text)
-
-
-def stop_rules(tokenizer, model, task):
-  """Stops at the end of turn and at tokens that contain a stop text."""
-  ids = set(tokenizer.eos_ids)
-  for text in task.stop:
-    ids.update(tokenizer.ids_containing(text))
-  sequences = [tokenizer.encode(text) for text in task.stop]
-  longer = [sequence for sequence in sequences if len(sequence) > 1]
-  return sampling.stop_rules(model.vocab_size, sorted(ids), longer)
-
-
-def model_shape(loaded):
-  """What the cost formulas need to know."""
-  c = loaded.config
-  return costs.ModelShape(
-    models.num_params(loaded.params),
-    c.num_layers,
-    c.num_heads,
-    c.num_kv_heads,
-    c.head_dim,
-    jnp.dtype(c.dtype).itemsize,
-  )
 
 
 def to_records(config, item, prompt, ids, generation, tokenizer, shape):

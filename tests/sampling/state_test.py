@@ -54,7 +54,9 @@ class StateTest(parameterized.TestCase):
       piece = jnp.take_along_axis(
         TOKENS, jnp.minimum(start[..., None] + np.arange(9), 11), axis=-1
       )
-      state = sampling.extend(model, params, state, piece, jnp.asarray(stop - start))
+      state = sampling.extend(
+        model, params, state, piece, jnp.asarray(stop - start)
+      )
       start = stop
     np.testing.assert_array_equal(state.lengths, start)
     rest = jnp.take_along_axis(

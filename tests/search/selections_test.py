@@ -29,9 +29,9 @@ def random_samples(key, shape, invalid=True):
 
 
 SAMPLES = random_samples(jax.random.key(0), (NUM_ITEMS, NUM_SAMPLES))
-BUDGETS = np.array([1, 2, 3, 5, 8, 12])
+BUDGETS = np.array([1, 2, 5, 12])
 GOLD = jnp.zeros((NUM_ITEMS,), jnp.int32)
-PERMUTATIONS = 4000
+PERMUTATIONS = 2000
 
 
 def mean_curve(select, samples=SAMPLES):
@@ -43,7 +43,7 @@ def mean_curve(select, samples=SAMPLES):
 
 
 def assert_within(got, exact):
-  """Four standard errors of a mean of coin flips: 36 comparisons at once."""
+  """Four standard errors of a mean of coin flips: 24 comparisons at once."""
   error = np.sqrt(np.maximum(exact * (1 - exact), 1e-4) / PERMUTATIONS)
   np.testing.assert_array_less(np.abs(got - exact), 4 * error + 1e-6)
 
@@ -51,9 +51,7 @@ def assert_within(got, exact):
 def exact_majority(samples):
   counts = (samples.answers[..., None] == jnp.arange(4)).sum(1)
   invalid = (samples.answers < 0).sum(1)
-  law = lambda k: jax.vmap(
-    lambda c, i: scaling.majority_accuracy(c, 0, k, i)
-  )
+  law = lambda k: jax.vmap(lambda c, i: scaling.majority_accuracy(c, 0, k, i))
   return np.stack([law(int(k))(counts, invalid) for k in BUDGETS], axis=1)
 
 
@@ -78,16 +76,16 @@ class TestAgainstExactEstimators:
       jax.random.key(2), (NUM_ITEMS, NUM_SAMPLES), invalid=False
     )
     got = mean_curve(search.select_best, samples).accuracy
-    best = lambda k: jax.vmap(
-      lambda s, z: scaling.best_of_k_accuracy(s, z, k)
-    )(samples.scores, (samples.answers == 0).astype(jnp.float32))
+    best = lambda k: jax.vmap(lambda s, z: scaling.best_of_k_accuracy(s, z, k))(
+      samples.scores, (samples.answers == 0).astype(jnp.float32)
+    )
     exact = np.stack([best(int(k)) for k in BUDGETS], axis=1)
     assert_within(got, exact)
 
   def test_minmax_vote_of_two_is_best_of_two(self):
-    pair = jax.vmap(
-      lambda key: random_samples(key, (2,), invalid=False)
-    )(jax.random.split(jax.random.key(3), 200))
+    pair = jax.vmap(lambda key: random_samples(key, (2,), invalid=False))(
+      jax.random.split(jax.random.key(3), 200)
+    )
     vote = search.weighted_vote(search.minmax_weights)
     np.testing.assert_array_equal(
       search.select_each(vote, pair).answer,
@@ -120,9 +118,7 @@ def test_voting_makes_a_wrong_mode_worse():
   )
   zeros = jnp.zeros(answers.shape)
   samples = Samples(answers, zeros, zeros, zeros.astype(int) + 1, zeros == 0)
-  vote = jax.jit(
-    jax.vmap(search.majority_vote, in_axes=(0, None))
-  )
+  vote = jax.jit(jax.vmap(search.majority_vote, in_axes=(0, None)))
   for n, exact in ((1, 0.3), (8, 0.2607552), (32, 0.1877069332)):
     share = float(jnp.mean(vote(samples, jnp.int32(n)).answer == 0))
     # Three standard errors; a vote breaks ties by the first drawn, which is
@@ -165,9 +161,7 @@ class TestFirstFinish:
     num_trials = 20_000
     correct, wrong = map(half_geometric, rates)
     samples = self.draw(correct, wrong, num_trials, 16)
-    vote = jax.jit(
-      jax.vmap(search.shortest_vote(), in_axes=(0, None))
-    )
+    vote = jax.jit(jax.vmap(search.shortest_vote(), in_axes=(0, None)))
     for n, accuracy in oracle.items():
       law = scaling.first_finish_law(correct, wrong, n)
       np.testing.assert_allclose(law.accuracy, accuracy, atol=3e-6)
@@ -230,7 +224,7 @@ def test_beta_stopping_by_a_python_twin():
   for i, answers in enumerate(np.asarray(samples.answers).tolist()):
     for used in range(1, 21):
       votes = {a: answers[:used].count(a) for a in answers[:used] if a >= 0}
-      top = sorted(votes.values(), reverse=True) + [0, 0]
+      top = [*sorted(votes.values(), reverse=True), 0, 0]
       if exact_beta_confidence(top[0], top[1]) >= 0.9:
         break
     winner = max(votes, key=votes.get) if votes else -1  # first drawn on ties

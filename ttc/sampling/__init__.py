@@ -1,6 +1,11 @@
 """Sampling: five verbs over one decode state, and what steers them."""
 
-from ttc.sampling.batching import Problem, decode_batches, plan_batches
+from ttc.sampling.batching import (
+  Problem,
+  decode_batches,
+  plan_batches,
+  share,
+)
 from ttc.sampling.controllers import Controller, stack_templates
 from ttc.sampling.decode import Counters, SampleOutput, sample
 from ttc.sampling.draw import draw
@@ -16,6 +21,7 @@ from ttc.sampling.stopping import (
   Progress,
   StopRules,
   first_finish,
+  stop_at_texts,
   stop_rules,
   token_budget,
   wait_for_all,
@@ -43,7 +49,9 @@ __all__ = [
   'prefill',
   'sample',
   'score',
+  'share',
   'stack_templates',
+  'stop_at_texts',
   'stop_rules',
   'token_budget',
   'wait_for_all',

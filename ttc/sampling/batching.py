@@ -5,8 +5,9 @@ so a thousand prompts of 20 to 400 tokens compile at most five programs. Since a
 sample does not depend on its batch, neither grouping nor order changes results.
 """
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,8 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from ttc.types import Generation, Params, Prompt, SampleFn
+
+Item = TypeVar('Item')
 
 
 class Problem(NamedTuple):
@@ -29,6 +32,22 @@ class Batch(NamedTuple):
 
   indices: list[int]  # into the list of problems
   length: int  # that their prompts are padded to
+
+
+def share(
+  items: Sequence[Item], process_index: int, process_count: int
+) -> list[Item]:
+  """What one of several processes takes of a list: every so many-th item.
+
+  Args:
+    items: in the same order in every process.
+    process_index: of this process.
+    process_count: how many share the list.
+
+  Returns:
+    The items `process_index`, `process_index + process_count`, ...
+  """
+  return list(items[process_index::process_count])
 
 
 def plan_batches(
@@ -102,10 +121,8 @@ def decode_batches(
     chosen = [problems[i] for i in batch.indices]
     arrays = _stack(chosen, batch, batch_size, num_samples)
     generation = jax.device_get(step(params, *place(arrays)))
-    yield (
-      batch.indices,
-      jax.tree.map(lambda leaf, n=len(chosen): leaf[:n], generation),
-    )
+    real = operator.itemgetter(slice(len(chosen)))
+    yield batch.indices, jax.tree.map(real, generation)
 
 
 def _stack(problems, batch, batch_size, num_samples):

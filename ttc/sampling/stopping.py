@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
+from ttc.models.tokenizer import Tokenizer
 from ttc.types import FinishReason
 
 
@@ -54,6 +55,26 @@ def stop_rules(
   return StopRules(
     jnp.asarray(is_stop), jnp.asarray(table), jnp.int32(min_tokens)
   )
+
+
+def stop_at_texts(
+  tokenizer: Tokenizer,
+  vocab_size: int,
+  texts: Sequence[str] = (),
+  min_tokens: int = 0,
+) -> StopRules:
+  """Stops at the tokenizer's end tokens and where one of the texts appears.
+
+  That is, at any token that contains a text (a newline stands in many) and at
+  the tokens that the text itself is split into.
+  """
+  ids, sequences = set(tokenizer.eos_ids), []
+  for text in texts:
+    ids.update(tokenizer.ids_containing(text))
+    tokens = tokenizer.encode(text)
+    if len(tokens) > 1:
+      sequences.append(tokens)
+  return stop_rules(vocab_size, sorted(ids), sequences, min_tokens)
 
 
 def ends_with(

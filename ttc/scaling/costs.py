@@ -12,8 +12,9 @@ These are NumPy float64 functions of the host: the counts exceed int32 and the
 arXiv 2001.08361, table 1, with the attention term in full.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
@@ -34,6 +35,18 @@ class ModelShape(NamedTuple):
     """Bytes of the keys and values of one token, over all layers."""
     kv_elements = 2 * self.num_kv_heads * self.head_dim * self.num_layers
     return kv_elements * self.bytes_per_element
+
+
+def model_shape(config: Any, num_params: int) -> ModelShape:
+  """The shape of a transformer from its `TransformerConfig`."""
+  return ModelShape(
+    num_params,
+    config.num_layers,
+    config.num_heads,
+    config.num_kv_heads,
+    config.head_dim,
+    jnp.dtype(config.dtype).itemsize,
+  )
 
 
 def prefill_flops(

