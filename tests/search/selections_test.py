@@ -12,24 +12,29 @@ from ttc import evaluation, scaling, search
 from ttc.types import Samples
 
 SELECTING = [m for m in search.METHODS if m.select is not None]
-BY_NAME = {m.name: m for m in search.METHODS}
-# Six items of 12 responses: answers 0..3, some invalid; scores with ties.
-NUM_ITEMS, NUM_SAMPLES = 6, 12
+COMPILED = {
+  m.name: jax.jit(jax.vmap(m.select, in_axes=(0, None))) for m in SELECTING
+}
+NUM_ITEMS, NUM_SAMPLES = 6, 8
+NUM_TRIALS = 8000
 
 
-def random_samples(key, shape, invalid=True):
-  keys = jax.random.split(key, 5)
+def random_samples(seed, shape, invalid=True):
+  """Answers 0..3, some invalid; scores with ties; some responses cut."""
+  rng = np.random.default_rng(seed)
+  f32 = lambda x: jnp.asarray(x, jnp.float32)
   return Samples(
-    answers=jax.random.randint(keys[0], shape, -1 if invalid else 0, 4),
-    scores=jnp.round(jax.random.normal(keys[1], shape), 1),
-    log_probs=-jax.random.exponential(keys[2], shape),
-    lengths=jax.random.randint(keys[3], shape, 1, 30),
-    finished=jax.random.bernoulli(keys[4], 0.8, shape),
+    answers=jnp.asarray(rng.integers(-1 if invalid else 0, 4, shape)),
+    scores=f32(rng.normal(size=shape).round(1)),
+    log_probs=f32(-rng.exponential(size=shape)),
+    lengths=jnp.asarray(rng.integers(1, 30, shape)),
+    finished=jnp.asarray(rng.random(shape) < 0.8),
   )
 
 
-SAMPLES = random_samples(jax.random.key(0), (NUM_ITEMS, NUM_SAMPLES))
-BUDGETS = np.array([1, 2, 5, 12])
+SAMPLES = random_samples(0, (NUM_ITEMS, NUM_SAMPLES))
+MANY = random_samples(1, (300, NUM_SAMPLES))
+BUDGETS = np.array([1, 3, 8])
 GOLD = jnp.zeros((NUM_ITEMS,), jnp.int32)
 PERMUTATIONS = 2000
 
@@ -43,7 +48,7 @@ def mean_curve(select, samples=SAMPLES):
 
 
 def assert_within(got, exact):
-  """Four standard errors of a mean of coin flips: 24 comparisons at once."""
+  """Four standard errors of a mean of coin flips: 18 comparisons at once."""
   error = np.sqrt(np.maximum(exact * (1 - exact), 1e-4) / PERMUTATIONS)
   np.testing.assert_array_less(np.abs(got - exact), 4 * error + 1e-6)
 
@@ -72,9 +77,7 @@ class TestAgainstExactEstimators:
     assert_within(got, exact_majority(samples))
 
   def test_select_best_is_best_of_k(self):
-    samples = random_samples(
-      jax.random.key(2), (NUM_ITEMS, NUM_SAMPLES), invalid=False
-    )
+    samples = random_samples(2, (NUM_ITEMS, NUM_SAMPLES), invalid=False)
     got = mean_curve(search.select_best, samples).accuracy
     best = lambda k: jax.vmap(lambda s, z: scaling.best_of_k_accuracy(s, z, k))(
       samples.scores, (samples.answers == 0).astype(jnp.float32)
@@ -83,9 +86,7 @@ class TestAgainstExactEstimators:
     assert_within(got, exact)
 
   def test_minmax_vote_of_two_is_best_of_two(self):
-    pair = jax.vmap(lambda key: random_samples(key, (2,), invalid=False))(
-      jax.random.split(jax.random.key(3), 200)
-    )
+    pair = random_samples(3, (200, 2), invalid=False)
     vote = search.weighted_vote(search.minmax_weights)
     np.testing.assert_array_equal(
       search.select_each(vote, pair).answer,
@@ -113,17 +114,17 @@ class TestAgainstExactEstimators:
 
 def test_voting_makes_a_wrong_mode_worse():
   """Law (.3, .4, .3), the first right: majority@1/8/32 fall as enumerated."""
-  answers = jax.random.choice(
-    jax.random.key(4), 3, (20_000, 32), p=jnp.array([0.3, 0.4, 0.3])
-  )
+  rng = np.random.default_rng(4)
+  law = np.array([0.3, 0.4, 0.3])
+  answers = jnp.asarray(rng.choice(3, (NUM_TRIALS, 32), p=law))
   zeros = jnp.zeros(answers.shape)
   samples = Samples(answers, zeros, zeros, zeros.astype(int) + 1, zeros == 0)
-  vote = jax.jit(jax.vmap(search.majority_vote, in_axes=(0, None)))
+  vote = COMPILED['self_consistency']
   for n, exact in ((1, 0.3), (8, 0.2607552), (32, 0.1877069332)):
     share = float(jnp.mean(vote(samples, jnp.int32(n)).answer == 0))
     # Three standard errors; a vote breaks ties by the first drawn, which is
     # uniform over the tied answers.
-    assert abs(share - exact) < 3 * (exact * (1 - exact) / 20_000) ** 0.5
+    assert abs(share - exact) < 3 * (exact * (1 - exact) / NUM_TRIALS) ** 0.5
 
 
 def half_geometric(p, num_lengths=200):
@@ -136,17 +137,17 @@ def half_geometric(p, num_lengths=200):
 class TestFirstFinish:
   """The world of decoding.md 4: correct Geom(.10), wrong Geom(.05)."""
 
-  def draw(self, correct, wrong, num_trials, n):
-    law = jnp.log(jnp.concatenate([correct, wrong]))
-    outcome = jax.random.categorical(
-      jax.random.key(5), law, shape=(num_trials, n)
+  def draw(self, correct, wrong):
+    law = np.concatenate([correct, wrong]).astype(np.float64)
+    outcome = np.random.default_rng(5).choice(
+      law.size, (NUM_TRIALS, 16), p=law / law.sum()
     )
     zeros = jnp.zeros(outcome.shape)
     return Samples(
-      answers=(outcome >= 200).astype(jnp.int32),  # 0 is right
+      answers=jnp.asarray(outcome >= 200, jnp.int32),  # 0 is right
       scores=zeros,
       log_probs=zeros,
-      lengths=outcome % 200 + 1,
+      lengths=jnp.asarray(outcome % 200 + 1),
       finished=zeros == 0,
     )
 
@@ -158,26 +159,25 @@ class TestFirstFinish:
     ],
   )
   def test_shortest_vote_has_the_exact_law(self, rates, oracle):
-    num_trials = 20_000
     correct, wrong = map(half_geometric, rates)
-    samples = self.draw(correct, wrong, num_trials, 16)
-    vote = jax.jit(jax.vmap(search.shortest_vote(), in_axes=(0, None)))
+    samples = self.draw(correct, wrong)
+    vote = COMPILED['first_finish_search']
     for n, accuracy in oracle.items():
       law = scaling.first_finish_law(correct, wrong, n)
       np.testing.assert_allclose(law.accuracy, accuracy, atol=3e-6)
       got = vote(samples, jnp.int32(n))
       share = float(jnp.mean(got.answer == 0))
-      error = (accuracy * (1 - accuracy) / num_trials) ** 0.5
+      error = (accuracy * (1 - accuracy) / NUM_TRIALS) ** 0.5
       assert abs(share - accuracy) < 3 * error
       depth = np.asarray(got.depth)
-      assert abs(depth.mean() - law.depth) < 3 * depth.std() / num_trials**0.5
+      assert abs(depth.mean() - law.depth) < 3 * depth.std() / NUM_TRIALS**0.5
       np.testing.assert_array_equal(got.tokens, n * depth)
 
   def test_the_control_is_worse_where_short_is_right(self):
-    samples = self.draw(*map(half_geometric, (0.1, 0.05)), 4000, 8)
+    samples = self.draw(*map(half_geometric, (0.1, 0.05)))
     first, last = (
-      jax.vmap(vote(), in_axes=(0, None))(samples, jnp.int32(8))
-      for vote in (search.shortest_vote, search.longest_vote)
+      COMPILED[name](samples, jnp.int32(8))
+      for name in ('first_finish_search', 'last_finish_search')
     )
     assert jnp.mean(last.answer == 0) < 0.3 < 0.6 < jnp.mean(first.answer == 0)
     assert jnp.all(last.depth >= first.depth)
@@ -217,7 +217,7 @@ def test_beta_confidence_is_the_integer_formula():
 
 
 def test_beta_stopping_by_a_python_twin():
-  samples = random_samples(jax.random.key(6), (200, 24))
+  samples = random_samples(6, (200, 24))
   got = jax.vmap(search.beta_stopped_vote(0.9), in_axes=(0, None))(
     samples, jnp.int32(20)
   )
@@ -238,10 +238,13 @@ class TestFamily:
   """What holds of every method that selects."""
 
   def select(self, method, samples, n):
-    select = jax.jit(jax.vmap(method.select, in_axes=(0, None)))
-    return jax.tree.map(np.asarray, select(samples, jnp.int32(n)))
+    selection = COMPILED[method.name](samples, jnp.int32(n))
+    return jax.tree.map(np.asarray, selection)
 
   def test_pure_and_one_trace_for_all_n(self, method):
+    for n in (1, 5, NUM_SAMPLES):
+      first, again = (self.select(method, MANY, n) for _ in range(2))
+      jax.tree.map(np.testing.assert_array_equal, first, again)
     traces = []
 
     def counted(samples, n):
@@ -249,39 +252,36 @@ class TestFamily:
       return method.select(samples, n)
 
     select = jax.jit(jax.vmap(counted, in_axes=(0, None)))
-    results = {n: select(SAMPLES, jnp.int32(n)) for n in (1, 5, 12)}
+    for n in (1, 5):
+      select.trace(MANY, jnp.int32(n))
     assert len(traces) == 1
-    for n, first in results.items():
-      jax.tree.map(
-        np.testing.assert_array_equal, first, select(SAMPLES, jnp.int32(n))
-      )
 
   def test_one_sample_is_that_sample(self, method):
-    samples = SAMPLES._replace(finished=jnp.ones_like(SAMPLES.finished))
+    samples = MANY._replace(finished=jnp.ones_like(MANY.finished))
     got = self.select(method, samples, 1)
     np.testing.assert_array_equal(got.answer, samples.answers[:, 0])
     np.testing.assert_array_equal(got.tokens, samples.lengths[:, 0])
     np.testing.assert_array_equal(got.depth, samples.lengths[:, 0])
 
   def test_samples_beyond_n_never_matter(self, method):
-    others = random_samples(jax.random.key(7), SAMPLES.answers.shape)
-    for n in (1, 4, 9):
+    others = random_samples(7, MANY.answers.shape)
+    for n in (1, 4, 7):
       first = jnp.arange(NUM_SAMPLES) < n
       mixed = jax.tree.map(
-        lambda a, b, first=first: jnp.where(first, a, b), SAMPLES, others
+        lambda a, b, first=first: jnp.where(first, a, b), MANY, others
       )
       jax.tree.map(
         np.testing.assert_array_equal,
-        self.select(method, SAMPLES, n),
+        self.select(method, MANY, n),
         self.select(method, mixed, n),
       )
 
   def test_invalid_answers_never_win(self, method):
-    samples = random_samples(jax.random.key(8), (300, NUM_SAMPLES))
-    mostly = jax.random.bernoulli(jax.random.key(9), 0.9, (300, NUM_SAMPLES))
+    samples = random_samples(8, MANY.answers.shape)
+    mostly = np.random.default_rng(9).random(MANY.answers.shape) < 0.9
     samples = samples._replace(
       answers=jnp.where(mostly, -1, samples.answers),
-      finished=jnp.ones_like(mostly),
+      finished=jnp.ones_like(samples.finished),
     )
     got = self.select(method, samples, NUM_SAMPLES).answer
     any_valid = np.any(np.asarray(samples.answers) >= 0, axis=1)
@@ -298,10 +298,10 @@ class TestFamily:
 
   def test_costs_are_ordered(self, method):
     previous = None
-    for n in (1, 3, 6, 12):
-      got = self.select(method, SAMPLES, n)
+    for n in (1, 3, 6, 8):
+      got = self.select(method, MANY, n)
       assert np.all(got.tokens >= got.depth) and np.all(got.depth >= 1)
-      everything = np.asarray(SAMPLES.lengths)[:, :n].sum(1)
+      everything = np.asarray(MANY.lengths)[:, :n].sum(1)
       assert np.all(got.tokens <= everything)
       if method.what == 'sequential' and previous is not None:
         assert np.all(got.tokens >= previous)

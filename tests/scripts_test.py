@@ -1,0 +1,278 @@
+"""evaluate.py and sample.py, as a user runs them, on a tiny model."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from ttc import evaluation
+from ttc.evaluation import SampleRecord, ScoreRecord
+
+ROOT = pathlib.Path(__file__).parent.parent
+pytest.importorskip('tokenizers')
+numpy_safetensors = pytest.importorskip('safetensors.numpy')
+
+
+def write_tiny_model(path):
+  """A random Llama of one layer over bytes, as a Hugging Face directory."""
+  import tokenizers
+  from tokenizers import decoders, models, pre_tokenizers
+
+  path.mkdir()
+  letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+  vocab = {letter: i for i, letter in enumerate(letters)}
+  backend = tokenizers.Tokenizer(models.BPE(vocab, []))
+  backend.pre_tokenizer = pre_tokenizers.ByteLevel(
+    add_prefix_space=False, use_regex=False
+  )
+  backend.decoder = decoders.ByteLevel()
+  backend.add_special_tokens(['<|im_start|>', '<|im_end|>'])
+  backend.save(str(path / 'tokenizer.json'))
+  size, width, mlp = 258, 16, 24
+  config = {
+    'architectures': ['LlamaForCausalLM'],
+    'model_type': 'llama',
+    'vocab_size': size,
+    'hidden_size': width,
+    'intermediate_size': mlp,
+    'num_hidden_layers': 1,
+    'num_attention_heads': 2,
+    'num_key_value_heads': 1,
+    'max_position_embeddings': 1024,
+    'rms_norm_eps': 1e-5,
+    'tie_word_embeddings': True,
+    'eos_token_id': 257,
+  }
+  (path / 'config.json').write_text(json.dumps(config))
+  rng = np.random.default_rng(0)
+  array = lambda *shape: rng.normal(0, 0.5, shape).astype(np.float32)
+  layer = 'model.layers.0.'
+  tensors = {
+    'model.embed_tokens.weight': array(size, width),
+    'model.norm.weight': np.ones(width, np.float32),
+    layer + 'input_layernorm.weight': np.ones(width, np.float32),
+    layer + 'post_attention_layernorm.weight': np.ones(width, np.float32),
+    layer + 'self_attn.q_proj.weight': array(width, width),
+    layer + 'self_attn.k_proj.weight': array(width // 2, width),
+    layer + 'self_attn.v_proj.weight': array(width // 2, width),
+    layer + 'self_attn.o_proj.weight': array(width, width),
+    layer + 'mlp.gate_proj.weight': array(mlp, width),
+    layer + 'mlp.up_proj.weight': array(mlp, width),
+    layer + 'mlp.down_proj.weight': array(width, mlp),
+  }
+  numpy_safetensors.save_file(tensors, str(path / 'model.safetensors'))
+  return path
+
+
+@pytest.fixture(scope='module')
+def tiny_model(tmp_path_factory):
+  return write_tiny_model(tmp_path_factory.mktemp('model') / 'tiny')
+
+
+def arguments(model, workdir, **changes):
+  config = {
+    'model': model,
+    'tasks': "('addition_1digit',)",
+    'num_items': 5,
+    'num_samples': 4,
+    'budgets': '(1,2,4)',
+    'num_permutations': 8,
+    'num_resamples': 50,
+    'temperature': 1.0,
+    **changes,
+  }
+  return [
+    f'--config={ROOT}/configs/smollm2_arithmetic.py',
+    f'--workdir={workdir}',
+    *(f'--config.{name}={value}' for name, value in config.items()),
+  ]
+
+
+def environment(cache):
+  return {
+    **os.environ,
+    'JAX_PLATFORMS': 'cpu',
+    'JAX_COMPILATION_CACHE_DIR': str(cache),
+  }
+
+
+def run(script, args, cache, check=True):
+  done = subprocess.run(
+    [sys.executable, str(ROOT / 'scripts' / script), *args],
+    cwd=ROOT,
+    env=environment(cache),
+    capture_output=True,
+    text=True,
+  )
+  if check:
+    assert done.returncode == 0, done.stderr[-2000:]
+  return done
+
+
+def records(workdir):
+  read = lambda kind: evaluation.read_records(workdir, kind)
+  return evaluation.canonical(read(SampleRecord)), evaluation.canonical(
+    read(ScoreRecord)
+  )
+
+
+def test_evaluate_writes_everything_once(tiny_model, tmp_path):
+  workdir = tmp_path / 'run'
+  first = run('evaluate.py', arguments(tiny_model, workdir), tmp_path)
+  for name in ('report.md', 'scaling.png', 'metrics.jsonl', 'run.json'):
+    assert (workdir / name).stat().st_size > 100, name
+  assert 'self-consistency' in first.stdout + first.stderr
+  before = {
+    name: (workdir / name).read_bytes()
+    for name in ('samples.jsonl', 'scores.jsonl', 'metrics.jsonl', 'report.md')
+  }
+  # A second run makes no model call: it works without the model's weights.
+  (tiny_model / 'model.safetensors').rename(tiny_model / 'hidden')
+  try:
+    run('evaluate.py', arguments(tiny_model, workdir), tmp_path)
+  finally:
+    (tiny_model / 'hidden').rename(tiny_model / 'model.safetensors')
+  for name, content in before.items():
+    assert (workdir / name).read_bytes() == content, name
+
+  # Other batches, same records.
+  other = tmp_path / 'other'
+  run('evaluate.py', arguments(tiny_model, other, batch_size=4), tmp_path)
+  for got, want in zip(records(other), records(workdir), strict=True):
+    assert_same_up_to_rounding(got, want)
+
+
+def assert_same_up_to_rounding(got, want):
+  """Equal in all but the last digits of log-probabilities."""
+  assert got.count(b'\n') == want.count(b'\n')
+  for mine, theirs in zip(got.splitlines(), want.splitlines(), strict=True):
+    mine, theirs = json.loads(mine), json.loads(theirs)
+    for name in ('sum_logprob', 'mean_logprob'):
+      if name in mine:
+        assert mine.pop(name) == pytest.approx(theirs.pop(name), abs=1e-3)
+    assert mine == theirs
+
+
+@pytest.mark.slow
+def test_killed_five_times_it_ends_with_the_same_records(tiny_model, tmp_path):
+  sizes = {'num_items': 40, 'num_samples': 8, 'batch_size': 1}
+  whole = tmp_path / 'whole'
+  run('evaluate.py', arguments(tiny_model, whole, **sizes), tmp_path)
+  killed = tmp_path / 'killed'
+  command = [sys.executable, str(ROOT / 'scripts' / 'evaluate.py')]
+  command += arguments(tiny_model, killed, **sizes)
+  rng = random.Random(0)
+  for _ in range(5):
+    process = subprocess.Popen(
+      command,
+      cwd=ROOT,
+      env=environment(tmp_path),
+      stdout=subprocess.DEVNULL,
+      stderr=subprocess.DEVNULL,
+    )
+    time.sleep(rng.uniform(1.0, 7.0))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+  run('evaluate.py', arguments(tiny_model, killed, **sizes), tmp_path)
+  assert records(killed) == records(whole)
+
+
+BAD = {
+  'unknown task': ({'tasks': "('additon_2digit',)"}, "No task 'additon_2dig"),
+  'no samples': ({'num_samples': 0}, 'num_samples=0 must be at least 1'),
+  'temperature': ({'temperature': -1.0}, r'temperature=-1.0 must be >= 0'),
+  'budget': ({'budgets': '(9,)'}, 'must be numbers of samples, 1 to num_sam'),
+  'method': ({'methods': "('vote',)"}, "method 'vote' is not one of"),
+  'missing': ({'model': '/nowhere/model.gguf'}, '/nowhere/model.gguf'),
+  'long prompt': ({'max_new_tokens': 1000}, 'tokens; 1 to 24 fit'),
+}
+
+
+@pytest.fixture(scope='module')
+def evaluate():
+  """The script as a module, for its errors; flags are parsed once."""
+  path = ROOT / 'scripts' / 'evaluate.py'
+  spec = importlib.util.spec_from_file_location('evaluate_script', path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+@pytest.mark.parametrize('name', BAD)
+def test_bad_configs_are_named(evaluate, name, tiny_model, tmp_path):
+  from configs import smollm2_arithmetic
+
+  changes, message = BAD[name]
+  config = smollm2_arithmetic.get_config()
+  config.update({'model': str(tiny_model), 'num_items': 2, 'num_samples': 2})
+  config.update({'tasks': ('addition_1digit',), 'budgets': (1, 2)})
+  with config.unlocked():
+    for key, value in changes.items():
+      config[key] = eval(value) if str(value).startswith('(') else value
+  with pytest.raises((ValueError, OSError), match=message):
+    evaluate._ALLOW_CONFIG_CHANGE = type('Flag', (), {'value': False})
+    evaluate.run(config, tmp_path / 'run')
+
+
+def test_each_bad_input_is_one_line(tiny_model, tmp_path):
+  damaged = tmp_path / 'damaged'
+  write_tiny_model(damaged)
+  weights = (damaged / 'model.safetensors').read_bytes()
+  (damaged / 'model.safetensors').write_bytes(weights[: len(weights) // 2])
+  corrupt = tmp_path / 'corrupt'
+  corrupt.mkdir()
+  (corrupt / 'samples.jsonl').write_text('{"item_id": \n{}\n')
+  not_gguf = tmp_path / 'wrong.gguf'
+  not_gguf.write_bytes(b'hello world')
+  cases = [
+    (arguments(damaged, tmp_path / 'a'), 'model.safetensors'),
+    (arguments(tiny_model, corrupt), 'samples.jsonl:1: corrupt record'),
+    (arguments(not_gguf, tmp_path / 'b'), 'wrong.gguf'),
+    ([*arguments(tiny_model, tmp_path / 'c'), 'more'], "argument 'more'"),
+  ]
+  for args, message in cases:
+    done = run('evaluate.py', args, tmp_path, check=False)
+    assert done.returncode == 1, done.stderr[-500:]
+    *_, line = done.stderr.strip().splitlines()
+    assert message in line, done.stderr[-500:]
+    assert 'Traceback' not in done.stderr
+  misspelt = arguments(tiny_model, tmp_path / 'd', num_sample=3)
+  done = run('evaluate.py', misspelt, tmp_path, check=False)
+  assert done.returncode != 0
+  assert 'Did you mean "num_samples"' in done.stderr
+
+
+def test_a_changed_config_is_refused(tiny_model, tmp_path):
+  workdir = tmp_path / 'run'
+  run('evaluate.py', arguments(tiny_model, workdir), tmp_path)
+  changed = arguments(tiny_model, workdir, temperature=0.5)
+  done = run('evaluate.py', changed, tmp_path, check=False)
+  assert done.returncode == 1
+  assert 'temperature changed' in done.stderr
+  assert 'allow_config_change' in done.stderr
+
+
+def test_sample_prints_samples_choice_and_cost(tiny_model, tmp_path):
+  args = [
+    '--prompt=2 + 2 =',
+    '--raw',
+    f'--model={tiny_model}',
+    '--num_samples=3',
+    '--max_new_tokens=5',
+    '--answer_pattern=.',
+  ]
+  out = run('sample.py', args, tmp_path).stdout
+  assert out.count('nats/token') == 3
+  assert 'self_consistency: ' in out
+  assert '7 prompt tokens read once, 15 tokens generated' in out
+  bad = run('sample.py', [*args, '--num_samples=0'], tmp_path, check=False)
+  assert bad.returncode == 1
+  assert bad.stderr.strip().endswith('--num_samples=0 must be at least 1')
