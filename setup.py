@@ -38,7 +38,7 @@ setuptools.setup(
     'eval': ['math-verify[antlr4_13_2]>=0.9', 'reasoning-gym>=0.1.25'],
     'plots': ['matplotlib', 'tqdm'],
     'logging': ['tensorboardX', 'wandb'],
-    'notebooks': ['jupytext', 'nbmake', 'ipykernel', 'matplotlib'],
+    'notebooks': ['ipykernel', 'jupytext', 'matplotlib', 'nbclient'],
     'dev': [
       'beartype',
       'math-verify[antlr4_13_2]>=0.9',

@@ -30,6 +30,7 @@ class Method(NamedTuple):
   Attributes:
     name: the field's name of it.
     title: as a plot's legend says it.
+    file: in `ttc/search`.
     paper: arXiv id.
     cost: generated tokens as a formula in `N` samples of `T` tokens.
     what: what is scaled.
@@ -39,6 +40,7 @@ class Method(NamedTuple):
 
   name: str
   title: str
+  file: str
   paper: str
   cost: str
   what: Literal['parallel', 'sequential', 'hybrid', 'internal']

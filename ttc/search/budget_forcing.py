@@ -72,6 +72,7 @@ def budget_forcing(
 METHOD = Method(
   name='budget_forcing',
   title='budget forcing',
+  file='budget_forcing.py',
   paper='2501.19393',
   cost='B + T_answer',
   what='sequential',

@@ -104,6 +104,7 @@ def _rank(values: Int[Array, ' N']) -> Int[Array, ' N']:
 METHOD = Method(
   name='first_finish_search',
   title='first finish',
+  file='first_finish_search.py',
   paper='2505.18149',
   cost='N min(T)',
   what='parallel',

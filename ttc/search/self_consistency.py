@@ -168,6 +168,7 @@ def beta_stopped_vote(threshold: float | Float[Array, ''] = 0.95) -> SelectFn:
 METHOD = Method(
   name='self_consistency',
   title='self-consistency',
+  file='self_consistency.py',
   paper='2203.11171',
   cost='N T',
   what='parallel',
@@ -176,7 +177,7 @@ METHOD = Method(
 )
 WEIGHTED = METHOD._replace(
   name='weighted_self_consistency',
-  title='self-consistency, weighted by softmax(score)',
+  title='weighted self-consistency',
   paper='2206.02336',
   how=('verification', 'aggregation'),
   select=weighted_vote(softmax_weights),

@@ -1,0 +1,66 @@
+"""What README and the notebooks say is true, because it is run here."""
+
+import importlib.util
+import pathlib
+import re
+
+import pytest
+
+from ttc import models
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = (ROOT / 'README.md').read_text(encoding='utf-8')
+
+
+def needs_smollm2():
+  try:
+    models.load('smollm2-135m')
+  except (FileNotFoundError, ImportError) as error:
+    pytest.skip(str(error))
+
+
+def test_table_of_methods_is_what_the_methods_declare():
+  path = ROOT / 'scripts' / 'methods_table.py'
+  spec = importlib.util.spec_from_file_location('methods_table', path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  assert module.table() in README
+  assert README.count('](ttc/search/') >= 7
+  for file in re.findall(r'\]\((ttc/search/[a-z_]+\.py)\)', README):
+    assert (ROOT / file).exists(), file
+
+
+def test_links_lead_somewhere():
+  for document in ('README.md', 'BUILD.md', 'docs/claims.md'):
+    text = (ROOT / document).read_text(encoding='utf-8')
+    for target in re.findall(r'\]\(([^)]+)\)', text):
+      if not target.startswith('http'):
+        path = (ROOT / document).parent / target
+        assert path.exists(), f'{document}: {target}'
+
+
+@pytest.mark.slow
+def test_the_example_runs(capsys):
+  needs_smollm2()
+  (code,) = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
+  assert len(code.strip().splitlines()) <= 20
+  exec(code, {})
+  answer, share = capsys.readouterr().out.split()
+  assert answer == '8'
+  assert 0 < float(share.strip('[]')) <= 1
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_and_is_its_script():
+  nbformat = pytest.importorskip('nbformat')
+  nbclient = pytest.importorskip('nbclient')
+  jupytext = pytest.importorskip('jupytext')
+  needs_smollm2()
+  path = ROOT / 'colabs' / 'quickstart.ipynb'
+  notebook = nbformat.read(path, as_version=4)
+  script = jupytext.read(path.with_suffix('.py'))
+  code = lambda book: [c.source for c in book.cells if c.cell_type == 'code']
+  assert code(notebook) == code(script)
+  nbclient.NotebookClient(
+    notebook, timeout=300, kernel_name='python3'
+  ).execute()
