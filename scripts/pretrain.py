@@ -198,5 +198,13 @@ def report(config, task, model, params):
   )
 
 
+def parse_flags(argv):
+  """Parses flags; a config that cannot be read is one line, no traceback."""
+  try:
+    return app.parse_flags_with_usage(argv)
+  except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    sys.exit(f'pretrain: {" ".join(str(error).split())}')
+
+
 if __name__ == '__main__':
-  app.run(main)
+  app.run(main, flags_parser=parse_flags)

@@ -38,7 +38,7 @@ PROGRAM = """
     jax.device_put(params, everywhere),
     *models.shard_batch((keys, prompt), mesh))
   assert len(eight.tokens.sharding.device_set) == 8
-  assert not eight.tokens.sharding.is_fully_replicated, eight.tokens.sharding
+  assert eight.tokens.sharding.spec[0] == 'data', eight.tokens.sharding
   for name in ('tokens', 'lengths', 'finish_reasons'):
     np.testing.assert_array_equal(getattr(eight, name), getattr(one, name))
   for name in ('log_probs', 'sampling_log_probs'):

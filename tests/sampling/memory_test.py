@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from absl.testing import absltest
 
 from ttc import models, sampling, scaling
@@ -21,47 +22,84 @@ CONFIG = models.TransformerConfig(
 SAMPLES, PROMPT, NEW = 64, 2048, 128
 
 
-def peak_bytes(num_samples):
-  """Arguments, results and scratch of prefill and sample, without weights."""
-  model = models.transformer(CONFIG)
-  generate = functools.partial(
-    sampling.generate,
-    num_samples=num_samples,
-    model=model,
-    capacity=NEW,
-    stop=sampling.stop_rules(64),
-  )
-  params = jax.eval_shape(model.init, jax.random.key(0))
-  prompt = Prompt(
-    jax.ShapeDtypeStruct((1, PROMPT), jnp.int32),
-    jax.ShapeDtypeStruct((1,), jnp.int32),
-  )
-  keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
-  compiled = jax.jit(generate).lower(params, keys, prompt).compile()
-  memory = compiled.memory_analysis()
-  used = (
-    memory.temp_size_in_bytes
-    + memory.argument_size_in_bytes
-    + memory.output_size_in_bytes
-  )
-  return used - 4 * models.num_params(params)
+SHAPE = scaling.ModelShape(
+  num_params=0,
+  num_layers=CONFIG.num_layers,
+  num_heads=CONFIG.num_heads,
+  num_kv_heads=CONFIG.num_kv_heads,
+  head_dim=CONFIG.head_dim,
+  bytes_per_element=4,
+)
+cache_bytes = functools.partial(scaling.kv_cache_bytes, SHAPE, 1)
 
 
 class MemoryTest(absltest.TestCase):
-  def test_two_segments(self):
-    shape = scaling.ModelShape(
-      num_params=0,
-      num_layers=CONFIG.num_layers,
-      num_heads=CONFIG.num_heads,
-      num_kv_heads=CONFIG.num_kv_heads,
-      head_dim=CONFIG.head_dim,
-      bytes_per_element=4,
+  def setUp(self):
+    super().setUp()
+    self.model = models.transformer(CONFIG)
+    key = jax.random.key(0)
+    self.keys = jax.eval_shape(lambda: jax.random.split(key, 1))
+    self.params = jax.eval_shape(self.model.init, key)
+    self.prompt = Prompt(
+      jax.ShapeDtypeStruct((1, PROMPT), jnp.int32),
+      jax.ShapeDtypeStruct((1,), jnp.int32),
     )
-    cache_bytes = functools.partial(
-      scaling.kv_cache_bytes, shape, 1, SAMPLES, PROMPT, NEW
+    self.stop = sampling.stop_rules(CONFIG.vocab_size)
+
+  def test_sample_holds_two_segments(self):
+    model = self.model
+    state = jax.eval_shape(
+      lambda params, prompt: sampling.prefill(
+        model, params, prompt, SAMPLES, NEW
+      ),
+      self.params,
+      self.prompt,
     )
-    used = peak_bytes(SAMPLES)
-    print(used, cache_bytes(), cache_bytes(shared_prompt=False), peak_bytes(32))
+    sample = lambda params, keys, state: sampling.sample(
+      model, params, keys, state, self.stop
+    )
+    jitted = jax.jit(sample, donate_argnums=2)
+    compiled = jitted.lower(self.params, self.keys, state).compile()
+    memory = compiled.memory_analysis()
+    weights = 4 * models.num_params(self.params)
+    arguments = memory.argument_size_in_bytes - weights
+
+    two_segments = cache_bytes(SAMPLES, PROMPT, NEW)
+    np.testing.assert_allclose(arguments, two_segments, rtol=0.01)
+    # The donated state is updated in place; logits, responses and the scratch
+    # of a step come to less than a third of it.
+    np.testing.assert_allclose(
+      memory.alias_size_in_bytes, two_segments, rtol=0.01
+    )
+    self.assertLess(memory.temp_size_in_bytes, two_segments / 3)
+    naive = cache_bytes(SAMPLES, PROMPT, NEW, shared_prompt=False)
+    self.assertLess(arguments + memory.temp_size_in_bytes, naive / 10)
+
+  def test_prefill_and_sample_grow_by_the_suffixes_only(self):
+    more, fewer = self.peak_bytes(SAMPLES), self.peak_bytes(SAMPLES // 2)
+    growth = cache_bytes(SAMPLES, 0, NEW) - cache_bytes(SAMPLES // 2, 0, NEW)
+    np.testing.assert_allclose(more - fewer, growth, rtol=0.05)
+    # What does not grow is mostly the attention logits of the prefill.
+    naive = cache_bytes(SAMPLES, PROMPT, NEW, shared_prompt=False)
+    self.assertLess(more, naive / 4)
+
+  def peak_bytes(self, num_samples):
+    """Arguments, results and scratch of prefill and sample, less weights."""
+    generate = functools.partial(
+      sampling.generate,
+      num_samples=num_samples,
+      model=self.model,
+      capacity=NEW,
+      stop=self.stop,
+    )
+    arguments = self.params, self.keys, self.prompt
+    memory = jax.jit(generate).lower(*arguments).compile().memory_analysis()
+    used = (
+      memory.temp_size_in_bytes
+      + memory.argument_size_in_bytes
+      + memory.output_size_in_bytes
+    )
+    return used - 4 * models.num_params(self.params)
 
 
 if __name__ == '__main__':

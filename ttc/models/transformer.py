@@ -285,11 +285,11 @@ def _write(
   """Writes `[B, N, K, T, Dh]` entries at `index`, dropping those at -1."""
   capacity = suffix.k.shape[-2]
   index = jnp.where(index < 0, capacity, index)  # out of range: dropped
-  b = jnp.arange(index.shape[0])[:, None, None]
-  n = jnp.arange(index.shape[1])[None, :, None]
-  put = lambda old, x: old.at[b, n, :, index].set(
-    x.swapaxes(2, 3), mode='drop', unique_indices=True
+  # Mapped, not indexed, over B and N: a sharded B stays where it is.
+  put_row = lambda old, x, i: old.at[:, i].set(
+    x, mode='drop', unique_indices=True
   )
+  put = lambda old, x: jax.vmap(jax.vmap(put_row))(old, x, index)
   return jax.tree.map(put, suffix, new)
 
 

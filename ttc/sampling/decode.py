@@ -224,7 +224,7 @@ def _feed(plan: _Plan, loop: _Loop) -> tuple[_Loop, Float[Array, 'B R V']]:
 
 def _write(plan: _Plan, loop: _Loop, logits, rows: Bool[Array, 'B R']) -> _Loop:
   """Draws a token for each of `rows` and moves its response on."""
-  B, N = plan.active.shape
+  N = plan.active.shape[1]
   capacity = loop.tokens.shape[-1]
   position = loop.lengths - loop.start
   token, sampling_log_prob = _draw(plan, loop, logits, position)
@@ -233,10 +233,9 @@ def _write(plan: _Plan, loop: _Loop, logits, rows: Bool[Array, 'B R']) -> _Loop:
     loop, token, forced = _steer(plan.controller, loop, token, position, rows)
     sampling_log_prob = jnp.where(forced, 0.0, sampling_log_prob)
 
-  b = jnp.arange(B)[:, None]
-  r = jnp.arange(rows.shape[1])
   index = jnp.where(rows, loop.lengths, capacity)  # out of range: dropped
-  tokens = loop.tokens.at[b, r, index].set(token, mode='drop')
+  put_token = lambda row, i, x: row.at[i].set(x, mode='drop')
+  tokens = _by_row(put_token)(loop.tokens, index, token)
   lengths = loop.lengths + rows
   stopped = _stops(plan.stop, tokens, lengths, loop.start, token) & ~forced
   limit = _of_job(plan.limits, loop.job)
@@ -245,8 +244,12 @@ def _write(plan: _Plan, loop: _Loop, logits, rows: Bool[Array, 'B R']) -> _Loop:
   reason = jnp.where(stopped, FinishReason.STOP, reason)
 
   job = jnp.where(rows, loop.job, N)  # writes to response N are dropped
-  put = lambda x, value: x.at[b, job].set(value, mode='drop')
-  put_at = lambda x, value: x.at[b, job, position].set(value, mode='drop')
+  # Mapped, not indexed, over B: problems on different devices stay there.
+  by_problem = lambda put: (
+    lambda x, value: jax.vmap(put)(x, job, position, value)
+  )
+  put = by_problem(lambda x, n, _, value: x.at[n].set(value, mode='drop'))
+  put_at = by_problem(lambda x, n, t, value: x.at[n, t].set(value, mode='drop'))
   out = Generation(
     tokens=put_at(loop.out.tokens, token),
     lengths=put(loop.out.lengths, position + 1),

@@ -19,6 +19,7 @@ from ttc.search.first_finish_search import (
 from ttc.search.self_consistency import (
   SelfConsistencyOutput,
   beta_confidence,
+  beta_stop,
   beta_stopped_vote,
   majority_vote,
   minmax_weights,
@@ -45,6 +46,7 @@ __all__ = [
   'SelfConsistencyOutput',
   'best_of_n',
   'beta_confidence',
+  'beta_stop',
   'beta_stopped_vote',
   'budget_forcing',
   'first_finish_search',

@@ -12,11 +12,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import betainc
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
+from ttc.sampling.stopping import Policy, Progress
 from ttc.search.base import Method, drawn, observe, run_all, tally, winner
 from ttc.types import (
   AnswerFn,
+  FinishReason,
   Generation,
   Params,
   Prompt,
@@ -134,6 +136,31 @@ def beta_confidence(
   return 1.0 - betainc(first + 1.0, second + 1.0, 0.5)
 
 
+def beta_stop(
+  answer_fn: Callable[[Array, Array], Array],
+  threshold: float | Float[Array, ''] = 0.95,
+) -> Policy:
+  """A policy: cancels what still runs once the finished votes are confident.
+
+  With fewer rows than samples it saves the samples that were not begun.
+
+  Args:
+    answer_fn: `(tokens [T], length) -> id` of the answer of one response, -1
+      for none.
+    threshold: stop when `beta_confidence` reaches it.
+
+  Returns:
+    A policy for `ttc.sampling`.
+  """
+
+  def policy(progress: Progress) -> Bool[Array, '']:
+    answers = jax.vmap(answer_fn)(progress.tokens, progress.lengths)
+    finished = progress.finish_reasons == FinishReason.STOP
+    return _confidence(answers, finished) >= threshold
+
+  return policy
+
+
 def beta_stopped_vote(threshold: float | Float[Array, ''] = 0.95) -> SelectFn:
   """A majority vote over samples drawn one by one, until it is confident.
 
@@ -147,22 +174,23 @@ def beta_stopped_vote(threshold: float | Float[Array, ''] = 0.95) -> SelectFn:
 
   def select(samples: Samples, n: Int[Array, '']) -> Selection:
     N = samples.answers.shape[0]
-    votes = jnp.ones_like(samples.scores)
-
-    def confidence(m):
-      totals = tally(samples.answers, votes, jnp.arange(N) < m)
-      best = winner(samples.answers, totals)
-      others = jnp.where(samples.answers == best, -jnp.inf, totals)
-      count = lambda totals: jnp.maximum(jnp.max(totals), 0).astype(jnp.int32)
-      return beta_confidence(count(totals), count(others))
-
-    counts = jnp.arange(1, N + 1)
-    sure = jax.vmap(confidence)(counts) >= threshold
+    after = lambda m: _confidence(samples.answers, jnp.arange(N) < m)
+    sure = jax.vmap(after)(jnp.arange(1, N + 1)) >= threshold
     used = jnp.minimum(jnp.where(jnp.any(sure), jnp.argmax(sure) + 1, N), n)
     selection = majority_vote(samples, used)
     return selection._replace(depth=selection.tokens)
 
   return select
+
+
+def _confidence(
+  answers: Int[Array, ' N'], mask: Bool[Array, ' N']
+) -> Float[Array, '']:
+  """`beta_confidence` of the answers that `mask` counts."""
+  totals = tally(answers, jnp.ones(answers.shape), mask)
+  others = jnp.where(answers == winner(answers, totals), -jnp.inf, totals)
+  count = lambda totals: jnp.maximum(jnp.max(totals), 0).astype(jnp.int32)
+  return beta_confidence(count(totals), count(others))
 
 
 METHOD = Method(
