@@ -30,13 +30,14 @@ setuptools.setup(
     'jaxtyping',
     'ml_collections',
     'numpy',
+    'tqdm',
   ],
   extras_require={
     'gpu': ['jax[cuda13]'],
     'tpu': ['jax[tpu]'],
     'weights': ['gguf>=0.19', 'safetensors', 'tokenizers'],
     'eval': ['math-verify[antlr4_13_2]>=0.9', 'reasoning-gym>=0.1.25'],
-    'plots': ['matplotlib', 'tqdm'],
+    'plots': ['matplotlib'],
     'logging': ['tensorboardX', 'wandb'],
     'notebooks': ['ipykernel', 'jupytext', 'matplotlib', 'nbclient'],
     'dev': [

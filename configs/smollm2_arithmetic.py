@@ -19,7 +19,7 @@ def get_config() -> config_dict.ConfigDict:
 
   config.tasks = ('addition_2digit', 'multiplication_1digit', 'largest_of_five')
   config.task_path = ''  # a local JSONL file, for data sets that take one
-  config.num_items = 60  # of each task
+  config.num_items = 100  # of each task
   config.task_seed = 0
 
   config.num_samples = 32  # of each item

@@ -151,7 +151,9 @@ def sample(config, workdir, todo):
   missing = {
     item.id: [j for j in range(config.num_samples) if (item.id, j) not in done]
     for task in todo
-    for item in task.items[jax.process_index() :: jax.process_count()]
+    for item in sampling.share(
+      task.items, jax.process_index(), jax.process_count()
+    )
   }
   if not any(missing.values()):
     return

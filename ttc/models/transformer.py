@@ -60,6 +60,9 @@ class TransformerConfig:
   dtype: str = 'float32'
 
   def __post_init__(self):
+    for name in ('vocab_size', 'num_layers', 'num_heads', 'num_kv_heads'):
+      if getattr(self, name) < 1:
+        raise ValueError(f'{name}={getattr(self, name)} must be at least 1')
     if self.num_heads % self.num_kv_heads:
       raise ValueError(
         f'num_heads={self.num_heads} is not a multiple of '
@@ -69,6 +72,7 @@ class TransformerConfig:
       raise ValueError(f'head_dim={self.head_dim} is odd; rope needs pairs')
 
 
+@functools.lru_cache  # equal configs give equal functions: no recompilation
 def transformer(config: TransformerConfig) -> LanguageModel:
   """The transformer of `config` as pure functions over a plain pytree."""
   return LanguageModel(

@@ -1,14 +1,27 @@
 """When a response ends, and when a problem has seen enough of them."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from ttc.models.tokenizer import Tokenizer
 from ttc.types import FinishReason
+
+
+class TextCodec(Protocol):
+  """What `stop_at_texts` asks of a tokenizer, such as `models.Tokenizer`."""
+
+  eos_ids: Sequence[int]
+
+  def ids_containing(self, text: str) -> list[int]:
+    """Tokens whose text contains `text`."""
+    ...
+
+  def encode(self, text: str) -> list[int]:
+    """The tokens of a text."""
+    ...
 
 
 class StopRules(NamedTuple):
@@ -58,7 +71,7 @@ def stop_rules(
 
 
 def stop_at_texts(
-  tokenizer: Tokenizer,
+  tokenizer: TextCodec,
   vocab_size: int,
   texts: Sequence[str] = (),
   min_tokens: int = 0,
