@@ -1,7 +1,7 @@
 """When a response ends, and when a problem has seen enough of them."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Int
 from ttc.types import FinishReason
 
 
+@runtime_checkable
 class TextCodec(Protocol):
   """What `stop_at_texts` asks of a tokenizer, such as `models.Tokenizer`."""
 
