@@ -43,7 +43,7 @@ PROGRAM = """
     np.testing.assert_array_equal(getattr(eight, name), getattr(one, name))
   for name in ('log_probs', 'sampling_log_probs'):
     np.testing.assert_allclose(
-      getattr(eight, name), getattr(one, name), atol=1e-5)
+      getattr(eight, name), getattr(one, name), atol=2e-4)
   assert len(np.unique(one.lengths)) > 3, one.lengths
 
   def next_logits(params, prompt, tokens):
