@@ -24,6 +24,14 @@ PROMPT = Prompt(
 TOKENS = jax.random.randint(jax.random.key(2), (B, R, CAPACITY), 0, 23)
 
 
+forward = jax.jit(models.forward, static_argnums=0)
+prefill = jax.jit(sampling.prefill, static_argnums=(0, 3, 4))
+extend = jax.jit(sampling.extend, static_argnums=0)
+fork = jax.jit(sampling.fork, static_argnums=0)
+score = jax.jit(sampling.score, static_argnums=0)
+sample = jax.jit(sampling.sample, static_argnums=0)
+
+
 def make(scan_layers):
   config = models.TransformerConfig(
     **{**vars(CONFIG), 'scan_layers': scan_layers}
@@ -35,8 +43,9 @@ def make(scan_layers):
 def exact_log_probs(model, params, b, row, length):
   """Log-probability of each of the first `length` tokens after prompt `b`."""
   prompt = np.asarray(PROMPT.tokens[b, : PROMPT.lengths[b]])
-  whole = np.concatenate([prompt, np.asarray(row)])[None]
-  logits = jax.nn.log_softmax(models.forward(model, params, jnp.asarray(whole)))
+  whole = np.zeros((1, 20), np.int32)
+  whole[0, : len(prompt) + len(row)] = np.concatenate([prompt, row])
+  logits = jax.nn.log_softmax(forward(model, params, jnp.asarray(whole)))
   at = len(prompt) - 1 + np.arange(length)
   return np.asarray(logits[0, at, np.asarray(row)[:length]])
 
@@ -45,7 +54,7 @@ class StateTest(parameterized.TestCase):
   @parameterized.product(scan_layers=[False, True], cuts=[(), (1,), (4, 9)])
   def test_score_after_extends_is_the_forward_pass(self, scan_layers, cuts):
     model, params = make(scan_layers)
-    state = sampling.prefill(model, params, PROMPT, R, CAPACITY)
+    state = prefill(model, params, PROMPT, R, CAPACITY)
     # Rows of different lengths, appended in pieces; the rest is scored.
     ends = np.array([[12, 7, 1], [10, 2, 12]])
     start = np.zeros((B, R), int)
@@ -62,7 +71,7 @@ class StateTest(parameterized.TestCase):
     rest = jnp.take_along_axis(
       TOKENS, jnp.minimum(start[..., None] + np.arange(12), 11), axis=-1
     )
-    got = sampling.score(model, params, state, rest, jnp.asarray(ends - start))
+    got = score(model, params, state, rest, jnp.asarray(ends - start))
     for b, r in np.ndindex(B, R):
       want = exact_log_probs(model, params, b, TOKENS[b, r], ends[b, r])
       count = ends[b, r] - start[b, r]
@@ -74,18 +83,16 @@ class StateTest(parameterized.TestCase):
   @parameterized.parameters(False, True)
   def test_fork_cuts_and_copies(self, scan_layers):
     model, params = make(scan_layers)
-    state = sampling.prefill(model, params, PROMPT, R, CAPACITY)
+    state = prefill(model, params, PROMPT, R, CAPACITY)
     lengths = jnp.array([[8, 5, 3], [6, 0, 8]])
-    state = sampling.extend(model, params, state, TOKENS, lengths)
+    state = extend(model, params, state, TOKENS, lengths)
     parents = jnp.array([[2, 0, 0, 1], [0, 0, 2, 1]])
     cut = jnp.array([[9, 4, 0, 1], [2, 6, 7, 5]])
-    forked = sampling.fork(model, state, parents, cut)
+    forked = fork(model, state, parents, cut)
     kept = np.minimum(np.take_along_axis(lengths, parents, 1), cut)
     np.testing.assert_array_equal(forked.lengths, kept)
     follow = jax.random.randint(jax.random.key(9), (B, 4, 3), 0, 23)
-    got = sampling.score(
-      model, params, forked, follow, jnp.full((B, 4), 3, jnp.int32)
-    )
+    got = score(model, params, forked, follow, jnp.full((B, 4), 3, jnp.int32))
     for b, m in np.ndindex(B, 4):
       row = np.concatenate(
         [TOKENS[b, parents[b, m], : kept[b, m]], follow[b, m]]
@@ -97,13 +104,11 @@ class StateTest(parameterized.TestCase):
     model, params = make(False)
     keys = jax.random.split(jax.random.key(4), B)
     stop = sampling.stop_rules(23, [0])
-    state = sampling.prefill(model, params, PROMPT, R, CAPACITY)
-    whole = sampling.sample(model, params, keys, state, stop).generation
-    first = sampling.sample(model, params, keys, state, stop, max_new_tokens=4)
+    state = prefill(model, params, PROMPT, R, CAPACITY)
+    whole = sample(model, params, keys, state, stop).generation
+    first = sample(model, params, keys, state, stop, max_new_tokens=4)
     unfinished = first.generation.finish_reasons == 2
-    second = sampling.sample(
-      model, params, keys, first.state, stop, active=unfinished
-    )
+    second = sample(model, params, keys, first.state, stop, active=unfinished)
     np.testing.assert_array_equal(second.state.lengths, whole.lengths)
     np.testing.assert_array_equal(
       np.where(

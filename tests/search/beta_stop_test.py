@@ -18,7 +18,16 @@ def test_one_row_draws_exactly_what_the_stopped_vote_uses():
   table = table.at[1:4, 4].set(0.0)
   prompt = Prompt(jnp.zeros((6, 1), jnp.int32), jnp.ones(6, jnp.int32))
   run = functools.partial(
-    sampling.generate,
+    jax.jit(
+      sampling.generate,
+      static_argnames=(
+        'num_samples',
+        'model',
+        'capacity',
+        'num_rows',
+        'policy',
+      ),
+    ),
     table,
     jax.random.split(jax.random.key(0), 6),
     prompt,
