@@ -1,11 +1,10 @@
-"""The front door of shared-prefix attention: picks an implementation."""
-
-from typing import Literal
+"""The front door of shared-prefix attention."""
 
 from jaxtyping import Array, Float, Int
 
-from ttc.kernels.shared_prefix_attention import reference
-from ttc.kernels.shared_prefix_attention.reference import Segment
+from ttc.kernels.dispatch import Implementation
+from ttc.kernels.partial_attention import Segment
+from ttc.kernels.shared_prefix_attention import cascade, reference
 
 
 def shared_prefix_attention(
@@ -16,7 +15,7 @@ def shared_prefix_attention(
   suffix_lengths: Int[Array, 'B N'],
   *,
   window: Int[Array, ''] | int | None = None,
-  implementation: Literal['xla'] | None = None,
+  implementation: Implementation | None = None,
 ) -> tuple[Float[Array, 'B N T K G D'], Float[Array, 'B N T K G']]:
   r"""Attends to a prompt that `N` samples share and to each sample's suffix.
 
@@ -41,18 +40,22 @@ def shared_prefix_attention(
     suffix_lengths: number of suffix entries before the new queries. Query `t`
       sees suffix entries `0..suffix_lengths + t`.
     window: if given, a query sees keys at distance less than this.
-    implementation: 'xla', or None for the best one on this platform.
+    implementation: of decoding without a window, see `dispatch.call`; all else
+      is the XLA reference.
 
   Returns:
     The output and the log-sum-exp of the scaled logits, the latter in float32.
-
-  Raises:
-    ValueError: if the implementation is not known.
   """
-  if implementation not in (None, 'xla'):
-    raise ValueError(
-      f"implementation={implementation!r} is not one of None, 'xla'"
+  if query.shape[2] == 1 and window is None:
+    output, lse = cascade.shared_prefix_decode(
+      query[:, :, 0],
+      prefix,
+      prefix_lengths,
+      suffix,
+      suffix_lengths + 1,
+      implementation=implementation,
     )
+    return output[:, :, None], lse[:, :, None]
   return reference.shared_prefix_attention(
     query, prefix, prefix_lengths, suffix, suffix_lengths, window=window
   )

@@ -3,9 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from ttc.kernels.partial_attention import Segment, merge_partials
 from ttc.kernels.shared_prefix_attention import (
-  Segment,
-  merge_partials,
   reference,
   shared_prefix_attention,
 )

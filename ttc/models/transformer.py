@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ttc.kernels.shared_prefix_attention import Segment, shared_prefix_attention
+from ttc.kernels.partial_attention import Segment
+from ttc.kernels.shared_prefix_attention import shared_prefix_attention
 from ttc.models import rope
 from ttc.models.base import Cache, LanguageModel
 from ttc.types import Params

@@ -1,0 +1,90 @@
+"""The front door of block-sparse attention."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from ttc.kernels import dispatch
+from ttc.kernels.block_sparse_attention import reference
+from ttc.kernels.dispatch import Implementation
+from ttc.kernels.partial_attention import Segment
+
+
+def block_sparse_attention(
+  query: Float[Array, 'B N K G D'],
+  keys: Segment,
+  lengths: Int[Array, 'B N'],
+  block_ids: Int[Array, 'B N K J'],
+  pages: Int[Array, 'B M'] | None = None,
+  *,
+  block_size: int,
+  implementation: Implementation | None = None,
+) -> tuple[Float[Array, 'B N K G D'], Float[Array, 'B N K G']]:
+  """Attends to the tokens of `J` chosen blocks of `block_size` keys.
+
+  Block `i` holds tokens `i block_size` to `(i + 1) block_size - 1`. All query
+  heads of a group share one choice, so a step reads `2 J block_size D` numbers
+  per key/value head (Kinetics, arXiv 2506.05333, section 4). `N` queries may
+  share one cache and differ in their choices: the samples of one prompt.
+
+  Args:
+    query: one query per sample and head.
+    keys: keys and values `[B, K, S, D]`, `S` of any size; with `pages` a pool
+      `[num_pages, K, block_size, D]`.
+    lengths: tokens from here on are not seen.
+    block_ids: distinct blocks in any order; -1 for none. A block that occurs
+      twice counts twice.
+    pages: page of the pool that holds each block of each sequence.
+    block_size: static.
+    implementation: see `dispatch.call`.
+
+  Returns:
+    The output and the log-sum-exp of the scaled logits, both in float32, to be
+    merged with those over other keys; 0 and `-inf` where nothing is seen.
+  """
+  sized = lambda fn: functools.partial(fn, block_size=block_size)
+  return dispatch.call(
+    implementation,
+    sized(reference.block_sparse_attention),
+    {name: sized(kernel) for name, kernel in _KERNELS.items()},
+    _fold,
+    *(query, keys, lengths, block_ids),
+    *(() if pages is None else (pages,)),
+  )
+
+
+_KERNELS: dispatch.Kernels = {}
+
+
+def _fold(axis_size, is_mapped, query, keys, lengths, block_ids, *pages):
+  """A mapped axis becomes samples if it shares the keys, else sequences."""
+  if not any(jax.tree.leaves((is_mapped[1], is_mapped[4:]))):
+
+    def flatten(mapped, x):
+      x = x if mapped else jnp.broadcast_to(x, (axis_size, *x.shape))
+      x = jnp.moveaxis(x, 0, 1)  # [B, A, N, ...]
+      return x.reshape(x.shape[0], -1, *x.shape[3:])
+
+    split = lambda x: jnp.moveaxis(
+      x.reshape(x.shape[0], axis_size, -1, *x.shape[2:]), 1, 0
+    )
+    query, lengths, block_ids = (
+      flatten(is_mapped[i], x)
+      for i, x in ((0, query), (2, lengths), (3, block_ids))
+    )
+    folded = (query, keys, lengths, block_ids, *pages)
+    return folded, lambda out: jax.tree.map(split, out)
+
+  if pages and not any(jax.tree.leaves(is_mapped[1])):  # the pool stays one
+    pool_free = (is_mapped[0], *is_mapped[2:])
+    (query, lengths, block_ids, pages), unfold = dispatch.fold_into_batch(
+      axis_size, pool_free, query, lengths, block_ids, *pages
+    )
+    return (query, keys, lengths, block_ids, pages), unfold
+  if pages:
+    raise NotImplementedError('vmap over a pool of pages; share one pool')
+  return dispatch.fold_into_batch(
+    axis_size, is_mapped, query, keys, lengths, block_ids
+  )

@@ -1,0 +1,35 @@
+"""Choice of the blocks of a cache that a query attends to."""
+
+from ttc.kernels.block_topk.api import (
+  block_scores,
+  block_topk,
+  pool_keys,
+  select_blocks,
+)
+from ttc.kernels.block_topk.rules import (
+  SelectionRule,
+  lightning_indexer,
+  mean_pool,
+  moba,
+  nsa,
+  oracle,
+  quest,
+  random_blocks,
+  sink_window,
+)
+
+__all__ = [
+  'SelectionRule',
+  'block_scores',
+  'block_topk',
+  'lightning_indexer',
+  'mean_pool',
+  'moba',
+  'nsa',
+  'oracle',
+  'pool_keys',
+  'quest',
+  'random_blocks',
+  'select_blocks',
+  'sink_window',
+]
