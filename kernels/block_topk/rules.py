@@ -5,8 +5,8 @@ A rule scores the blocks of a cache; `select_blocks` takes the best of them and
 what they keep of each block, their *summary*, and in what a score reads:
 
   mean_pool          mean key                       S / block_size keys
-  quest              channelwise largest, smallest  2 S / block_size keys
   moba               mean key, per query head       S / block_size keys
+  quest              channelwise largest, smallest  2 S / block_size keys
   nsa                nothing (mean windows of 32)   S keys
   oracle             nothing                        S keys: the upper bound
   lightning_indexer  nothing                        S keys
@@ -38,37 +38,54 @@ class Cached(NamedTuple):
 
 
 class SelectionRule(NamedTuple):
-  """A way to score blocks: two pure functions; hashable.
+  """A way to score blocks, as pure functions; hashable.
 
   Attributes:
     summarize: `(blocks [*A, M, R, D], real [*A, M, R]) -> leaves [*A, M, ...]`,
       of each block by itself.
-    score: `(query [B, N, K, G, D], cached, block_size) -> [B, N, K, M]`.
-    per_head: choose for each query head by itself. The group then reads up to
-      `G` times the budget.
+    score: `(query [B, N, K, G, D], cached, block_size) -> [B, N, K, G, M]`, or
+      1 instead of `G` where the mean over the group is taken first.
+    combine: `[..., G, M] -> [..., M]`: one score for all heads of a group, from
+      the scores of all blocks of a context, `-inf` for those that do not exist.
+      None lets each query head choose by itself; the group then reads up to `G`
+      times the budget.
   """
 
   summarize: Callable[[Array, Array], Any]
   score: Callable[[Array, Cached, int], Array]
-  per_head: bool = False
+  combine: Callable[[Array], Array] | None
 
 
-def _no_summary(blocks, real):
-  del blocks, real
-  return ()
+def mean_over_group(scores: Float[Array, '*A G M']) -> Float[Array, '*A M']:
+  """The usual way to combine the scores of the heads of a group."""
+  return jnp.mean(scores, axis=-2)
+
+
+def _scores_by_head(query, pooled):
+  """`block_scores` of each query head by itself."""
+  B, N, K, G, D = query.shape
+  apart = query.swapaxes(2, 3).reshape(B, N * G, K, 1, D)
+  scores = block_scores(apart, pooled)
+  return scores.reshape(B, N, G, K, -1).swapaxes(2, 3)
 
 
 def _mean_scores(query, cached, block_size):
   del block_size
-  return block_scores(query, cached.summary)
+  return block_scores(query, cached.summary)[..., None, :]
 
 
 # Block top-k of Kinetics (arXiv 2506.05333): the mean key of each block.
-mean_pool = SelectionRule(mean_of_blocks, _mean_scores)
+mean_pool = SelectionRule(mean_of_blocks, _mean_scores, mean_over_group)
+
+
+def _moba_scores(query, cached, block_size):
+  del block_size
+  return _scores_by_head(query, cached.summary)
+
 
 # MoBA (arXiv 2502.13189): the same for each query head by itself. The paper has
 # blocks of 512 and chooses 3, the current one included.
-moba = SelectionRule(mean_of_blocks, _mean_scores, per_head=True)
+moba = SelectionRule(mean_of_blocks, _moba_scores, None)
 
 
 class Bounds(NamedTuple):
@@ -89,60 +106,72 @@ def _bounds(blocks, real):
 
 def _quest_scores(query, cached, block_size):
   del block_size
-  # max(q M, q m) is q M for positive q and q m for negative: two products.
+  # max(q M, q m) is q M for positive q and q m for negative: two products, each
+  # linear in what it is given, so the mean over the group is taken first.
   above = block_scores(jnp.maximum(query, 0), cached.summary.largest)
   below = block_scores(jnp.minimum(query, 0), cached.summary.smallest)
-  return above + below
+  return (above + below)[..., None, :]
 
 
 # Quest (arXiv 2406.10774): sum over channels of max(q M, q m), at least the
-# score of every key in the block. The original has blocks of 16, chooses for
-# each query head by itself (`quest._replace(per_head=True)`) and leaves the
-# first two layers dense.
-quest = SelectionRule(_bounds, _quest_scores)
+# score of every key in the block; averaged over the group, where the original
+# lets each query head choose. Its blocks have 16 tokens, its first two layers
+# are dense.
+quest = SelectionRule(_bounds, _quest_scores, mean_over_group)
 
 
-def _by_token(
-  scores: Float[Array, 'B N K S'], lengths, block_size, empty
-) -> Float[Array, 'B N K M R']:
-  """Scores of tokens as `M` blocks of `R`; `empty` where there is no token."""
-  scores, real = split_blocks(
-    scores[..., None], lengths[:, :, None], block_size
-  )
-  return jnp.where(real, scores[..., 0], empty)
+def _no_summary(blocks, real):
+  del blocks, real
+  return ()
 
 
-def _group_logits(query, cached):
+def _logits_by_block(query, cached, block_size) -> Float[Array, 'B N K G M R']:
+  """Exact logits as `M` blocks of `R` tokens, `-inf` where there is none."""
   scale = query.shape[-1] ** -0.5
-  return scale * jnp.einsum(
+  logits = scale * jnp.einsum(
     'bnkgd,bksd->bnkgs', query, cached.keys, preferred_element_type=jnp.float32
   )
+  blocks, real = split_blocks(
+    logits[..., None], cached.lengths[:, :, None, None], block_size
+  )
+  return jnp.where(real, blocks[..., 0], -jnp.inf)
 
 
 def _oracle_scores(query, cached, block_size):
-  if block_size == 1:
-    return jnp.mean(_group_logits(query, cached), axis=-2)
-  seen = jnp.arange(cached.keys.shape[-2]) < cached.lengths[..., None]
-  logits = jnp.where(
-    seen[:, :, None, None], _group_logits(query, cached), -jnp.inf
-  )
-  mass = jnp.mean(jax.nn.softmax(logits, axis=-1), axis=-2)
-  return jnp.sum(_by_token(mass, cached.lengths, block_size, 0.0), axis=-1)
+  logits = _logits_by_block(query, cached, block_size)
+  return jax.nn.logsumexp(logits, axis=-1)
 
 
-# The upper bound of Kinetics: tokens by exact logits averaged over the group,
-# blocks by their exact share of the attention.
-oracle = SelectionRule(_no_summary, _oracle_scores)
+def _sum_of_softmaxes(scores):
+  return jnp.sum(jax.nn.softmax(scores, axis=-1), axis=-2)
+
+
+# The upper bound: blocks by the exact share of the attention that the heads of
+# the group give them. Kinetics averages the logits of tokens instead, which is
+# `oracle._replace(combine=mean_over_group)`. Costed as if it were free.
+oracle = SelectionRule(_no_summary, _oracle_scores, _sum_of_softmaxes)
+
+
+def _indexer_scores(query, cached, block_size):
+  logits = _logits_by_block(query, cached, block_size)
+  relu = jnp.where(logits == -jnp.inf, -jnp.inf, jax.nn.relu(logits))
+  return jnp.max(jnp.sum(relu, axis=-3, keepdims=True), axis=-1)
+
+
+# The lightning indexer of DeepSeek-V3.2: sum over heads of w_j ReLU(q_j k_s).
+# Weights of 1 and the attention's own keys stand in for a trained indexer; it
+# chooses tokens, and a block counts as its best one.
+lightning_indexer = SelectionRule(_no_summary, _indexer_scores, mean_over_group)
 
 
 def _no_scores(query, cached, block_size):
   num_blocks = -(-cached.keys.shape[-2] // block_size)
-  return jnp.full((*query.shape[:3], num_blocks), -jnp.inf)
+  return jnp.full((*query.shape[:3], 1, num_blocks), -jnp.inf)
 
 
 # StreamingLLM (arXiv 2309.17453): nothing but what is forced. Positions are
 # those of the text, as nothing is evicted from the cache.
-sink_window = SelectionRule(_no_summary, _no_scores)
+sink_window = SelectionRule(_no_summary, _no_scores, mean_over_group)
 
 
 def _random_scores(query, cached, block_size):
@@ -151,16 +180,16 @@ def _random_scores(query, cached, block_size):
 
   def of_query(length):  # the same for every sample at the same length
     key = jax.random.fold_in(base, length)
-    return jax.random.uniform(key, (query.shape[2], num_blocks))
+    return jax.random.uniform(key, (query.shape[2], 1, num_blocks))
 
   return jax.vmap(jax.vmap(of_query))(cached.lengths)
 
 
 # Uniform blocks: what any rule has to beat.
-random_blocks = SelectionRule(_no_summary, _random_scores)
+random_blocks = SelectionRule(_no_summary, _random_scores, mean_over_group)
 
 
-_NSA_WINDOW, _NSA_STRIDE = 32, 16
+_NSA_STRIDE = 16  # half a window
 
 
 def _nsa_scores(query, cached, block_size):
@@ -170,43 +199,24 @@ def _nsa_scores(query, cached, block_size):
       f'of the compressed keys of NSA'
     )
   longest = jnp.max(cached.lengths, axis=1)[:, None]
-  halves, real = split_blocks(cached.keys, longest, _NSA_STRIDE)
-  real = jnp.broadcast_to(real[..., None], (*halves.shape[:-1], 1))
-  kept = jnp.where(real, halves, 0)
+  parts, real = split_blocks(cached.keys, longest, _NSA_STRIDE)
+  real = jnp.broadcast_to(real[..., None], (*parts.shape[:-1], 1))
+  kept = jnp.where(real, parts, 0)
   totals = jnp.sum(jnp.concatenate([kept, real], axis=-1), axis=-2)
-  following = jnp.pad(totals[:, :, 1:], [(0, 0), (0, 0), (0, 1), (0, 0)])
-  totals += following  # a window is two strides long
+  # A window is two strides long.
+  totals += jnp.pad(totals[:, :, 1:], [(0, 0), (0, 0), (0, 1), (0, 0)])
   compressed = totals[..., :-1] / jnp.maximum(totals[..., -1:], 1)
-  start = jnp.arange(compressed.shape[-2]) * _NSA_STRIDE
-  seen = start < cached.lengths[:, :, None, None, None]
-  logits = _group_logits(query, cached._replace(keys=compressed))
-  weights = jax.nn.softmax(jnp.where(seen, logits, -jnp.inf), axis=-1)
-  mass = jnp.sum(weights, axis=-2)  # over the group
-  blocks, _ = split_blocks(
-    mass[..., None], mass.shape[-1], block_size // _NSA_STRIDE
+  windows = cached._replace(
+    keys=compressed, lengths=-(-cached.lengths // _NSA_STRIDE)
   )
-  return jnp.sum(blocks[..., 0], axis=-1)
+  return _oracle_scores(query, windows, block_size // _NSA_STRIDE)
 
 
-# NSA (arXiv 2502.11089): softmax over compressed keys, summed over the group
-# and over the windows that begin in a block. Compression is the mean, for want
-# of a trained one; the paper has blocks of 64 and chooses 16, the first and the
-# last two forced.
-nsa = SelectionRule(_no_summary, _nsa_scores)
-
-
-def _indexer_scores(query, cached, block_size):
-  # Weights of 1 and the attention's own keys stand in for a trained indexer.
-  relu = jax.nn.relu(_group_logits(query, cached))
-  scores = _by_token(
-    jnp.sum(relu, axis=-2), cached.lengths, block_size, -jnp.inf
-  )
-  return jnp.max(scores, axis=-1)
-
-
-# The lightning indexer of DeepSeek-V3.2: sum over heads of w_j ReLU(q_j k_s).
-# Chooses tokens; a block counts as its best one.
-lightning_indexer = SelectionRule(_no_summary, _indexer_scores)
+# NSA (arXiv 2502.11089): softmax over compressed keys, windows of 32 at stride
+# 16, summed over the windows that begin in a block and over the group.
+# Compression is the mean, for want of a trained one; the paper has blocks of 64
+# and chooses 16, the first and the last two forced.
+nsa = SelectionRule(_no_summary, _nsa_scores, _sum_of_softmaxes)
 
 
 def paper_block_topk_mask(

@@ -51,7 +51,12 @@ def scores_of(rule, query, keys, lengths, block_size):
   longest = jnp.max(lengths, axis=1)[:, None]
   blocks, real = split_blocks(keys, longest, block_size)
   cached = rules.Cached(keys, rule.summarize(blocks, real), lengths)
-  return rule.score(query, cached, block_size)
+  scores = rule.score(query, cached, block_size)  # [B, N, K, G, M]
+  start = jnp.arange(scores.shape[-1]) * block_size
+  exists = (start < lengths[..., None])[:, :, None, None]
+  scores = jnp.where(exists, scores, -jnp.inf)
+  combine = rule.combine or (lambda scores: scores[..., 0, :])
+  return combine(scores)
 
 
 def choose(rule, query, keys, lengths, block_size, num_blocks):
