@@ -5,8 +5,10 @@ from ttc.kernels.block_topk.api import (
   block_topk,
   pool_keys,
   select_blocks,
+  split_blocks,
 )
 from ttc.kernels.block_topk.rules import (
+  Cached,
   SelectionRule,
   lightning_indexer,
   mean_pool,
@@ -19,6 +21,7 @@ from ttc.kernels.block_topk.rules import (
 )
 
 __all__ = [
+  'Cached',
   'SelectionRule',
   'block_scores',
   'block_topk',
@@ -32,4 +35,5 @@ __all__ = [
   'random_blocks',
   'select_blocks',
   'sink_window',
+  'split_blocks',
 ]

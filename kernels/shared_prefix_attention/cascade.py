@@ -32,13 +32,29 @@ def shared_prefix_decode(
   )
   partials = [(output.reshape(query.shape), lse.reshape(B, N, K, G))]
   if prefix is not None:
-    output, lse = decode_attention(
-      query.swapaxes(1, 2).reshape(B, K, N * G, D),
-      prefix,
-      prefix_lengths,
-      implementation=implementation,
+    partials.append(
+      attend_to_prompt(
+        query, prefix, prefix_lengths, implementation=implementation
+      )
     )
-    output = output.reshape(B, K, N, G, D).swapaxes(1, 2)
-    partials.append((output, lse.reshape(B, K, N, G).swapaxes(1, 2)))
   output, lse = merge_partials(partials)
   return output.astype(query.dtype), lse
+
+
+def attend_to_prompt(
+  query: Float[Array, 'B N K G D'],
+  prefix: Segment,
+  lengths: Int[Array, ' B'],
+  *,
+  implementation: Implementation | None = None,
+) -> tuple[Float[Array, 'B N K G D'], Float[Array, 'B N K G']]:
+  """All samples' queries to the keys `[B, K, P, D]` of their prompt."""
+  B, N, K, G, D = query.shape
+  output, lse = decode_attention(
+    query.swapaxes(1, 2).reshape(B, K, N * G, D),
+    prefix,
+    lengths,
+    implementation=implementation,
+  )
+  back = lambda x: x.reshape(B, K, N, G, *x.shape[3:]).swapaxes(1, 2)
+  return back(output), back(lse)

@@ -14,6 +14,7 @@ from ttc.models.sharding import (
   shard,
   shard_batch,
 )
+from ttc.models.sparse_attention import SparseAttention, block_topk
 from ttc.models.table import Sequences, enumerate_sequences, table_model
 from ttc.models.tokenizer import Tokenizer
 from ttc.models.transformer import TransformerConfig, num_params, transformer
@@ -26,8 +27,10 @@ __all__ = [
   'Llama3Scaling',
   'Loaded',
   'Sequences',
+  'SparseAttention',
   'Tokenizer',
   'TransformerConfig',
+  'block_topk',
   'cache_shardings',
   'encode_prompt',
   'enumerate_sequences',

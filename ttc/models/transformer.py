@@ -20,9 +20,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ttc.kernels.partial_attention import Segment
-from ttc.kernels.shared_prefix_attention import shared_prefix_attention
-from ttc.models import rope
+from ttc.models import layer_cache, rope
 from ttc.models.base import Cache, LanguageModel
+from ttc.models.sparse_attention import SparseAttention
 from ttc.types import Params
 
 _NO_WINDOW = 2**30  # a distance that no key has
@@ -74,13 +74,32 @@ class TransformerConfig:
 
 
 @functools.lru_cache  # equal configs give equal functions: no recompilation
-def transformer(config: TransformerConfig) -> LanguageModel:
-  """The transformer of `config` as pure functions over a plain pytree."""
+def transformer(
+  config: TransformerConfig, attention: SparseAttention | None = None
+) -> LanguageModel:
+  """The transformer of `config` as pure functions over a plain pytree.
+
+  Args:
+    config: shape and function.
+    attention: what decoding attends to; None for everything. Parameters are the
+      same for all.
+
+  Returns:
+    The model; equal arguments give the same one, so nothing recompiles.
+
+  Raises:
+    ValueError: if both the config and `attention` restrict what is attended to.
+  """
+  if attention is not None and config.sliding_window is not None:
+    raise ValueError(
+      f'sparse attention has its own window; the config has '
+      f'sliding_window={config.sliding_window}'
+    )
   return LanguageModel(
     init=functools.partial(_init, config),
-    features=functools.partial(_features, config),
+    features=functools.partial(_features, config, attention),
     logits=functools.partial(_logits, config),
-    make_suffix=functools.partial(_make_suffix, config),
+    make_suffix=functools.partial(_make_suffix, config, attention),
     vocab_size=config.vocab_size,
     max_length=config.max_length,
     batch_axis=1 if config.scan_layers else 0,
@@ -188,6 +207,7 @@ def _init(config: TransformerConfig, key: PRNGKeyArray) -> Params:
 
 def _features(
   config: TransformerConfig,
+  attention: SparseAttention | None,
   params: Params,
   tokens: Int[Array, 'B N T'],
   num_tokens: Int[Array, 'B N'],
@@ -201,17 +221,19 @@ def _features(
     steps < num_tokens[..., None], cache.suffix_lengths[..., None] + steps, -1
   )
 
-  def layer(x, layer_params, prefix, suffix, window):
+  def layer(x, layer_params, prefix, suffix, window, attention, is_dense=None):
     def attend(query, key, value):
       new = Segment(key.swapaxes(2, 3), value.swapaxes(2, 3))
-      written = new if suffix is None else _write(suffix, new, index)
-      output, _ = shared_prefix_attention(
+      written = layer_cache.write(suffix, new, index, attention)
+      output = layer_cache.attend(
         query,
         prefix,
         cache.prefix_lengths,
         written,
         cache.suffix_lengths,
-        window=window,
+        window,
+        attention,
+        is_dense,
       )
       return output, written
 
@@ -220,30 +242,33 @@ def _features(
 
   x = params['embed'][tokens]
   run = _scanned if config.scan_layers else _unrolled
-  x, suffix = run(config, layer, x, params['layers'], cache)
+  x, suffix = run(config, attention, layer, x, params['layers'], cache)
   x = _rms_norm(x, params['final_norm'], config.norm_eps)
   lengths = cache.suffix_lengths + num_tokens
   return x, cache._replace(suffix=suffix, suffix_lengths=lengths)
 
 
-def _unrolled(config, layer, x, layers, cache):
+def _unrolled(config, attention, layer, x, layers, cache):
   """Layers one by one; caches are lists with one entry per layer."""
   absent = [None] * config.num_layers
-  windows = _windows(config) or absent
   suffixes = []
-  for layer_params, prefix, suffix, window in zip(
-    layers,
-    cache.prefix or absent,
-    cache.suffix or absent,
-    windows,
-    strict=True,
+  for i, (layer_params, prefix, suffix, window) in enumerate(
+    zip(
+      layers,
+      cache.prefix or absent,
+      cache.suffix or absent,
+      _windows(config) or absent,
+      strict=True,
+    )
   ):
-    x, suffix = layer(x, layer_params, prefix, suffix, window)
+    x, suffix = layer(
+      x, layer_params, prefix, suffix, window, _of_layer(attention, i)
+    )
     suffixes.append(suffix)
   return x, suffixes
 
 
-def _scanned(config, layer, x, layers, cache):
+def _scanned(config, attention, layer, x, layers, cache):
   """Layers by scan; parameters and caches are stacked on a leading axis.
 
   The suffix is carried and updated in place: as a scanned input it would be
@@ -251,26 +276,41 @@ def _scanned(config, layer, x, layers, cache):
   """
   windows = _windows(config)
   windows = None if windows is None else jnp.asarray(windows)
-  inputs = (jnp.arange(config.num_layers), layers, cache.prefix, windows)
+  is_dense = None
+  if attention is not None:
+    dense = [i in attention.dense_layers for i in range(config.num_layers)]
+    is_dense = jnp.asarray(dense)
+  order = jnp.arange(config.num_layers)
+  inputs = (order, layers, cache.prefix, windows, is_dense)
 
   if cache.suffix is None:
 
     def fresh(x, xs):
-      _, layer_params, prefix, window = xs
-      return layer(x, layer_params, prefix, None, window)
+      _, layer_params, prefix, window, _ = xs
+      return layer(x, layer_params, prefix, None, window, attention)
 
     return jax.lax.scan(fresh, x, inputs)
 
   def step(carry, xs):
     x, stack = carry
-    i, layer_params, prefix, window = xs
+    i, layer_params, prefix, window, is_dense = xs
     at = lambda leaf: jax.lax.dynamic_index_in_dim(leaf, i, keepdims=False)
-    x, suffix = layer(x, layer_params, prefix, jax.tree.map(at, stack), window)
+    suffix = jax.tree.map(at, stack)
+    x, suffix = layer(
+      x, layer_params, prefix, suffix, window, attention, is_dense
+    )
     put = lambda leaf, new: jax.lax.dynamic_update_index_in_dim(leaf, new, i, 0)
     return (x, jax.tree.map(put, stack, suffix)), None
 
   carry, _ = jax.lax.scan(step, (x, cache.suffix), inputs)
   return carry
+
+
+def _of_layer(attention, i):
+  """The attention of layer `i`; None if it is dense."""
+  if attention is None or i in attention.dense_layers:
+    return None
+  return attention
 
 
 def _windows(config: TransformerConfig) -> list[int] | None:
@@ -284,20 +324,6 @@ def _windows(config: TransformerConfig) -> list[int] | None:
   ]
 
 
-def _write(
-  suffix: Segment, new: Segment, index: Int[Array, 'B N T']
-) -> Segment:
-  """Writes `[B, N, K, T, Dh]` entries at `index`, dropping those at -1."""
-  capacity = suffix.k.shape[-2]
-  index = jnp.where(index < 0, capacity, index)  # out of range: dropped
-  # Mapped, not indexed, over B and N: a sharded B stays where it is.
-  put_row = lambda old, x, i: old.at[:, i].set(
-    x, mode='drop', unique_indices=True
-  )
-  put = lambda old, x: jax.vmap(jax.vmap(put_row))(old, x, index)
-  return jax.tree.map(put, suffix, new)
-
-
 def _logits(
   config: TransformerConfig, params: Params, features: Float[Array, '*A D']
 ) -> Float[Array, '*A V']:
@@ -305,13 +331,15 @@ def _logits(
   return _matmul(unembed, features, jnp.float32)
 
 
-def _make_suffix(config: TransformerConfig, B: int, N: int, capacity: int):
+def _make_suffix(config, attention, B: int, N: int, capacity: int):
   c = config
   shape = (B, N, c.num_kv_heads, capacity, c.head_dim)
-  zeros = lambda *stack: jnp.zeros((*stack, *shape), jnp.dtype(c.dtype))
   if c.scan_layers:
-    return Segment(zeros(c.num_layers), zeros(c.num_layers))
-  return [Segment(zeros(), zeros()) for _ in range(c.num_layers)]
+    return layer_cache.empty((c.num_layers, *shape), c.dtype, attention)
+  return [
+    layer_cache.empty(shape, c.dtype, _of_layer(attention, i))
+    for i in range(c.num_layers)
+  ]
 
 
 def _matmul(

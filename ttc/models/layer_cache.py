@@ -1,0 +1,161 @@
+"""The cache of one layer: how it begins, is written, and is attended to.
+
+A dense layer keeps keys and values, a sparse one also a summary of each block
+of keys. A summary is made anew of the blocks that a token is written to, from
+the tokens that these blocks then have: a row that was cut, copied or given to
+another response needs no repair.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ttc.kernels.block_topk import split_blocks
+from ttc.kernels.partial_attention import Segment
+from ttc.kernels.shared_prefix_attention import shared_prefix_attention
+from ttc.models.sparse_attention import (
+  SparseAttention,
+  Summarised,
+  attend_sparsely,
+)
+
+LayerCache = Segment | Summarised
+
+
+def empty(
+  shape: tuple[int, ...], dtype: Any, attention: SparseAttention | None
+) -> LayerCache:
+  """A cache `[..., K, S, D]` of zeros.
+
+  Args:
+    shape: of the keys. A sparse cache has room for whole blocks.
+    dtype: of keys and values.
+    attention: None for a cache without summary.
+
+  Returns:
+    The cache.
+  """
+  zeros = lambda x: jnp.zeros(x.shape, x.dtype)
+  if attention is None:
+    return Segment(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
+  capacity = -(-shape[-2] // attention.block_size) * attention.block_size
+  shape = (*shape[:-2], capacity, shape[-1])
+  keys = jax.ShapeDtypeStruct(shape, dtype)
+  like = jax.eval_shape(lambda k: _summarise(attention, k, 0), keys)
+  return Summarised(zeros(keys), zeros(keys), jax.tree.map(zeros, like))
+
+
+def write(
+  cache: LayerCache | None,
+  new: Segment,
+  index: Int[Array, 'B N T'],
+  attention: SparseAttention | None,
+) -> LayerCache:
+  """Writes `[B, N, K, T, D]` entries at `index`, dropping those at -1.
+
+  Args:
+    cache: `[B, N, K, S, D]`, or None: the new entries become the cache.
+    new: keys and values.
+    index: consecutive from the first on, then -1.
+    attention: as for `empty`.
+
+  Returns:
+    The cache afterwards.
+  """
+  if cache is None and attention is None:
+    return new
+  length = jnp.max(index, axis=-1) + 1  # 0 where nothing is written
+  if cache is None:
+    return Summarised(*new, _summarise(attention, new.k, length[..., None]))
+  k, v = _put(cache.k, new.k, index), _put(cache.v, new.v, index)
+  if attention is None:
+    return Segment(k, v)
+  renew = functools.partial(_renew, attention, num_new=index.shape[-1])
+  return Summarised(k, v, renew(cache.summary, k, index[..., 0], length))
+
+
+def attend(
+  query: Float[Array, 'B N T K G D'],
+  prefix: LayerCache | None,
+  prefix_lengths: Int[Array, ' B'],
+  suffix: LayerCache,
+  suffix_lengths: Int[Array, 'B N'],
+  window: Int[Array, ''] | int | None,
+  attention: SparseAttention | None,
+  is_dense: Bool[Array, ''] | None = None,
+) -> Float[Array, 'B N T K G D']:
+  """Attention of new queries; arguments as of `shared_prefix_attention`.
+
+  `is_dense` overrides `attention` where that is known only at run time.
+  """
+
+  def densely():
+    segment = lambda cache: None if cache is None else Segment(cache.k, cache.v)
+    output, _ = shared_prefix_attention(
+      query,
+      segment(prefix),
+      prefix_lengths,
+      segment(suffix),
+      suffix_lengths,
+      window=window,
+    )
+    return output
+
+  def sparsely():
+    output = attend_sparsely(
+      attention,
+      query[:, :, 0],
+      prefix,
+      prefix_lengths,
+      suffix,
+      suffix_lengths + 1,
+    )
+    return output[:, :, None]
+
+  if attention is None or query.shape[2] > 1:
+    return densely()
+  if is_dense is None:
+    return sparsely()
+  return jax.lax.cond(is_dense, densely, sparsely)
+
+
+def _put(old, new, index):
+  """Writes `[B, N, K, T, D]` entries at `index`, dropping those at -1."""
+  index = jnp.where(index < 0, old.shape[-2], index)  # out of range: dropped
+  # Mapped, not indexed, over B and N: a sharded B stays where it is.
+  put_row = lambda old, x, i: old.at[:, i].set(
+    x, mode='drop', unique_indices=True
+  )
+  return jax.vmap(jax.vmap(put_row))(old, new, index)
+
+
+def _summarise(attention, keys, lengths):
+  """The summary of all blocks of keys `[..., K, S, D]`."""
+  blocks, real = split_blocks(keys, lengths, attention.block_size)
+  return attention.rule.summarize(blocks, real)
+
+
+def _renew(attention, summary, keys, first, length, num_new):
+  """Summarises again the blocks that hold tokens `first` to `length - 1`."""
+  size = attention.block_size
+  num_blocks = keys.shape[-2] // size
+  count = min(-(-(num_new - 1) // size) + 1, num_blocks)  # may be touched
+
+  def of_row(summary, keys, first, length):
+    begin = jnp.clip(first // size, 0, num_blocks - count)
+    touched = jax.lax.dynamic_slice_in_dim(
+      keys, begin * size, count * size, axis=1
+    )
+    fresh = _summarise(attention, touched, length - begin * size)
+
+    def put(old, new):
+      kept = jax.lax.dynamic_slice_in_dim(old, begin, count, axis=1)
+      new = jnp.where(length > 0, new, kept)
+      return jax.lax.dynamic_update_slice_in_dim(old, new, begin, axis=1)
+
+    return jax.tree.map(put, summary, fresh)
+
+  return jax.vmap(jax.vmap(of_row))(summary, keys, first, length)
