@@ -1,0 +1,1 @@
+"""Claims of papers, one file each: `reproduce(num_seeds)` returns its row."""
