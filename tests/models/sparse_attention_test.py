@@ -47,6 +47,7 @@ prefill = jax.jit(sampling.prefill, static_argnums=(0, 3, 4))
 extend = jax.jit(sampling.extend, static_argnums=0)
 fork = jax.jit(sampling.fork, static_argnums=0)
 score = jax.jit(sampling.score, static_argnums=0)
+score_stepwise = jax.jit(sampling.score_stepwise, static_argnums=0)
 sample = jax.jit(sampling.sample, static_argnums=(0, 5))
 
 
@@ -58,17 +59,6 @@ def make(scan_layers=False, **kwargs):
     params = {**PARAMS, 'layers': stacked}
   attention = models.SparseAttention(**kwargs) if kwargs else None
   return models.transformer(config, attention), params
-
-
-def decode_one_by_one(model, params, state, tokens, num_tokens):
-  """Log-probabilities of tokens, read one at a time: sparse decoding."""
-  log_probs = []
-  for t in range(tokens.shape[-1]):
-    here = tokens[:, :, t : t + 1]
-    on = (t < num_tokens).astype(jnp.int32)
-    log_probs.append(score(model, params, state, here, on))
-    state = extend(model, params, state, here, on)
-  return jnp.concatenate(log_probs, axis=-1), state
 
 
 class SparseDecodingTest(parameterized.TestCase):
@@ -126,8 +116,8 @@ class SparseDecodingTest(parameterized.TestCase):
     cut = fork(model, long, jnp.tile(jnp.arange(N), (B, 1)), lengths)
     short = extend(model, params, begin, TOKENS[..., :20], lengths)
     follow, count = TOKENS[..., 20:], jnp.full((B, N), 6)
-    one, _ = decode_one_by_one(model, params, cut, follow[..., :6], count)
-    two, _ = decode_one_by_one(model, params, short, follow[..., :6], count)
+    one = score_stepwise(model, params, cut, follow[..., :6], count)
+    two = score_stepwise(model, params, short, follow[..., :6], count)
     np.testing.assert_allclose(one, two, atol=2e-6)
 
   def test_idle_rows_keep_their_summaries(self):

@@ -29,6 +29,7 @@ prefill = jax.jit(sampling.prefill, static_argnums=(0, 3, 4))
 extend = jax.jit(sampling.extend, static_argnums=0)
 fork = jax.jit(sampling.fork, static_argnums=0)
 score = jax.jit(sampling.score, static_argnums=0)
+score_stepwise = jax.jit(sampling.score_stepwise, static_argnums=0)
 sample = jax.jit(sampling.sample, static_argnums=0)
 
 
@@ -99,6 +100,16 @@ class StateTest(parameterized.TestCase):
       )
       want = exact_log_probs(model, params, b, row, len(row))[-3:]
       np.testing.assert_allclose(got[b, m], want, atol=1e-5)
+
+  def test_step_by_step_is_the_same_score(self):
+    model, params = make(False)
+    state = prefill(model, params, PROMPT, R, CAPACITY)
+    counts = jnp.array([[12, 7, 0], [10, 2, 12]])
+    np.testing.assert_allclose(
+      score_stepwise(model, params, state, TOKENS, counts),
+      score(model, params, state, TOKENS, counts),
+      atol=1e-5,
+    )
 
   def test_sampling_in_two_parts_equals_one(self):
     model, params = make(False)

@@ -15,7 +15,14 @@ from ttc.sampling.logits import (
   check_sampling_params,
   filter_logits,
 )
-from ttc.sampling.state import DecodeState, extend, fork, prefill, score
+from ttc.sampling.state import (
+  DecodeState,
+  extend,
+  fork,
+  prefill,
+  score,
+  score_stepwise,
+)
 from ttc.sampling.stopping import (
   Policy,
   Progress,
@@ -49,6 +56,7 @@ __all__ = [
   'prefill',
   'sample',
   'score',
+  'score_stepwise',
   'share',
   'stack_templates',
   'stop_at_texts',

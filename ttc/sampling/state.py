@@ -155,11 +155,41 @@ def score(
   Returns:
     Untempered log-probabilities, 0 beyond `num_tokens`.
   """
+  return _score(model, params, state, tokens, num_tokens)[0]
+
+
+def score_stepwise(
+  model: LanguageModel,
+  params: Params,
+  state: DecodeState,
+  tokens: Int[Array, 'B R T'],
+  num_tokens: Int[Array, 'B R'],
+) -> Float[Array, 'B R T']:
+  """`score`, but read token by token, the way `sample` reads.
+
+  The same for a model that attends to everything, and `T` times the steps. What
+  sparse decoding does to given continuations only this can tell.
+  """
+
+  def step(state, xs):
+    token, counts = xs
+    ones = counts.astype(jnp.int32)
+    log_probs, state = _score(model, params, state, token[..., None], ones)
+    return state, log_probs[..., 0]
+
+  steps = jnp.arange(tokens.shape[-1])[:, None, None]
+  xs = (jnp.moveaxis(tokens, -1, 0), steps < num_tokens)
+  _, log_probs = jax.lax.scan(step, state, xs)
+  return jnp.moveaxis(log_probs, 0, -1)
+
+
+def _score(model, params, state, tokens, num_tokens):
+  """Log-probabilities of appended tokens, and the state after them."""
   appended = _append(state, tokens, num_tokens)
   start = state.cache_lengths
   unread = _window(appended.tokens, start, tokens.shape[-1])
   to_read = appended.cache_lengths - start
-  features, _ = model.features(params, unread, to_read, state.cache)
+  features, cache = model.features(params, unread, to_read, state.cache)
   # In a row with a pending token, feature t predicts continuation token t; in
   # an empty row it predicts token t + 1, and the prompt predicts token 0.
   is_empty = state.lengths == 0
@@ -177,7 +207,8 @@ def score(
 
   steps = jnp.arange(tokens.shape[-1])
   log_probs = jnp.moveaxis(jax.lax.map(at, steps), 0, -1)
-  return jnp.where(steps < num_tokens[..., None], log_probs, 0.0)
+  log_probs = jnp.where(steps < num_tokens[..., None], log_probs, 0.0)
+  return log_probs, appended._replace(suffix=cache.suffix)
 
 
 def _append(state, tokens, num_tokens) -> DecodeState:

@@ -3,6 +3,7 @@
 from ttc.tasks import arithmetic, graders
 from ttc.tasks.catalog import load
 from ttc.tasks.chains import noise_for_accuracy, noisy_chain_accuracy
+from ttc.tasks.code_lookup import code_lookup
 from ttc.tasks.competition_math import competition_math, math_500
 from ttc.tasks.countdown import countdown
 from ttc.tasks.gsm8k import gsm8k
@@ -31,6 +32,7 @@ __all__ = [
   'TrainingSequence',
   'answer_fn',
   'arithmetic',
+  'code_lookup',
   'competition_math',
   'countdown',
   'graders',

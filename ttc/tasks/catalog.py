@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ttc.tasks import arithmetic, text_task
+from ttc.tasks.code_lookup import code_lookup
 from ttc.tasks.competition_math import competition_math, math_500
 from ttc.tasks.gsm8k import gsm8k
 from ttc.tasks.reasoning_gym import reasoning_gym
@@ -13,6 +14,7 @@ _TASKS: dict[str, Callable[..., text_task.TextTask]] = {
   'addition_1digit': arithmetic.addition_1digit,
   'addition_2digit': arithmetic.addition_2digit,
   'addition_subtraction': arithmetic.addition_subtraction,
+  'code_lookup': code_lookup,
   'gsm8k': gsm8k,
   'largest_of_five': arithmetic.largest_of_five,
   'letter_count': arithmetic.letter_count,
