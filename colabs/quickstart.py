@@ -34,7 +34,7 @@ from ttc import evaluation, io, models, sampling, search, tasks
 from ttc.types import FinishReason, Samples
 
 loaded = models.load('smollm2-135m')
-task = tasks.load('multiplication_1digit', num_items=NUM_ITEMS)
+task = tasks.load('times_table', num_items=NUM_ITEMS)
 print(task.prompt(task.items[0]))
 
 # %% [markdown]

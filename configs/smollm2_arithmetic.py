@@ -17,7 +17,7 @@ def get_config() -> config_dict.ConfigDict:
   config.model = 'smollm2-135m'  # or a GGUF file, or a Hugging Face directory
   config.dtype = 'float32'
 
-  config.tasks = ('addition_2digit', 'multiplication_1digit', 'largest_of_five')
+  config.tasks = ('addition_2digit', 'times_table', 'largest_of_five')
   config.task_path = ''  # a local JSONL file, for data sets that take one
   config.num_items = 100  # of each task
   config.task_seed = 0

@@ -15,7 +15,7 @@ _FAMILIES = {
   'addition_subtraction': None,
   'largest_of_five': None,
   'letter_count': None,
-  'multiplication_1digit': 64,
+  'times_table': 100,
   'multiplication_2digit': 720,
 }
 
@@ -70,7 +70,7 @@ def test_seed_determines_and_more_items_extend_fewer(task):
   assert other.prompt(task.items[0]) != task.prompt(task.items[0])
 
 
-@pytest.mark.parametrize('name', ['addition_1digit', 'multiplication_1digit'])
+@pytest.mark.parametrize('name', ['addition_1digit', 'times_table'])
 def test_small_families_are_used_up_before_they_repeat(name):
   rest = _FAMILIES[name] - 4
   items = tasks.load(name, num_items=2 * rest, seed=0).items
@@ -90,12 +90,12 @@ def test_declared_size_is_the_number_of_questions(name, monkeypatch):
 
   monkeypatch.setattr(arithmetic, '_few_shot', spy)
   tasks.load(name, num_items=1)
-  two_digits = range(10, 100)
+  numbers = range(1, 21)
   expected = (
     _FAMILIES[name]
     or {
       'addition_subtraction': sum(
-        c <= a + b for a in two_digits for b in two_digits for c in two_digits
+        c <= a + b for a in numbers for b in numbers for c in numbers
       ),
       'largest_of_five': math.perm(90, 5),
       'letter_count': sum(len(set(w)) for w in set(arithmetic._LETTER_WORDS)),

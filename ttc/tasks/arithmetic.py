@@ -2,8 +2,11 @@
 
 Seven seeded families of questions for raw completion: four solved examples,
 then the question. They were chosen because SmolLM2-135M-Instruct gets each
-right sometimes and not always (pass@1 0.05 to 0.65), so coverage, votes and
-verifiers have something to show; multi-step word problems are out of its reach.
+right sometimes and not always, so coverage, votes and verifiers have something
+to show; multi-step word problems are out of its reach. Its pass@1 at temperature
+0.7, by family: addition_1digit .53, times_table .55, letter_count .33,
+addition_2digit .26, largest_of_five .21, multiplication_2digit .19,
+addition_subtraction .08.
 
 A large family never repeats an item, a small one only when it is used up; no
 item equals one of the solved examples.
@@ -52,12 +55,10 @@ def addition_2digit(
   return _few_shot('addition_2digit', _sum(10, 99), num_items, seed)
 
 
-def multiplication_1digit(
-  *, num_items: int = 20, seed: int = 0
-) -> text_task.TextTask:
-  """Multiplies two numbers from 2 to 9; 64 questions."""
-  family = _product((2, 9), (2, 9))
-  return _few_shot('multiplication_1digit', family, num_items, seed)
+def times_table(*, num_items: int = 20, seed: int = 0) -> text_task.TextTask:
+  """Multiplies two numbers from 3 to 12; 100 questions."""
+  family = _product((3, 12), (3, 12))
+  return _few_shot('times_table', family, num_items, seed)
 
 
 def multiplication_2digit(
@@ -71,16 +72,16 @@ def multiplication_2digit(
 def addition_subtraction(
   *, num_items: int = 80, seed: int = 0
 ) -> text_task.TextTask:
-  """Asks for a + b - c of numbers from 10 to 99, never below zero."""
+  """Asks for a + b - c of numbers from 1 to 20, never below zero."""
 
   def draw(source):
-    a, b = source.randint(10, 99), source.randint(10, 99)
-    c = source.randint(10, min(99, a + b))
+    a, b = source.randint(1, 20), source.randint(1, 20)
+    c = source.randint(1, min(20, a + b))
     return _Question(f'What is {a} + {b} - {c}?', str(a + b - c), {})
 
   family = _Family(
     draw,
-    sum(min(99, a + b) - 9 for a in range(10, 100) for b in range(10, 100)),
+    sum(min(20, a + b) for a in range(1, 21) for b in range(1, 21)),
   )
   return _few_shot('addition_subtraction', family, num_items, seed)
 

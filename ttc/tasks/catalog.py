@@ -20,8 +20,8 @@ _TASKS: dict[str, Callable[..., text_task.TextTask]] = {
   'letter_count': arithmetic.letter_count,
   'math': competition_math,
   'math_500': math_500,
-  'multiplication_1digit': arithmetic.multiplication_1digit,
   'multiplication_2digit': arithmetic.multiplication_2digit,
+  'times_table': arithmetic.times_table,
 }
 _FROM_FILES = ('gsm8k', 'math', 'math_500')
 _GYM = 'reasoning_gym/'
