@@ -3,10 +3,10 @@
 Seven seeded families of questions for raw completion: four solved examples,
 then the question. They were chosen because SmolLM2-135M-Instruct gets each
 right sometimes and not always, so coverage, votes and verifiers have something
-to show; multi-step word problems are out of its reach. Its pass@1 at temperature
-0.7, by family: addition_1digit .53, times_table .55, letter_count .33,
-addition_2digit .26, largest_of_five .21, multiplication_2digit .19,
-addition_subtraction .08.
+to show; multi-step word problems are out of its reach. Its pass@1 at a
+temperature of 0.7, by family: times_table .55, addition_1digit .53,
+letter_count .33, addition_2digit .26, largest_of_five .21,
+multiplication_2digit .19, addition_subtraction .08.
 
 A large family never repeats an item, a small one only when it is used up; no
 item equals one of the solved examples.
