@@ -8,7 +8,7 @@ PYTEST_ARGS ?= -n 2 -q -m "not slow and not oracle and not aot"
 
 RUN := JAX_PLATFORMS=$${JAX_PLATFORMS:-cpu} $(VENV)/bin/python
 
-.PHONY: demo test test-all oracle lint clean
+.PHONY: demo test test-all oracle aot lint clean
 
 demo: $(VENV)/installed
 	$(RUN) scripts/evaluate.py --config=configs/smollm2_arithmetic.py --workdir=$(WORKDIR)
@@ -23,6 +23,12 @@ test-all: $(VENV)/installed
 oracle: $(VENV)/installed
 	$(VENV)/bin/python -m pip install -q torch==2.13.0 transformers
 	$(RUN) -m pytest -q -m oracle
+
+# Compiles the kernels for TPUs and an H200, on any machine (1 GB of wheels).
+aot: $(VENV)/installed
+	$(VENV)/bin/python -m pip install -q -e '.[kernels-aot]'
+	JAX_PLATFORMS=cpu TPU_SKIP_MDS_QUERY=1 TPU_WORKER_HOSTNAMES=localhost \
+	  $(VENV)/bin/python -m pytest -q -m aot tests/kernels
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .

@@ -35,6 +35,8 @@ setuptools.setup(
   extras_require={
     'gpu': ['jax[cuda13]'],
     'tpu': ['jax[tpu]'],
+    # Compilers for devices that are not here; see `make aot`.
+    'kernels-aot': ['jax[cuda13-local,tpu]'],
     'weights': ['gguf>=0.19', 'safetensors', 'tokenizers'],
     'eval': ['math-verify[antlr4_13_2]>=0.9', 'reasoning-gym>=0.1.25'],
     'plots': ['matplotlib'],

@@ -5,6 +5,7 @@ kernel that cannot serve a case raises `NotImplementedError` while it is traced,
 and the reference takes its place. Interpret mode is for tests only.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -37,7 +38,8 @@ def call(
     implementation: one of the kernels' names or 'xla'; None for the kernel of
       the platform that the program is lowered for, else the reference.
     reference: the definition.
-    kernels: by name; same signature as the reference.
+    kernels: by name; same signature as the reference. They and `reference` are
+      the same objects at each call, lest they be traced again.
     fold: see `Fold`.
     *args: arrays, or pytrees of them.
 
@@ -55,6 +57,16 @@ def call(
       f'implementation={implementation!r} is not None or one of {names}'
     )
 
+  operation = _operation(
+    implementation, reference, tuple(kernels.items()), fold
+  )
+  return operation(*args)
+
+
+@functools.cache
+def _operation(implementation, reference, kernels, fold):
+  """The function behind all calls: jitted, so traced once for each shape."""
+  kernels = dict(kernels)
   if implementation is None:
 
     def kernel(*args):
@@ -64,22 +76,24 @@ def call(
         *args, tpu=tpu, cuda=gpu, default=reference
       )
   else:
-    kernel = kernels[implementation]
+    # A lambda, as defaults of a kernel's own arguments would become tracers.
+    kernel = lambda *args: kernels[implementation](*args)
 
   mapped = custom_vmap(kernel)
 
   @mapped.def_vmap
   def _(axis_size, is_mapped, *args):
     folded, unfold = fold(axis_size, is_mapped, *args)
-    out = call(implementation, reference, kernels, fold, *folded)
-    return unfold(out), jax.tree.map(lambda _: True, out)
+    out = unfold(operation(*folded))
+    return out, jax.tree.map(lambda _: True, out)
 
   derived = jax.custom_vjp(mapped)
   derived.defvjp(
     lambda *args: (mapped(*args), args),
     lambda args, cotangents: jax.vjp(reference, *args)[1](cotangents),
   )
-  return derived(*args)
+  operation = jax.jit(derived)
+  return operation
 
 
 def _or(kernel, reference):

@@ -44,18 +44,50 @@ def block_sparse_attention(
     The output and the log-sum-exp of the scaled logits, both in float32, to be
     merged with those over other keys; 0 and `-inf` where nothing is seen.
   """
-  sized = lambda fn: functools.partial(fn, block_size=block_size)
   return dispatch.call(
     implementation,
-    sized(reference.block_sparse_attention),
-    {name: sized(kernel) for name, kernel in _KERNELS.items()},
+    *_with_block_size(block_size),
     _fold,
     *(query, keys, lengths, block_ids),
     *(() if pages is None else (pages,)),
   )
 
 
-_KERNELS: dispatch.Kernels = {}
+@functools.cache
+def _with_block_size(block_size):
+  """Reference and kernels; the same objects for the same size."""
+  sized = lambda fn: functools.partial(fn, block_size=block_size)
+  kernels = {name: sized(kernel) for name, kernel in _KERNELS.items()}
+  return sized(reference.block_sparse_attention), kernels
+
+
+# Pallas is imported when an operation is first traced, not before.
+def _mosaic_tpu(*args, block_size, interpret=False):
+  from ttc.kernels.block_sparse_attention import mosaic_tpu
+
+  return mosaic_tpu.block_sparse_attention(
+    *args, block_size=block_size, interpret=interpret
+  )
+
+
+def _triton(*args, block_size):
+  from ttc.kernels.block_sparse_attention import triton
+
+  return triton.block_sparse_attention(*args, block_size=block_size)
+
+
+def _mosaic_gpu(*args, block_size):
+  from ttc.kernels.block_sparse_attention import mosaic_gpu
+
+  return mosaic_gpu.block_sparse_attention(*args, block_size=block_size)
+
+
+_KERNELS: dispatch.Kernels = {
+  'triton': _triton,
+  'mosaic_gpu': _mosaic_gpu,
+  'mosaic_tpu': _mosaic_tpu,
+  'interpret': functools.partial(_mosaic_tpu, interpret=True),
+}
 
 
 def _fold(axis_size, is_mapped, query, keys, lengths, block_ids, *pages):

@@ -12,6 +12,8 @@ A step reads `S / block_size` pooled keys and then `J block_size` keys and
 values, where dense attention reads `S` of both.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -151,7 +153,24 @@ def select_blocks(
   return jnp.where(top == -jnp.inf, -1, ids)
 
 
-_KERNELS: dispatch.Kernels = {}
+# Pallas is imported when an operation is first traced, not before.
+def _mosaic_tpu(query, pooled, interpret=False):
+  from ttc.kernels.block_topk import mosaic_tpu
+
+  return mosaic_tpu.block_scores(query, pooled, interpret=interpret)
+
+
+def _triton(query, pooled):
+  from ttc.kernels.block_topk import triton
+
+  return triton.block_scores(query, pooled)
+
+
+_KERNELS: dispatch.Kernels = {
+  'triton': _triton,
+  'mosaic_tpu': _mosaic_tpu,
+  'interpret': functools.partial(_mosaic_tpu, interpret=True),
+}
 
 
 def _fold(axis_size, is_mapped, query, pooled):

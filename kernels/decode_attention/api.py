@@ -1,5 +1,7 @@
 """The front door of decode attention."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -40,7 +42,31 @@ def decode_attention(
   )  # fmt: skip
 
 
-_KERNELS: dispatch.Kernels = {}
+# Pallas is imported when an operation is first traced, not before.
+def _mosaic_tpu(query, keys, lengths, interpret=False):
+  from ttc.kernels.decode_attention import mosaic_tpu
+
+  return mosaic_tpu.decode_attention(query, keys, lengths, interpret=interpret)
+
+
+def _triton(query, keys, lengths):
+  from ttc.kernels.decode_attention import triton
+
+  return triton.decode_attention(query, keys, lengths)
+
+
+def _mosaic_gpu(query, keys, lengths):
+  from ttc.kernels.decode_attention import mosaic_gpu
+
+  return mosaic_gpu.decode_attention(query, keys, lengths)
+
+
+_KERNELS: dispatch.Kernels = {
+  'triton': _triton,
+  'mosaic_gpu': _mosaic_gpu,
+  'mosaic_tpu': _mosaic_tpu,
+  'interpret': functools.partial(_mosaic_tpu, interpret=True),
+}
 
 
 def _fold(axis_size, is_mapped, query, keys, lengths):
