@@ -47,9 +47,9 @@ PARTS = ('text', 'lookup', 'speed')
 _MODEL = flags.DEFINE_string('model', 'smollm2-135m', 'See `models.load`.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Directory for all output.')
 _PART = flags.DEFINE_multi_enum('part', PARTS, PARTS, 'Measurements.')
-_RULES = flags.DEFINE_multi_enum('rule', list(RULES), list(RULES), 'Rules.')
+_RULES = flags.DEFINE_multi_enum('rule', list(RULES)[:4], list(RULES), 'Rules.')
 _BUDGETS = flags.DEFINE_multi_integer(
-  'budget', [64, 128, 256, 512], 'Tokens read per layer and KV head.'
+  'budget', [64, 128, 256], 'Tokens read per layer and KV head.'
 )
 _BLOCK_SIZE = flags.DEFINE_integer('block_size', 16, 'Tokens of a block.', 1)
 _DENSE_LAYERS = flags.DEFINE_integer(
@@ -59,7 +59,7 @@ _CONTEXTS = flags.DEFINE_multi_integer(
   'context', [1024, 4096], 'Tokens of the texts before those that are scored.'
 )
 _TEXTS = flags.DEFINE_integer('texts', 8, 'Texts of each length.', 1)
-_ITEMS = flags.DEFINE_integer('items', 48, 'Prompts of the lookup.', 1)
+_ITEMS = flags.DEFINE_integer('items', 32, 'Prompts of the lookup.', 1)
 _SPEED_CONTEXTS = flags.DEFINE_multi_integer(
   'speed_context', [256, 1024, 2048, 4096, 8000], 'Lengths that are timed.'
 )
@@ -110,43 +110,61 @@ def run(workdir):
 
 
 def plan():
-  """Every measurement. Those of several budgets share a prefill."""
+  """Every measurement; a batch is read once for all rules and budgets."""
   for part in _PART.value:
     if part == 'speed':
       for context in _SPEED_CONTEXTS.value:
         yield {'part': part, 'context': context, 'rows': _ROWS.value}
       continue
+    number = _TEXTS.value if part == 'text' else _ITEMS.value
     for context in _CONTEXTS.value if part == 'text' else [0]:
-      for rule in ['dense', *_RULES.value]:
-        yield {'part': part, 'context': context, 'rule': rule}
+      for first in range(0, number, _BATCH):
+        yield {'part': part, 'context': context, 'first': first}
 
 
-def build(loaded, rule):
-  """The model with the attention of a rule, by budget; 0 is dense."""
-  if rule == 'dense':
-    return {0: loaded.model}
+@functools.cache
+def attentions():
+  """What a query attends to, by rule and budget."""
   size = _BLOCK_SIZE.value
+  choices = {('dense', 0): None}
+  for rule in _RULES.value:
+    for budget in _BUDGETS.value:
+      # A window takes all of the budget that the sink leaves it.
+      local = budget - 2 * size + 1 if rule == 'sink + window' else size
+      choices[rule, budget] = models.SparseAttention(
+        RULES[rule],
+        size,
+        budget,
+        local=local,
+        dense_layers=tuple(range(_DENSE_LAYERS.value)),
+      )
+  return choices
 
-  def model(budget):
-    # A window takes all of the budget that the sink leaves it.
-    local = budget - 2 * size + 1 if rule == 'sink + window' else size
-    attention = models.SparseAttention(
-      RULES[rule],
-      size,
-      budget,
-      local=local,
-      dense_layers=tuple(range(_DENSE_LAYERS.value)),
-    )
-    return models.transformer(loaded.config, attention)
 
-  return {budget: model(budget) for budget in _BUDGETS.value}
+@functools.cache
+def readers(config, function, *args):
+  """A jitted function of each attention: `(params, state, *arrays)`."""
+  return {
+    choice: jax.jit(functools.partial(function, config, attention, *args))
+    for choice, attention in attentions().items()
+  }
+
+
+def start(config, attention, state):
+  """The densely prefilled state as that of a model with another attention."""
+  model = models.transformer(config, attention)
+  lengths = state.prefix_lengths
+  prefix = models.summarise_prefix(state.prefix, lengths, attention)
+  B, R, capacity = state.tokens.shape
+  suffix = model.make_suffix(B, R, capacity)
+  return model, state._replace(prefix=prefix, suffix=suffix)
 
 
 # -------------------------------------------------------------- measurements
 
 
 def text(loaded, what):
-  """Log-probability per token of the end of each text, by budget."""
+  """Log-probability per token of the end of each text."""
   context = what['context']
   length = context + _SCORED
   if length > loaded.model.max_length:
@@ -154,30 +172,78 @@ def text(loaded, what):
       f'context={context} and {_SCORED} tokens exceed the '
       f'{loaded.model.max_length} of {loaded.name}'
     )
-  tokens = manual(loaded.tokenizer, length)
-  by_budget = build(loaded, what['rule'])
+  tokens = manual(loaded.tokenizer, length)[what['first'] :][:_BATCH]
+  lengths = jnp.full((len(tokens),), context, jnp.int32)
+  prompt = Prompt(jnp.asarray(tokens[:, :context]), lengths)
+  state = prefill(loaded.model, loaded.params, prompt, 1, _SCORED)
+  rest = jnp.asarray(tokens[:, None, context:])
+  counts = jnp.full(rest.shape[:2], _SCORED, jnp.int32)
+  scores = {
+    choice: score(loaded.params, state, rest, counts) / _SCORED
+    for choice, score in readers(loaded.config, total_log_prob).items()
+  }
+  return {'log_prob': by_rule(scores)}
 
-  @jax.jit
-  def score(params, tokens):
-    any_model = next(iter(by_budget.values()))  # the budget is not in the state
-    lengths = jnp.full((len(tokens),), context, jnp.int32)
-    prompt = Prompt(tokens[:, :context], lengths)
-    state = sampling.prefill(any_model, params, prompt, 1, _SCORED)
-    rest = tokens[:, None, context:]
-    counts = jnp.full(rest.shape[:2], _SCORED, jnp.int32)
-    return {
-      budget: jnp.mean(
-        sampling.score_stepwise(model, params, state, rest, counts), axis=(1, 2)
-      )
-      for budget, model in by_budget.items()
-    }
 
-  parts = [
-    jax.device_get(score(loaded.params, jnp.asarray(tokens[i : i + _BATCH])))
-    for i in range(0, len(tokens), _BATCH)
-  ]
-  join = lambda *leaves: np.concatenate(leaves).tolist()
-  return {'log_prob': jax.tree.map(join, *parts)}
+def lookup(loaded, what):
+  """Whether each code is found, and the right one's log-probability."""
+  tokenizer = loaded.tokenizer
+  task = tasks.code_lookup(num_items=_ITEMS.value)
+  stop = sampling.stop_at_texts(tokenizer, loaded.model.vocab_size, task.stop)
+  prompts = [tokenizer.encode(task.prompt(item)) for item in task.items]
+  width = max(map(len, prompts))
+  batch = slice(what['first'], what['first'] + _BATCH)
+  items = task.items[batch]
+  golds = [tokenizer.encode(f' {item.answer}') for item in items]
+  gold, counts = padded(golds, task.max_new_tokens)
+  state = prefill(
+    loaded.model,
+    loaded.params,
+    Prompt(*padded(prompts[batch], width)),
+    1,
+    task.max_new_tokens,
+  )
+  scores = {
+    choice: score(loaded.params, state, gold[:, None], counts[:, None])
+    for choice, score in readers(loaded.config, total_log_prob).items()
+  }
+  found = {}
+  for choice, answer in readers(loaded.config, greedy).items():
+    tokens, lengths = jax.device_get(answer(loaded.params, state, stop))
+    found[choice] = np.array(
+      [
+        task.grade(item, tokenizer.decode(row[:n].tolist())).score
+        for item, row, n in zip(items, tokens, lengths, strict=True)
+      ]
+    )
+  return {'found': by_rule(found), 'log_prob': by_rule(scores)}
+
+
+prefill = jax.jit(sampling.prefill, static_argnums=(0, 3, 4))
+
+
+def total_log_prob(config, attention, params, state, tokens, counts):
+  """Of given tokens, read one by one; one number per prompt."""
+  model, state = start(config, attention, state)
+  log_probs = sampling.score_stepwise(model, params, state, tokens, counts)
+  return jnp.sum(log_probs, axis=(1, 2))
+
+
+def greedy(config, attention, params, state, stop):
+  """The most likely response to each prompt."""
+  model, state = start(config, attention, state)
+  keys = jax.random.split(jax.random.key(0), len(state.tokens))
+  choice = sampling.SamplingParams(temperature=0.0)
+  drawn = sampling.sample(model, params, keys, state, stop, sampling=choice)
+  return drawn.generation.tokens[:, 0], drawn.generation.lengths[:, 0]
+
+
+def by_rule(values):
+  """`{(rule, budget): numbers}` as nested dictionaries."""
+  nested = {rule: {} for rule, _ in values}
+  for (rule, budget), numbers in values.items():
+    nested[rule][budget] = np.asarray(numbers).tolist()
+  return nested
 
 
 def manual(tokenizer, length):
@@ -195,53 +261,6 @@ def manual(tokenizer, length):
   return np.stack([ids[s : s + length] for s in starts])
 
 
-def lookup(loaded, what):
-  """Whether each code is found, and the right one's log-probability."""
-  tokenizer = loaded.tokenizer
-  task = tasks.code_lookup(num_items=_ITEMS.value)
-  stop = sampling.stop_at_texts(tokenizer, loaded.model.vocab_size, task.stop)
-  greedy = sampling.SamplingParams(temperature=0.0)
-  by_budget = build(loaded, what['rule'])
-  prompts = [tokenizer.encode(task.prompt(item)) for item in task.items]
-  golds = [tokenizer.encode(f' {item.answer}') for item in task.items]
-  width = max(map(len, prompts))
-
-  @jax.jit
-  def answer(params, prompt, gold, counts):
-    any_model = next(iter(by_budget.values()))
-    keys = jax.random.split(jax.random.key(0), len(prompt.tokens))
-    state = sampling.prefill(any_model, params, prompt, 1, task.max_new_tokens)
-
-    def with_budget(model):
-      drawn = sampling.sample(model, params, keys, state, stop, sampling=greedy)
-      log_probs = sampling.score_stepwise(model, params, state, gold, counts)
-      return (
-        drawn.generation.tokens[:, 0],
-        drawn.generation.lengths[:, 0],
-        jnp.sum(log_probs, axis=(1, 2)),
-      )
-
-    return {budget: with_budget(model) for budget, model in by_budget.items()}
-
-  found = {budget: [] for budget in by_budget}
-  log_probs = {budget: [] for budget in by_budget}
-  for i in range(0, len(prompts), _BATCH):
-    batch = slice(i, i + _BATCH)
-    gold, counts = padded(golds[batch], task.max_new_tokens)
-    answers = answer(
-      loaded.params,
-      Prompt(*padded(prompts[batch], width)),
-      gold[:, None],
-      counts[:, None],
-    )
-    for budget, (tokens, lengths, log_prob) in jax.device_get(answers).items():
-      log_probs[budget] += log_prob.tolist()
-      for item, row, n in zip(task.items[batch], tokens, lengths, strict=True):
-        completion = tokenizer.decode(row[:n].tolist())
-        found[budget].append(task.grade(item, completion).score)
-  return {'found': found, 'log_prob': log_probs}
-
-
 def padded(sequences, width):
   """Token ids as an array, and their lengths."""
   rows = np.zeros((len(sequences), width), np.int32)
@@ -256,11 +275,13 @@ def speed(loaded, what):
   `response`: the context is each row's own, as in long chains of thought.
   `prompt`: the rows share it, and dense attention reads it once for all.
   """
-  by_budget = build(loaded, 'dense') | build(loaded, 'block top-k')
   context, seconds = what['context'], {'response': {}, 'prompt': {}}
   for kind, by_kind in seconds.items():
     own = context if kind == 'response' else 0
-    for budget, model in by_budget.items():
+    for (rule, budget), attention in attentions().items():
+      if rule not in ('dense', 'block top-k'):
+        continue
+      model = models.transformer(loaded.config, attention)
       state = blank_state(model, what['rows'], context - own, own)
       step = jax.jit(functools.partial(decode_steps, model), donate_argnums=1)
       times = []
@@ -321,23 +342,26 @@ def report_quality(workdir, part, records):
   """What is lost against dense decoding, by rule and budget."""
   lines = []
   for context in sorted({r['what']['context'] for r in records}):
-    by_rule = {
-      r['what']['rule']: r for r in records if r['what']['context'] == context
-    }
-    dense = by_rule.pop('dense')
-    loss, right = {}, {}
-    for rule, record in by_rule.items():
-      for budget, values in record['log_prob'].items():
-        key = rule, int(budget)
-        loss[key] = change(values, dense['log_prob']['0'])
-        if part == 'lookup':
-          right[key] = change(record['found'][budget], dense['found']['0'])
+    mine = [r for r in records if r['what']['context'] == context]
+    join = lambda field: jax.tree.map(
+      lambda *parts: np.concatenate(parts).tolist(),
+      *(r[field] for r in mine),  # noqa: B023
+      is_leaf=lambda x: isinstance(x, list),
+    )
+    log_prob = join('log_prob')
+    reference = log_prob.pop('dense')['0']
+    loss = changes(log_prob, reference)
+    right = {}
+    if part == 'lookup':
+      found = join('found')
+      dense_found = found.pop('dense')['0']
+      right = changes(found, dense_found)
     title = f'Texts, {context} tokens before' if context else 'Code lookup'
-    mean = np.mean(dense['log_prob']['0'])
+    mean = np.mean(reference)
     lines += [f'## {title}', '']
     if right:
       lines += [
-        f'Dense: {100 * np.mean(dense["found"]["0"]):.1f}% found. Points lost '
+        f'Dense: {100 * np.mean(dense_found):.1f}% found. Points lost '
         'or won [95% over prompts, paired], by KV budget:',
         '',
         *table(right, lambda c: f'{100 * c[0]:+.0f} [{100 * c[1]:+.0f}, '
@@ -354,9 +378,18 @@ def report_quality(workdir, part, records):
     label = 'codes found, against dense' if right else 'log-prob. per token'
     draw(workdir / name, {
       rule: sorted((b, *c) for (r, b), c in curves.items() if r == rule)
-      for rule in by_rule
+      for rule in log_prob
     }, f'change of {label}', title)  # fmt: skip
   return lines
+
+
+def changes(by_rule, reference):
+  """The change of each rule and budget."""
+  return {
+    (rule, int(budget)): change(values, reference)
+    for rule, by_budget in by_rule.items()
+    for budget, values in by_budget.items()
+  }
 
 
 def change(values, reference):

@@ -9,12 +9,21 @@ from ttc.evaluation.aggregates import (
   run_score_profile,
   stratified_bootstrap,
 )
+from ttc.evaluation.arise import (
+  RunMeans,
+  accuracy_slope,
+  adaptive_runs,
+  allocate_runs,
+  arise,
+  variation,
+)
 from ttc.evaluation.bootstrap import (
   bca_interval,
   bootstrap,
   percentile_interval,
   weighted_mean,
 )
+from ttc.evaluation.calibration import expected_calibration_error
 from ttc.evaluation.comparisons import (
   PairedDifference,
   holm,
@@ -74,12 +83,17 @@ __all__ = [
   'Interval',
   'PairedDifference',
   'RunInfo',
+  'RunMeans',
   'SampleRecord',
   'ScoreRecord',
   'Table',
   'TaskSummary',
   'VarianceSplit',
+  'accuracy_slope',
+  'adaptive_runs',
+  'allocate_runs',
   'append_records',
+  'arise',
   'bca_interval',
   'bootstrap',
   'budget_control',
@@ -88,6 +102,7 @@ __all__ = [
   'canonical',
   'confidence_interval',
   'config_hash',
+  'expected_calibration_error',
   'holm',
   'interquartile_mean',
   'markdown_report',
@@ -117,6 +132,7 @@ __all__ = [
   'tabulate',
   'tokens_per_correct',
   'variance_split',
+  'variation',
   'weighted_mean',
   'wilson_interval',
   'write_parquet',

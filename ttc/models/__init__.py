@@ -5,6 +5,7 @@ from ttc.models.base import Cache, LanguageModel, encode_prompt, forward
 from ttc.models.chat import CHAT_LAYOUTS, ChatLayout
 from ttc.models.checkpoints import load_checkpoint, save_checkpoint
 from ttc.models.gguf import load_gguf
+from ttc.models.layer_cache import summarise_prefix
 from ttc.models.load import Loaded, load
 from ttc.models.rope import Llama3Scaling
 from ttc.models.safetensors import load_safetensors
@@ -45,6 +46,7 @@ __all__ = [
   'save_checkpoint',
   'shard',
   'shard_batch',
+  'summarise_prefix',
   'table_model',
   'transformer',
   'without_cache',

@@ -48,6 +48,34 @@ def empty(
   return Summarised(zeros(keys), zeros(keys), jax.tree.map(zeros, like))
 
 
+def summarise_prefix(
+  prefix: list[LayerCache],
+  lengths: Int[Array, ' B'],
+  attention: SparseAttention | None,
+) -> list[LayerCache]:
+  """What prompts that were read densely are to a model with `attention`.
+
+  So that one prefill serves many ways of reading it.
+
+  Args:
+    prefix: the layers of a cache, one entry each (not stacked).
+    lengths: tokens of the prompts.
+    attention: None for dense.
+
+  Returns:
+    The layers as `attention` wants them.
+  """
+  layers = [Segment(cache.k, cache.v) for cache in prefix]
+  if attention is None:
+    return layers
+  return [
+    cache
+    if i in attention.dense_layers
+    else Summarised(*cache, _summarise(attention, cache.k, lengths[:, None]))
+    for i, cache in enumerate(layers)
+  ]
+
+
 def write(
   cache: LayerCache | None,
   new: Segment,

@@ -28,10 +28,7 @@ from ttc.types import (
   SelectFn,
   Selection,
 )
-
-# `(scores [N], mask [N]) -> weights [N]`; part of a weighted vote's name, since
-# adding a constant to all scores may change the winner.
-WeightFn = Callable[[Array, Array], Array]
+from ttc.verifiers.weights import WeightFn, softmax_weights
 
 
 class SelfConsistencyOutput(NamedTuple):
@@ -101,28 +98,6 @@ def weighted_vote(weight_fn: WeightFn) -> SelectFn:
     return run_all(samples, n, winner(samples.answers, totals))
 
   return select
-
-
-def softmax_weights(scores: Float[Array, ' N'], mask) -> Float[Array, ' N']:
-  """`softmax(score)` over the samples that have an answer."""
-  return jax.nn.softmax(jnp.where(mask, scores, -jnp.inf), where=mask)
-
-
-def sigmoid_weights(scores: Float[Array, ' N'], mask) -> Float[Array, ' N']:
-  """`sigmoid(score)`: scores that are logits of being right."""
-  return jnp.where(mask, jax.nn.sigmoid(scores), 0.0)
-
-
-def minmax_weights(scores: Float[Array, ' N'], mask) -> Float[Array, ' N']:
-  """Scores mapped to [0, 1] by their extremes; all 1 if they are equal.
-
-  The worst sample weighs nothing, so with two samples this is best-of-2
-  (2502.07191).
-  """
-  low = jnp.min(jnp.where(mask, scores, jnp.inf))
-  high = jnp.max(jnp.where(mask, scores, -jnp.inf))
-  scaled = (scores - low) / jnp.where(high > low, high - low, 1.0)
-  return jnp.where(mask, jnp.where(high > low, scaled, 1.0), 0.0)
 
 
 def beta_confidence(

@@ -1,6 +1,7 @@
 """Tasks with exact verifiers: tokens on the device, text on the host."""
 
 from ttc.tasks import arithmetic, graders
+from ttc.tasks.associative_recall import associative_recall
 from ttc.tasks.catalog import load
 from ttc.tasks.chains import noise_for_accuracy, noisy_chain_accuracy
 from ttc.tasks.code_lookup import code_lookup
@@ -32,6 +33,7 @@ __all__ = [
   'TrainingSequence',
   'answer_fn',
   'arithmetic',
+  'associative_recall',
   'code_lookup',
   'competition_math',
   'countdown',
