@@ -31,7 +31,8 @@ from ml_collections import config_flags
 
 from ttc import evaluation, io, models, sampling, search, tasks
 from ttc.evaluation import SampleRecord, ScoreRecord
-from ttc.scaling import costs
+from ttc.kernels import block_topk
+from ttc.scaling import costs, kinetics
 from ttc.types import FinishReason
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -100,6 +101,7 @@ def check(config):
       f'1 to num_samples={config.num_samples}'
     )
   sampling.check_sampling_params(sampling_params(config))
+  attention_of(config)
   known = {m.name: m for m in search.METHODS if m.select is not None}
   methods = []
   for text in config.methods:
@@ -117,6 +119,23 @@ def sampling_params(config):
   """The law that samples are drawn from."""
   return sampling.SamplingParams(
     config.temperature, config.top_k, config.top_p, config.min_p
+  )
+
+
+def attention_of(config):
+  """What decoding attends to; None for everything."""
+  if config.attention == 'dense':
+    return None
+  rules = {
+    name: rule
+    for name, rule in vars(block_topk).items()
+    if isinstance(rule, block_topk.SelectionRule)
+  }
+  if config.attention not in rules:
+    known = ['dense', *sorted(rules)]
+    raise ValueError(f'attention {config.attention!r} is not one of {known}')
+  return models.SparseAttention(
+    rules[config.attention], config.block_size, config.kv_budget
   )
 
 
@@ -176,6 +195,8 @@ def draw_task(
 ):
   """Draws what is missing of one task and appends it batch by batch."""
   tokenizer, model = loaded.tokenizer, loaded.model
+  if attention := attention_of(config):
+    model = models.transformer(loaded.config, attention)
   capacity = config.max_new_tokens or task.max_new_tokens
   prompts = [encode(tokenizer, task, item) for item in items]
   problems = [
@@ -237,7 +258,7 @@ def to_records(config, item, prompt, ids, generation, tokenizer, shape):
     FinishReason.LENGTH: 'length',
     FinishReason.CANCELLED: 'budget',
   }
-  flops = costs.decode_flops(shape, [len(prompt)], generation.lengths[None])[0]
+  flops = decode_flops(config, shape, len(prompt), generation.lengths)
   records = []
   for n, sample_id in enumerate(ids):
     length = int(generation.lengths[n])
@@ -260,6 +281,19 @@ def to_records(config, item, prompt, ids, generation, tokenizer, shape):
       )
     )
   return records
+
+
+def decode_flops(config, shape, prompt_length, lengths):
+  """FLOPs of each response, with the attention of the configuration."""
+  if config.attention == 'dense':
+    return costs.decode_flops(shape, [prompt_length], lengths[None])[0]
+  return kinetics.sparse_cost(
+    shape,
+    prompt_length,
+    lengths,
+    config.kv_budget + config.block_size,
+    block_size=config.block_size,
+  ).flops
 
 
 def put_on_devices(config, params):
