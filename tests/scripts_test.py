@@ -6,6 +6,7 @@ import os
 import pathlib
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -186,6 +187,7 @@ def test_killed_five_times_it_ends_with_the_same_records(tiny_model, tmp_path):
 
 
 BAD = {
+  'attention': ({'attention': 'qest'}, "attention 'qest' is not one of"),
   'unknown task': ({'tasks': "('additon_2digit',)"}, "No task 'additon_2dig"),
   'no samples': ({'num_samples': 0}, 'num_samples=0 must be at least 1'),
   'temperature': ({'temperature': -1.0}, r'temperature=-1.0 must be >= 0'),
@@ -248,6 +250,64 @@ def test_each_bad_input_is_one_line(tiny_model, tmp_path):
   done = run('evaluate.py', misspelt, tmp_path, check=False)
   assert done.returncode != 0
   assert 'Did you mean "num_samples"' in done.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_records_of_one(tiny_model, tmp_path):
+  run('evaluate.py', arguments(tiny_model, tmp_path / 'one'), tmp_path)
+  with socket.socket() as free:
+    free.bind(('127.0.0.1', 0))
+    port = free.getsockname()[1]
+  args = [
+    *arguments(tiny_model, tmp_path / 'two'),
+    '--distributed',
+    f'--coordinator=127.0.0.1:{port}',
+    '--num_processes=2',
+  ]
+  command = [sys.executable, str(ROOT / 'scripts' / 'evaluate.py'), *args]
+  processes = [
+    subprocess.Popen(
+      [*command, f'--process_id={i}'],
+      cwd=ROOT,
+      env=environment(tmp_path),
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+    )
+    for i in range(2)
+  ]
+  outputs = [process.communicate(timeout=300)[0] for process in processes]
+  for process, output in zip(processes, outputs, strict=True):
+    assert process.returncode == 0, output[-2000:]
+  for got, want in zip(
+    records(tmp_path / 'two'), records(tmp_path / 'one'), strict=True
+  ):
+    assert_same_up_to_rounding(got, want)
+  assert (tmp_path / 'two' / 'scaling.png').exists()
+
+
+@pytest.mark.slow
+def test_sparse_decoding_reports_and_resumes(tiny_model, tmp_path):
+  workdir = tmp_path / 'sparse'
+  args = [
+    f'--model={tiny_model}',
+    f'--workdir={workdir}',
+    '--part=text',
+    '--context=128',
+    '--texts=4',
+    '--rule=Quest',
+    '--budget=64',
+    '--dense_layers=0',
+  ]
+  out = run('sparse_decoding.py', args, tmp_path).stdout
+  assert '| Quest | ' in out and (workdir / 'text_128.png').exists()
+  record = json.loads((workdir / 'records.jsonl').read_text())
+  dense, sparse = record['log_prob']['dense']['0'], record['log_prob']['Quest']
+  assert len(dense) == 4 and dense != sparse['64']
+  again = run('sparse_decoding.py', args, tmp_path).stdout
+  assert again == out
+  bad = [arg.replace('128', '1024') for arg in args]
+  done = run('sparse_decoding.py', bad, tmp_path, check=False)
+  assert done.returncode == 1 and 'context=1024' in done.stderr
 
 
 def test_a_changed_config_is_refused(tiny_model, tmp_path):

@@ -22,53 +22,70 @@ from ttc.kernels import block_topk
 from ttc.scaling import frontier
 
 _PROMPT = NUM_NODES + NUM_FILLERS + 2
-_BUDGETS = (16, 32, 64)
 _TRIALS = (1, 2, 4, 8)
 _LENGTHS = (4, 8, NUM_HOPS)
 _BLOCK_SIZE = 4
+# Rule and budget; a summary of Quest is two keys, of block top-k one.
+_ATTENTIONS = (
+  ('dense', None),
+  *itertools.product(('block top-k', 'Quest'), (32, 64)),
+)
+_RULES = {'block top-k': block_topk.mean_pool, 'Quest': block_topk.quest}
+_SUMMARY_KEYS = {'block top-k': 1, 'Quest': 2}
 _INTENSITY = scaling.HARDWARE['b200_fp8'].intensity
+_NUM_LIMITS = 49
 
 
 def reproduce(num_seeds: int) -> Row:
   """Dense attention wants other models for its money than sparse attention."""
-  configs = list(itertools.product(SIZES, (None, *_BUDGETS), _TRIALS, _LENGTHS))
+  configs = list(itertools.product(SIZES, _ATTENTIONS, _TRIALS, _LENGTHS))
   costs, flops, accuracies = (
     np.concatenate(x)
     for x in zip(*(measure(s, configs) for s in range(num_seeds)), strict=True)
   )
-  dense = np.array([budget is None for _, budget, _, _ in configs])
+  of_rule = np.array([rule for _, (rule, _), _, _ in configs])
   small = np.array([size == next(iter(SIZES)) for size, *_ in configs])
-  limits = np.geomspace(costs.min(), costs.max(), 49)
-  curves = {
-    'dense': frontier.frontier(costs[:, dense], accuracies[:, dense], limits),
-    'sparse': frontier.frontier(
-      costs[:, ~dense], accuracies[:, ~dense], limits
-    ),
-  }
+  limits = np.geomspace(costs.min(), costs.max(), _NUM_LIMITS)
+  best = lambda prices, keep: frontier.frontier(
+    prices[:, keep],
+    accuracies[:, keep],
+    np.geomspace(prices.min(), prices.max(), _NUM_LIMITS),
+  )
+  curves = {rule: best(costs, of_rule == rule) for rule in set(of_rule)}
   target = 0.9 * curves['dense'].accuracy.mean(axis=0).max()
-  price = {k: price_of(c.accuracy, limits, target) for k, c in curves.items()}
-  ratios = resampled_ratios(curves, limits, target)
-  low, high = np.quantile(ratios, [0.025, 0.975])
   chosen = {
-    'dense': share_chosen(curves['dense'], small[dense], target),
-    'sparse': share_chosen(curves['sparse'], small[~dense], target),
+    rule: share_chosen(curve, small[of_rule == rule], target)
+    for rule, curve in curves.items()
   }
-  limits = np.geomspace(flops.min(), flops.max(), 49)
-  by_flops = frontier.frontier(flops[:, dense], accuracies[:, dense], limits)
-  alone = share_chosen(by_flops, small[dense], target)
-  best = {k: 100 * c.accuracy[:, -1].mean() for k, c in curves.items()}
+  cells = [
+    f'dense {price_of(curves["dense"].accuracy, limits, target):.2g} eFLOPs, '
+    f'smallest model for {100 * chosen["dense"]:.0f}% of the tasks up to there'
+  ]
+  cheaper = {}
+  for rule in _RULES:
+    most = curves[rule].accuracy[:, -1].mean()
+    ratios = resampled_ratios(curves['dense'], curves[rule], limits, target)
+    cheaper[rule] = np.quantile(ratios, [0.025, 0.5, 0.975])
+    low, middle, high = cheaper[rule]
+    price = f'{middle:.2f} [{low:.2f}, {high:.2f}] times less'
+    if middle == 0:
+      price = 'not reached'
+    cells.append(
+      f'{rule} {price}, at most {100 * most:.0f}, smallest model '
+      f'{100 * chosen[rule]:.0f}%'
+    )
+  by_flops = best(flops, of_rule == 'dense')
+  alone = share_chosen(by_flops, small[of_rule == 'dense'], target)
   return Row(
-    'kinetics_frontier (3 sizes on associative_recall, N, length, KV budget)',
-    'sparse attention buys the same accuracy for fewer eFLOPs, and the '
+    'kinetics_frontier (3 sizes on associative_recall; N, length, KV budget)',
+    'block top-k buys 90% of the best dense accuracy for fewer eFLOPs, and the '
     'smallest model is chosen more often than under dense attention',
-    f'90% of the best dense accuracy costs {price["dense"]:.2g} eFLOPs dense, '
-    f'{price["sparse"]:.2g} sparse, {price["dense"] / price["sparse"]:.2f} '
-    f'[{low:.2f}, {high:.2f}] times less; best accuracy {best["dense"]:.0f} '
-    f'dense, {best["sparse"]:.0f} sparse; up to that price the smallest model '
-    f'is chosen for {100 * chosen["sparse"]:.0f}% of the tasks, dense '
-    f'{100 * chosen["dense"]:.0f}%',
-    f'by the FLOPs of the parameters alone {100 * alone:.0f}%',
-    bool(low > 1 and chosen['sparse'] > chosen['dense']),
+    '; '.join(cells),
+    f'by the FLOPs of the parameters alone the smallest model is chosen for '
+    f'{100 * alone:.0f}%',
+    bool(
+      cheaper['block top-k'][0] > 1 and chosen['block top-k'] > chosen['dense']
+    ),
   )
 
 
@@ -78,16 +95,16 @@ def price_of(accuracy, limits, target):
   return limits[np.argmax(reached)] if reached.any() else np.inf
 
 
-def resampled_ratios(curves, limits, target, num_resamples=500):
+def resampled_ratios(dense, sparse, limits, target, num_resamples=500):
   """Dense price over sparse price, over bootstrap resamples of the tasks."""
   rng = np.random.default_rng(0)
-  num_tasks = len(curves['dense'].accuracy)
+  num_tasks = len(dense.accuracy)
   rows = rng.integers(0, num_tasks, (num_resamples, num_tasks))
-  price = {
-    k: np.array([price_of(c.accuracy[r], limits, target) for r in rows])
-    for k, c in curves.items()
-  }
-  return price['dense'] / price['sparse']
+  prices = [
+    np.array([price_of(curve.accuracy[r], limits, target) for r in rows])
+    for curve in (dense, sparse)
+  ]
+  return prices[0] / prices[1]
 
 
 def share_chosen(curve, small, target):
@@ -104,16 +121,16 @@ def measure(seed, configs):
   at the limit.
   """
   right = {}
-  for size, budget in itertools.product(SIZES, (None, *_BUDGETS)):
+  for size, (rule, budget) in itertools.product(SIZES, _ATTENTIONS):
     attention = None
     if budget is not None:
-      attention = with_budget(block_topk.mean_pool, _BLOCK_SIZE, budget)
+      attention = with_budget(_RULES[rule], _BLOCK_SIZE, budget)
     task, problems, responses = respond(
       size, seed, attention, num_samples=max(_TRIALS), temperature=1.0
     )
     reward = jax.vmap(jax.vmap(task.process_rewards, (None, 0, 0)))
     rewards = reward(problems, responses.tokens, responses.lengths)
-    right[size, budget] = np.cumprod(rewards, axis=2)
+    right[size, rule, budget] = np.cumprod(rewards, axis=2)
   shapes = {
     size: scaling.model_shape(
       config_of(size), models.num_params(trained(size, seed))
@@ -121,16 +138,18 @@ def measure(seed, configs):
     for size in SIZES
   }
   columns = [[], [], []]
-  for size, budget, trials, limit in configs:
-    tasks = np.arange(len(right[size, budget]))
+  for size, (rule, budget), trials, limit in configs:
+    tasks = np.arange(len(right[size, rule, budget]))
     hops = 1 + tasks % NUM_HOPS
-    done = right[size, budget][tasks, :, hops - 1] * (hops <= limit)[:, None]
+    done = (
+      right[size, rule, budget][tasks, :, hops - 1] * (hops <= limit)[:, None]
+    )
     cost_fn = scaling.dense_cost
     if budget is not None:
       cost_fn = functools.partial(
         scaling.sparse_cost,
         budget=budget + _BLOCK_SIZE,
-        block_size=_BLOCK_SIZE,
+        block_size=_BLOCK_SIZE / _SUMMARY_KEYS[rule],
       )
     spent = np.minimum(hops, limit)
     cost = cost_fn(shapes[size], _PROMPT, spent, num_trials=trials)
