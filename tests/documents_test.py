@@ -42,9 +42,11 @@ def test_links_lead_somewhere():
 @pytest.mark.slow
 def test_the_example_runs(capsys):
   needs_smollm2()
-  (code,) = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
+  code, sparse = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
   assert len(code.strip().splitlines()) <= 20
-  exec(code, {})
+  names = {}
+  exec(code, names)
+  exec(sparse, names)
   answer, share = capsys.readouterr().out.split()
   assert answer == '8'
   assert 0 < float(share.strip('[]')) <= 1

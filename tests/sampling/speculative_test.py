@@ -93,11 +93,20 @@ LAW_OPTIONS = {
 
 
 class TestLaw:
-  @pytest.mark.parametrize('num_drafted', [1, 3])
+  @pytest.mark.parametrize(
+    'num_drafted, num_problems',
+    [
+      (2, 5),
+      pytest.param(1, 60, marks=pytest.mark.slow),
+      pytest.param(3, 60, marks=pytest.mark.slow),
+    ],
+  )
   @pytest.mark.parametrize('options', LAW_OPTIONS.values(), ids=LAW_OPTIONS)
-  def test_sequences_have_the_law_of_the_target(self, options, num_drafted):
-    """All responses of a table of 4 tokens, by the frequencies of 40000."""
-    vocab, eos, length, shape = 4, 3, 4, (40, 1000, 4)
+  def test_sequences_have_the_law_of_the_target(
+    self, options, num_drafted, num_problems
+  ):
+    """All responses of a table of 4 tokens; 1000 of each problem."""
+    vocab, eos, length, shape = 4, 3, 4, (num_problems, 1000, 4)
     keys = jax.random.split(jax.random.key(5))
     target, draft = (1.5 * jax.random.normal(k, (vocab, vocab)) for k in keys)
     params = sampling.SamplingParams(**{**{'top_k': 0}, **options})
@@ -140,9 +149,11 @@ class TestLaw:
     @jax.jit
     @jax.vmap
     def one(key):
-      draft_key, key = jax.random.split(key)
+      draft_key, accept_key, redraw_key = jax.random.split(key, 3)
       token, _ = sampling.draw(draft_key, laws[1], jnp.bool_(False))
-      return sampling.accept_or_redraw(key, token, *laws[::-1])
+      accepted = sampling.accept(accept_key, token, *laws[::-1])
+      other = sampling.redraw(redraw_key, *laws[::-1])
+      return jnp.where(accepted, token, other), accepted
 
     tokens, accepted = one(jax.random.split(jax.random.key(0), num))
     overlap = np.minimum(p, q).sum()  # .5
@@ -286,7 +297,7 @@ class TestTransformers:
     options = {
       'max_new_tokens': jnp.array([[3, 9, 30]]),
       'active': jnp.array([[True], [False]]),
-      'sample_ids': jnp.array([5, 1, 9]),
+      'sample_ids': jnp.array([[5, 1, 9]]),
       'sampling': sampling.SamplingParams(1.3, top_p=0.9),
     }
     stop = sampling.stop_rules(23, [0, 1, 2, 3], [[9], [5, 6]], min_tokens=4)

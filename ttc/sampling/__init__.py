@@ -1,5 +1,6 @@
 """Sampling: five verbs over one decode state, and what steers them."""
 
+from ttc.sampling.acceptance import accept, redraw
 from ttc.sampling.batching import (
   Problem,
   decode_batches,
@@ -15,6 +16,12 @@ from ttc.sampling.logits import (
   check_sampling_params,
   filter_logits,
 )
+from ttc.sampling.speculative import (
+  SpeculativeCounters,
+  SpeculativeOutput,
+  speculative_sample,
+)
+from ttc.sampling.speculative_generate import speculative_generate
 from ttc.sampling.state import (
   DecodeState,
   extend,
@@ -43,7 +50,10 @@ __all__ = [
   'Progress',
   'SampleOutput',
   'SamplingParams',
+  'SpeculativeCounters',
+  'SpeculativeOutput',
   'StopRules',
+  'accept',
   'check_sampling_params',
   'decode_batches',
   'draw',
@@ -54,10 +64,13 @@ __all__ = [
   'generate',
   'plan_batches',
   'prefill',
+  'redraw',
   'sample',
   'score',
   'score_stepwise',
   'share',
+  'speculative_generate',
+  'speculative_sample',
   'stack_templates',
   'stop_at_texts',
   'stop_rules',

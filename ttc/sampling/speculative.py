@@ -16,9 +16,9 @@ that responses are the same whatever the number of drafted tokens, the rows, the
 batch, or where a response was interrupted. With the target as its own draft
 they are those of `sample`.
 
-Costs, for `g` drafted tokens a round and an acceptance rate `a` that is the same
-everywhere: one call of the target, with `g + 1` tokens a row, and `g + 1` of the
-draft for :math:`(1 - a^{g+1}) / (1 - a)` tokens on average.
+Costs, for `g` drafted tokens a round and an acceptance rate `a` that is the
+same everywhere: one call of the target, with `g + 1` tokens a row, and `g + 1`
+of the draft for :math:`(1 - a^{g+1}) / (1 - a)` tokens on average.
 """
 
 import functools
@@ -30,11 +30,12 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from ttc.models.base import Cache, LanguageModel
 from ttc.sampling import logits as logits_lib
+from ttc.sampling.acceptance import accept, redraw
 from ttc.sampling.draw import draw, log_prob_of
 from ttc.sampling.logits import Preset, SamplingParams
-from ttc.sampling.state import DecodeState, prefill
+from ttc.sampling.state import DecodeState
 from ttc.sampling.stopping import StopRules, ends_with
-from ttc.types import FinishReason, Generation, Params, Prompt
+from ttc.types import FinishReason, Generation, Params
 
 
 class SpeculativeCounters(NamedTuple):
@@ -120,10 +121,9 @@ def speculative_sample(
     )
   spread = lambda x: jnp.broadcast_to(jnp.asarray(x), (B, N))
   ids = spread(jnp.arange(N) if sample_ids is None else sample_ids)
-  row_keys = jax.vmap(lambda key, ids: jax.vmap(_fold, (None, 0))(key, ids))
   plan = _Plan(
     num_tokens=num_drafted + 1,
-    keys=row_keys(keys, ids),
+    keys=_fold_in(jnp.broadcast_to(keys[:, None], (B, N)), ids),
     start=target_state.lengths,
     stop=stop,
     sampling=SamplingParams(*map(spread, sampling)),
@@ -134,88 +134,40 @@ def speculative_sample(
   zeros = jnp.zeros((B, N, capacity), jnp.float32)
   none = jnp.zeros((B, N), jnp.int32)
   reasons = jnp.where(active, FinishReason.RUNNING, FinishReason.CANCELLED)
-  out = Generation(zeros.astype(jnp.int32), none, zeros, zeros, reasons)
-  counters = SpeculativeCounters(jnp.int32(0), none, none, none, none)
-  rows = target_state.tokens, target_state.lengths
-  loop = _Loop(*rows, target_state.suffix, draft_state.suffix, out, counters)
+  loop = _Loop(
+    tokens=target_state.tokens,
+    lengths=target_state.lengths,
+    target=target_state.suffix,
+    draft=draft_state.suffix,
+    out=Generation(zeros.astype(jnp.int32), none, zeros, zeros, reasons),
+    counters=SpeculativeCounters(jnp.int32(0), none, none, none, none),
+  )
 
   def one_round(loop):
-    running = loop.out.finish_reasons == FinishReason.RUNNING
-    drafts, draft_logits, draft_suffix = _propose(
-      plan, draft, draft_params, loop.resume(draft_state), running
+    running = _running(loop)
+    proposal = _propose(
+      plan, draft, draft_params, loop.resume(draft_state, loop.draft), running
     )
-    logits, target_suffix = _read(
-      target, target_params, loop.resume(target_state), drafts, running
+    logits, suffix = _read(
+      target,
+      target_params,
+      loop.resume(target_state, loop.target),
+      proposal.tokens,
+      running,
     )
-    block = _accept(plan, loop.lengths, drafts, draft_logits, logits)
-    loop = loop._replace(target=target_suffix, draft=draft_suffix)
+    block = _judge(plan, loop.lengths, proposal, logits)
+    loop = loop._replace(target=suffix, draft=proposal.suffix)
     return _write(plan, loop, block, running)
 
-  unfinished = lambda loop: jnp.any(
-    loop.out.finish_reasons == FinishReason.RUNNING
+  loop = jax.lax.while_loop(
+    lambda loop: jnp.any(_running(loop)), one_round, loop
   )
-  loop = jax.lax.while_loop(unfinished, one_round, loop)
   return SpeculativeOutput(
     loop.out,
-    loop.resume(target_state)._replace(suffix=loop.target),
-    loop.resume(draft_state)._replace(suffix=loop.draft),
+    loop.resume(target_state, loop.target),
+    loop.resume(draft_state, loop.draft),
     loop.counters,
   )
-
-
-def speculative_generate(
-  params: tuple[Params, Params],
-  keys: Key[Array, ' B'],
-  prompt: Prompt,
-  num_samples: int,
-  *,
-  target: LanguageModel,
-  draft: LanguageModel,
-  capacity: int,
-  stop: StopRules,
-  num_drafted: int,
-  sampling: SamplingParams = SamplingParams(),  # noqa: B008
-  preset: Preset = 'hf',
-  max_new_tokens: Int[Array, '*A'] | int | None = None,
-  active: Bool[Array, '*A'] | None = None,
-  sample_ids: Int[Array, '*A'] | None = None,
-) -> Generation:
-  """Prefills both models and samples: the `SampleFn` of a pair of models.
-
-  Args:
-    params: of the target and of the draft.
-    keys: `[B]`, one per problem; consumed.
-    prompt: the prompts.
-    num_samples: `N`; static.
-    target: this and what follows, see `speculative_sample`.
-    draft: static.
-    capacity: most tokens in a response; static.
-    stop: what ends a response.
-    num_drafted: `g`; static.
-    sampling: temperature and filters.
-    preset: order of the filters.
-    max_new_tokens: limit of each response.
-    active: responses to draw.
-    sample_ids: what identifies each response.
-
-  Returns:
-    The responses.
-  """
-  return speculative_sample(
-    target,
-    draft,
-    *params,
-    keys,
-    prefill(target, params[0], prompt, num_samples, capacity),
-    prefill(draft, params[1], prompt, num_samples, capacity),
-    stop,
-    num_drafted,
-    sampling=sampling,
-    preset=preset,
-    max_new_tokens=max_new_tokens,
-    active=active,
-    sample_ids=sample_ids,
-  ).generation
 
 
 class _Plan(NamedTuple):
@@ -240,16 +192,247 @@ class _Loop(NamedTuple):
   out: Generation
   counters: SpeculativeCounters
 
-  def resume(self, state: DecodeState) -> DecodeState:
-    """The state with the rows as they are now, but for the cache."""
-    return state._replace(tokens=self.tokens, lengths=self.lengths)
+  def resume(self, state: DecodeState, suffix: Any) -> DecodeState:
+    """The state of a model, with the rows as they are now."""
+    return state._replace(
+      suffix=suffix, tokens=self.tokens, lengths=self.lengths
+    )
+
+
+class _Proposal(NamedTuple):
+  """What the draft says of the next `W` tokens of each row."""
+
+  tokens: Int[Array, 'B N W']
+  logits: Float[Array, 'B N W V']  # tempered and filtered
+  suffix: Any
 
 
 class _Block(NamedTuple):
   """What a round offers to each row, before it is cut at a stop or a limit."""
 
   tokens: Int[Array, 'B N W']
-  size: Int[Array, 'B N']  # tokens that count, 1 to W
+  size: Int[Array, 'B N']  # of them to take, 1 to W
   accepted: Bool[Array, 'B N W']
   log_probs: Float[Array, 'B N W']
   sampling_log_probs: Float[Array, 'B N W']
+
+
+def _running(loop: _Loop) -> Bool[Array, 'B N']:
+  return loop.out.finish_reasons == FinishReason.RUNNING
+
+
+def _propose(
+  plan: _Plan,
+  model: LanguageModel,
+  params: Params,
+  state: DecodeState,
+  running: Bool[Array, 'B N'],
+) -> _Proposal:
+  """Draws `W` tokens, reading one before each: the pending one first."""
+  capacity = state.tokens.shape[-1]
+  pending = _take(state.tokens, state.cache_lengths)
+
+  def step(carry, offset):
+    suffix, pending = carry
+    lengths = state.lengths + offset
+    reads = running & (lengths > 0) & (lengths <= capacity)
+    cached = jnp.clip(lengths - 1, 0, capacity)
+    features, cache = model.features(
+      params,
+      pending[..., None],
+      reads.astype(jnp.int32),
+      Cache(state.prefix, state.prefix_lengths, suffix, cached),
+    )
+    logits = jnp.where(
+      (lengths == 0)[..., None],
+      state.prefix_logits[:, None],
+      model.logits(params, features[:, :, 0]),
+    )
+    logits = _law(plan, lengths, logits)
+    keys = _fold_in(plan.keys, lengths)
+    greedy = jnp.zeros(lengths.shape, bool)  # `_law` has seen to it
+    token, _ = _by_row(draw)(keys, logits, greedy)
+    return (cache.suffix, token), (token, logits)
+
+  offsets = jnp.arange(plan.num_tokens)
+  (suffix, _), drawn = jax.lax.scan(step, (state.suffix, pending), offsets)
+  tokens, logits = (jnp.moveaxis(x, 0, 2) for x in drawn)
+  return _Proposal(tokens, logits, suffix)
+
+
+def _read(
+  model: LanguageModel,
+  params: Params,
+  state: DecodeState,
+  drafts: Int[Array, 'B N W'],
+  running: Bool[Array, 'B N'],
+) -> tuple[Float[Array, 'B N W V'], Any]:
+  """Logits of each of the next `W` tokens, in one call, and the memory after.
+
+  A row with a pending token reads that and all drafts but the last, an empty
+  one has its first logits from the prompt.
+  """
+  empty = state.lengths == 0
+  pending = _take(state.tokens, state.cache_lengths)[..., None]
+  unread = jnp.concatenate([pending, drafts[..., :-1]], axis=-1)
+  unread = jnp.where(empty[..., None], drafts, unread)
+  room = state.tokens.shape[-1] - state.cache_lengths
+  count = jnp.minimum(drafts.shape[-1] - empty.astype(jnp.int32), room)
+  features, cache = model.features(
+    params, unread, jnp.where(running, count, 0), state.cache
+  )
+  steps = jnp.arange(drafts.shape[-1])
+  index = jnp.maximum(steps - empty[..., None].astype(jnp.int32), 0)
+  features = jnp.take_along_axis(features, index[..., None], axis=2)
+  from_prompt = (empty[..., None] & (steps == 0))[..., None]
+  logits = jnp.where(
+    from_prompt,
+    state.prefix_logits[:, None, None],
+    model.logits(params, features),
+  )
+  return logits, cache.suffix
+
+
+def _judge(
+  plan: _Plan, lengths: Int[Array, 'B N'], proposal: _Proposal, logits
+) -> _Block:
+  """Accepts drafts from the first on, and replaces the one that is refused."""
+  offsets = jnp.arange(plan.num_tokens)
+  positions = lengths[..., None] + offsets
+  law = jax.vmap(functools.partial(_law, plan), in_axes=2, out_axes=2)(
+    positions, logits
+  )
+  fold_in = jax.vmap(_fold_in, in_axes=(None, 2), out_axes=2)
+  keys = _by_token(_accept_and_redraw_keys)(fold_in(plan.keys, positions))
+  accepted = _by_token(accept)(
+    keys[..., 0], proposal.tokens, proposal.logits, law
+  )
+  num_kept = jnp.sum(jnp.cumprod(accepted, axis=-1), axis=-1)
+  refused = jnp.minimum(num_kept, plan.num_tokens - 1)  # or none was
+  other = _by_row(lambda i, keys, q, p: redraw(keys[i, 1], q[i], p[i]))(
+    refused, keys, proposal.logits, law
+  )
+  is_kept = offsets < num_kept[..., None]
+  tokens = jnp.where(is_kept, proposal.tokens, other[..., None])
+  return _Block(
+    tokens=tokens,
+    size=refused + 1,
+    accepted=is_kept,
+    log_probs=_by_token(log_prob_of)(logits, tokens),
+    sampling_log_probs=_by_token(log_prob_of)(law, tokens),
+  )
+
+
+def _accept_and_redraw_keys(key):
+  """Of a token that was drafted with `key` itself."""
+  return jax.random.split(jax.random.fold_in(key, 1))
+
+
+def _law(
+  plan: _Plan, lengths: Int[Array, 'B N'], logits: Float[Array, 'B N V']
+) -> Float[Array, 'B N V']:
+  """Logits of the law that the next token of each row is to have."""
+  too_early = (lengths - plan.start < plan.stop.min_tokens)[..., None]
+  logits = jnp.where(too_early & plan.stop.is_stop, -jnp.inf, logits)
+  best = jnp.argmax(logits, axis=-1, keepdims=True)
+  temperature = plan.sampling.temperature
+  logits = _by_row(logits_lib.scale)(logits, temperature)
+  filter_logits = functools.partial(
+    logits_lib.filter_logits, preset=plan.preset
+  )
+  logits = jax.lax.cond(
+    jnp.any(logits_lib.is_filtering(plan.sampling)),
+    _by_row(filter_logits),
+    lambda logits, _: logits,
+    logits,
+    plan.sampling,
+  )
+  certain = jnp.where(jnp.arange(logits.shape[-1]) == best, 0.0, -jnp.inf)
+  greedy = temperature < logits_lib.GREEDY_TEMPERATURE
+  return jnp.where(greedy[..., None], certain, logits)
+
+
+def _write(
+  plan: _Plan, loop: _Loop, block: _Block, running: Bool[Array, 'B N']
+) -> _Loop:
+  """Takes the block of each running row up to where its response ends."""
+  capacity = loop.tokens.shape[-1]
+  offsets = jnp.arange(plan.num_tokens)
+  index = loop.lengths[..., None] + offsets
+  position = index - plan.start[..., None]
+  # What lies beyond the length of a row does not count: write first, cut then.
+  put = _by_row(lambda row, i, x: row.at[i].set(x, mode='drop'))
+  tokens = put(
+    loop.tokens, jnp.where(running[..., None], index, capacity), block.tokens
+  )
+  cut = (position + 1 >= plan.limits[..., None]) | (index + 1 >= capacity)
+  reasons = jnp.where(cut, FinishReason.LENGTH, FinishReason.RUNNING)
+  stopped = _stops(plan, tokens, index, block.tokens)
+  reasons = jnp.where(stopped, FinishReason.STOP, reasons)
+  ended = reasons != FinishReason.RUNNING
+  until_end = jnp.where(
+    jnp.any(ended, axis=-1), jnp.argmax(ended, axis=-1) + 1, plan.num_tokens
+  )
+  size = jnp.where(running, jnp.minimum(block.size, until_end), 0)
+  taken = offsets < size[..., None]
+  reason = _take(reasons, jnp.maximum(size - 1, 0))
+  at = jnp.where(taken, position, capacity)
+  out = Generation(
+    tokens=put(loop.out.tokens, at, block.tokens),
+    lengths=loop.out.lengths + size,
+    log_probs=put(loop.out.log_probs, at, block.log_probs),
+    sampling_log_probs=put(
+      loop.out.sampling_log_probs, at, block.sampling_log_probs
+    ),
+    finish_reasons=jnp.where(running, reason, loop.out.finish_reasons),
+  )
+  did = SpeculativeCounters(
+    rounds=jnp.int32(1),
+    target_calls=running.astype(jnp.int32),
+    drafted=running * plan.num_tokens,
+    accepted=jnp.sum(block.accepted & taken, axis=-1),
+    tokens=size,
+  )
+  return loop._replace(
+    tokens=tokens,
+    lengths=loop.lengths + size,
+    out=out,
+    counters=jax.tree.map(jnp.add, loop.counters, did),
+  )
+
+
+def _stops(
+  plan: _Plan, tokens: Int[Array, 'B N S'], index, block
+) -> Bool[Array, 'B N W']:
+  """Whether each token of a block, at `index`, ends the response."""
+  stopped = plan.stop.is_stop[block]
+  num_sequences, width = plan.stop.sequences.shape
+  if not num_sequences:
+    return stopped
+
+  def at_row(tokens, start, index):
+    places = index + 1 - width + jnp.arange(width)
+    window = tokens.at[places].get(mode='clip')
+    window = jnp.where(places >= start, window, -2)  # matches nothing
+    return ends_with(window, plan.stop.sequences)
+
+  in_row = jax.vmap(at_row, in_axes=(None, None, 0))
+  return stopped | _by_row(in_row)(tokens, plan.start, index)
+
+
+def _take(x: Int[Array, 'B N S'], index: Int[Array, 'B N']):
+  """One entry of each row."""
+  return jnp.take_along_axis(x, index[..., None], axis=-1)[..., 0]
+
+
+def _by_row(fn):
+  """Maps a function of one row over `[B, N]`."""
+  return jax.vmap(jax.vmap(fn))
+
+
+def _by_token(fn):
+  """Maps a function of one token over `[B, N, W]`."""
+  return _by_row(jax.vmap(fn))
+
+
+_fold_in = _by_row(jax.random.fold_in)
