@@ -46,6 +46,17 @@ PROGRAM = """
       getattr(eight, name), getattr(one, name), atol=2e-4)
   assert len(np.unique(one.lengths)) > 3, one.lengths
 
+  sparse = models.transformer(
+    config, models.SparseAttention(block_size=4, budget=8, sink=1, local=1))
+  generate = jax.jit(functools.partial(
+    sampling.generate, num_samples=6, num_rows=4, model=sparse, capacity=16,
+    stop=stop))
+  one = generate(params, keys, prompt)
+  eight = generate(
+    jax.device_put(params, everywhere),
+    *models.shard_batch((keys, prompt), mesh))
+  np.testing.assert_array_equal(one.tokens, eight.tokens)
+
   def next_logits(params, prompt, tokens):
     state = sampling.prefill(model, params, prompt, 3, 8)
     state = sampling.extend(model, params, state, tokens, jnp.full((8, 3), 4))
