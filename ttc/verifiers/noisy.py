@@ -70,6 +70,31 @@ def bias_by_answer(
   return scores + scale * jax.random.normal(key, scores.shape)[first]
 
 
+def response_uniform(
+  key: PRNGKeyArray, tokens: Int[Array, '*B T'], lengths: Int[Array, '*B']
+) -> Float[Array, '*B']:
+  """Uniform numbers in [0, 1) that are a function of the response alone.
+
+  For a verifier that errs at random and yet says the same whenever it is asked:
+  a copy of a response is no second opinion.
+
+  Args:
+    key: random key, consumed; another key is another verifier.
+    tokens: of responses.
+    lengths: of responses; what stands behind them does not matter.
+
+  Returns:
+    One number for each response.
+  """
+  written = jnp.arange(tokens.shape[-1]) < lengths[..., None]
+  step = lambda state, token: ((state ^ token) * jnp.uint32(0x01000193), None)
+  words = jnp.where(written, tokens + 1, 0).astype(jnp.uint32)  # 32-bit FNV-1a
+  start = jnp.full(lengths.shape, 0x811C9DC5, jnp.uint32)
+  hashes, _ = jax.lax.scan(step, start, jnp.moveaxis(words, -1, 0))
+  draw = lambda h: jax.random.uniform(jax.random.fold_in(key, h))
+  return jax.vmap(draw)(hashes.ravel()).reshape(lengths.shape)
+
+
 def over_optimized(
   key: PRNGKeyArray,
   correct: Bool[Array, '*B'],
