@@ -19,7 +19,9 @@ from ttc.tasks.token_task import (
   TokenTask,
   TrainingSequence,
   answer_fn,
+  process_rewards,
   score_fn,
+  step_score_fn,
   to_prompt,
   training_sequence,
 )
@@ -48,8 +50,10 @@ __all__ = [
   'on_split',
   'permutation_word_problem',
   'pointer_chasing',
+  'process_rewards',
   'reasoning_gym',
   'score_fn',
+  'step_score_fn',
   'to_prompt',
   'training_sequence',
 ]

@@ -118,6 +118,35 @@ def score_fn(task: TokenTask, problems: Problem) -> types.ScoreFn:
   return scores
 
 
+def process_rewards(
+  task: TokenTask, problems: Problem, samples: types.Generation
+) -> Float[Array, 'B N T']:
+  """Returns the exact reward of each token of `N` responses to each problem."""
+  rewards = _over_samples(task.process_rewards)
+  return rewards(problems, samples.tokens, samples.lengths)
+
+
+def step_score_fn(task: TokenTask, problems: Problem) -> types.ScoreFn:
+  """Returns the exact verifier of the last step as a `ScoreFn`, 0 or 1.
+
+  For tasks whose steps are tokens: the last one must be right, and EOS in its
+  place behind one that is. 0 for an empty response.
+  """
+
+  def scores(prompt: types.Prompt, samples: types.Generation) -> Array:
+    del prompt
+    rewards = process_rewards(task, problems, samples)
+    at = lambda x, index: jnp.take_along_axis(
+      x, jnp.maximum(index, 0)[..., None], axis=-1
+    )[..., 0]
+    last = samples.lengths - 1
+    has_ended = at(samples.tokens, last) == task.eos_id
+    before = jnp.where(has_ended, at(rewards, last - 1), 1.0)
+    return jnp.where(last >= 0, at(rewards, last) * before, 0.0)
+
+  return scores
+
+
 class TrainingSequence(NamedTuple):
   """A prompt followed at once by its trace, for next-token prediction."""
 
