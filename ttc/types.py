@@ -69,6 +69,7 @@ class Selection(NamedTuple):
   answer: Int[Array, '']  # -1 where the method gives none
   tokens: Int[Array, '']  # generated in total
   depth: Int[Array, '']  # generated one after another
+  verifier_calls: Int[Array, ''] | int = 0  # responses or prefixes it read
 
 
 # `(samples, n)`: may look at the first `n` samples only; `n` is traced.

@@ -36,6 +36,7 @@ STOP = sampling.stop_rules(23, [0], [[7, 8], [4]])
 
 sample = jax.jit(sampling.sample, static_argnums=0)
 prefill = jax.jit(sampling.prefill, static_argnums=(0, 3, 4))
+score = jax.jit(sampling.score, static_argnums=0)
 extend = jax.jit(sampling.extend, static_argnums=0)
 speculate = jax.jit(sampling.speculative_sample, static_argnums=(0, 1, 8))
 
@@ -47,10 +48,43 @@ def states(draft=DRAFT, draft_params=DRAFT_PARAMS):
   )
 
 
-def run(num_drafted, both=None, stop=STOP, **options):
-  pair = TARGET, DRAFT, PARAMS, DRAFT_PARAMS
-  both = states() if both is None else both
-  return speculate(*pair, KEYS, *both, stop, num_drafted, **options)
+def options_of(
+  limits=CAPACITY,
+  active=True,
+  ids=(0, 1, 2),
+  temperature=1.0,
+  top_p=1.0,
+):
+  """As arrays of one shape and type, so that one program serves all tests."""
+  spread = lambda x, dtype: jnp.broadcast_to(jnp.asarray(x, dtype), (B, N))
+  return {
+    'max_new_tokens': spread(limits, jnp.int32),
+    'active': spread(active, bool),
+    'sample_ids': spread(ids, jnp.int32),
+    'sampling': sampling.SamplingParams(
+      spread(temperature, jnp.float32),
+      spread(0, jnp.int32),
+      spread(top_p, jnp.float32),
+      spread(0, jnp.float32),
+    ),
+  }
+
+
+def run(
+  num_drafted, both=None, stop=STOP, draft=(DRAFT, DRAFT_PARAMS), **options
+):
+  both = states(*draft) if both is None else both
+  models_and_params = TARGET, draft[0], PARAMS, draft[1]
+  return speculate(
+    *models_and_params, KEYS, *both, stop, num_drafted, **options_of(**options)
+  )
+
+
+def run_alone(stop=STOP, **options):
+  """What the target writes without a draft."""
+  state, _ = states()
+  options = options_of(**options)
+  return sample(TARGET, PARAMS, KEYS, state, stop, **options).generation
 
 
 def assert_same(got, want):
@@ -96,7 +130,7 @@ class TestLaw:
   @pytest.mark.parametrize(
     'num_drafted, num_problems',
     [
-      (2, 5),
+      (2, 3),
       pytest.param(1, 60, marks=pytest.mark.slow),
       pytest.param(3, 60, marks=pytest.mark.slow),
     ],
@@ -143,7 +177,7 @@ class TestLaw:
 
   def test_one_token_is_accepted_as_often_as_the_laws_overlap(self):
     p, q = np.array([[0.5, 0.3, 0.2, 0.0], [0.1, 0.2, 0.3, 0.4]])
-    num = 40_000
+    num = 20_000
     laws = table_of(p), table_of(q)
 
     @jax.jit
@@ -185,9 +219,11 @@ class TestCost:
       calls[left] = 1 + law @ rest
     return calls[length]
 
-  @pytest.mark.parametrize('num_drafted', [1, 4])
+  @pytest.mark.parametrize(
+    'num_drafted', [3, pytest.param(1, marks=pytest.mark.slow)]
+  )
   def test_tokens_per_target_call(self, num_drafted):
-    B, N, T = shape = (8, 100, 60)
+    B, N, T = shape = (4, 100, 40)
     tables = [table_of(np.tile(law, (3, 1))) for law in (self.P, self.Q)]
     out = speculate_tables(
       tables,
@@ -213,43 +249,54 @@ class TestCost:
     per_call = long / self.expected_calls(num_drafted, long)
     assert per_call == pytest.approx(formula, rel=1e-3)
 
+
+class TestTransformers:
+  def test_greedy_is_the_targets_greedy(self):
+    out = run(2, temperature=0.0)
+    assert_same(out.generation, run_alone(temperature=0.0))
+    calls = out.counters.target_calls
+    assert calls.sum() < out.counters.tokens.sum()
+    assert jnp.any(out.counters.accepted < out.counters.tokens)
+
   def test_a_draft_that_is_the_target_is_always_right(self):
     """All is accepted, and responses are those of `sample`."""
-    both = states(TARGET, PARAMS)
-    out = speculate(TARGET, TARGET, PARAMS, PARAMS, KEYS, *both, STOP, 3)
-    assert_same(out.generation, sample(TARGET, PARAMS, KEYS, both[0], STOP)[0])
+    out = run(3, draft=(TARGET, PARAMS))
+    assert_same(out.generation, run_alone())
     np.testing.assert_array_equal(out.counters.accepted, out.counters.tokens)
     np.testing.assert_array_equal(
       out.counters.target_calls, -(-out.generation.lengths // 4)
     )
 
+  def test_stops_and_limits_are_those_of_sample(self):
+    """With the target as its own draft, so that all tokens are the same."""
+    options = {
+      'stop': sampling.stop_rules(23, range(4), [[9], [5, 6]], min_tokens=4),
+      'limits': [3, 9, 30],
+      'active': [True, False, True],
+      'ids': [5, 1, 9],
+      'temperature': 1.3,
+      'top_p': 0.9,
+    }
+    out = run(3, draft=(TARGET, PARAMS), **options)
+    assert_same(out.generation, run_alone(**options))
 
-class TestTransformers:
-  @pytest.mark.parametrize('num_drafted', [1, 4])
-  def test_greedy_is_the_targets_greedy(self, num_drafted):
-    greedy = sampling.SamplingParams(temperature=0.0)
-    stop = sampling.stop_rules(23)
-    out = run(num_drafted, stop=stop, sampling=greedy)
-    want = sample(TARGET, PARAMS, KEYS, states()[0], stop, sampling=greedy)
-    assert_same(out.generation, want.generation)
-    calls = out.counters.target_calls
-    assert calls.sum() < out.counters.tokens.sum()
-    assert jnp.any(out.counters.accepted < out.counters.tokens)
+  @pytest.mark.parametrize(
+    'num_drafted',
+    [5, *(pytest.param(g, marks=pytest.mark.slow) for g in (0, 1))],
+  )
+  def test_responses_do_not_depend_on_the_drafted_tokens(self, num_drafted):
+    got, want = run(num_drafted), run(2)
+    assert_same(got.generation, want.generation)
+    np.testing.assert_array_equal(got.counters.accepted, want.counters.accepted)
+    assert (num_drafted < 2) == (got.counters.rounds > want.counters.rounds)
+    ended = set(np.asarray(got.generation.finish_reasons).ravel().tolist())
+    assert ended == {FinishReason.STOP, FinishReason.LENGTH}
 
-  def test_responses_do_not_depend_on_the_drafted_tokens(self):
-    """Nor on the rows, or on where they were interrupted."""
-    outputs = [run(g) for g in (0, 2, 5)]
-    whole = outputs[0].generation
-    assert len(set(np.asarray(whole.lengths).ravel().tolist())) > 2
-    assert {1, 2} & set(np.asarray(whole.finish_reasons).ravel().tolist())
-    for out in outputs[1:]:
-      assert_same(out.generation, whole)
-      assert out.counters.rounds < outputs[0].counters.rounds
-      np.testing.assert_array_equal(
-        out.counters.accepted, outputs[0].counters.accepted
-      )
-    limits = jnp.array([[1, 4, 5], [2, 6, 3]])  # rows are at different places
-    first = run(2, max_new_tokens=limits)
+  def test_an_interrupted_response_goes_on(self):
+    """At different places in different rows."""
+    whole = run(2).generation
+    limits = [[1, 4, 5], [2, 6, 3]]  # rows are at different places
+    first = run(2, limits=limits)
     going = first.generation.finish_reasons == FinishReason.LENGTH
     both = first.target_state, first.draft_state
     second = run(2, both, active=going)
@@ -276,9 +323,7 @@ class TestTransformers:
     )
     out = run(2, both)
     written = out.generation
-    want = sampling.score(
-      TARGET, PARAMS, both[0], written.tokens, written.lengths
-    )
+    want = score(TARGET, PARAMS, both[0], written.tokens, written.lengths)
     np.testing.assert_allclose(written.log_probs, want, atol=1e-4)
     np.testing.assert_allclose(
       written.sampling_log_probs, want, atol=1e-4
@@ -291,22 +336,7 @@ class TestTransformers:
       written.tokens[0, 0], run(2).generation.tokens[0, 0]
     )
 
-  def test_stops_and_limits_are_those_of_sample(self):
-    """With the target as its own draft, so that all tokens are the same."""
-    both = states(TARGET, PARAMS)
-    options = {
-      'max_new_tokens': jnp.array([[3, 9, 30]]),
-      'active': jnp.array([[True], [False]]),
-      'sample_ids': jnp.array([[5, 1, 9]]),
-      'sampling': sampling.SamplingParams(1.3, top_p=0.9),
-    }
-    stop = sampling.stop_rules(23, [0, 1, 2, 3], [[9], [5, 6]], min_tokens=4)
-    out = speculate(
-      TARGET, TARGET, PARAMS, PARAMS, KEYS, *both, stop, 4, **options
-    )
-    want = sample(TARGET, PARAMS, KEYS, both[0], stop, **options).generation
-    assert_same(out.generation, want)
-
+  @pytest.mark.slow
   def test_a_pair_of_models_is_a_sample_fn(self):
     sample_fn = functools.partial(
       sampling.speculative_generate,

@@ -1,4 +1,4 @@
-"""Methods that decode: best-of-N, First Finish Search and budget forcing.
+"""Methods that decode: best-of-N, First Finish Search, and those that think.
 
 On tables, whose responses can be enumerated or foreseen.
 """
@@ -12,6 +12,8 @@ import pytest
 
 from ttc import models, sampling, scaling, search
 from ttc.types import FinishReason, Prompt
+
+METHODS = {method.name: method for method in search.METHODS}
 
 
 def table_sampler(vocab_size, eos_id, capacity):
@@ -75,6 +77,15 @@ def test_live_first_finish_is_the_shortest_vote(k):
   sample_fn = table_sampler(V, eos, 8)
   # The second token is the answer; 0 is none.
   answer_fn = lambda prompt, samples: samples.tokens[..., 1] - 1
+  setting = search.Setting(
+    model=models.table_model(V),
+    params=table,
+    answer_fn=answer_fn,
+    score_fn=lambda prompt, samples: jnp.zeros(samples.lengths.shape),
+    eos_ids=(eos,),
+    capacity=8,
+    max_steps=8,
+  )
 
   @jax.jit
   def both(keys):
@@ -84,9 +95,14 @@ def test_live_first_finish_is_the_shortest_vote(k):
     everything = search.observe(
       prompt, sample_fn(table, keys, prompt, N), answer_fn
     )
-    return live, search.select_each(search.shortest_vote(k), everything)
+    told = search.select_each(search.shortest_vote(k), everything)
+    if k > 1:
+      return live, told, live
+    method = METHODS['first_finish_search']
+    return live, told, search.solve(method, setting, keys, prompt, N)
 
-  live, told = both(keys)
+  live, told, solved = both(keys)
+  jax.tree.map(np.testing.assert_array_equal, live, solved)
   jax.tree.map(np.testing.assert_array_equal, live, told)
   assert len(set(np.asarray(live.answer).tolist())) > 2
   assert jnp.min(live.depth) < 8  # some were cancelled
@@ -170,3 +186,69 @@ class TestBudgetForcing:
     assert out.tokens[0, 3:5].tolist() == [END, FINAL]
     np.testing.assert_array_equal(out.sampling_log_probs[0, 3:5], 0.0)
     np.testing.assert_allclose(out.log_probs[0, 3], -60, atol=1e-3)
+
+  def test_an_end_that_is_let_pass_was_sampled(self):
+    """With nothing added to it, it has its own log-probability."""
+    out = self.run([100], 0)
+    assert out.tokens[0, T0] == END
+    np.testing.assert_allclose(
+      out.sampling_log_probs[0, : T0 + 3], 0, atol=1e-4
+    )
+    noisy = stub_table().at[FIRST + T0 - 1, ANSWER].set(60.0)  # END is a coin
+    keys = jax.random.split(jax.random.key(0), 64)
+    controller = search.budget_forcing(
+      END, end=[END], cut=[END], wait=[WAIT], budget=40
+    )
+
+    @jax.jit
+    def both(keys):
+      args = noisy, keys, prompt_of(WAIT, 64), 1
+      return self.sample_fn(*args, controller=controller), self.sample_fn(*args)
+
+    got, plain = both(keys)
+    jax.tree.map(np.testing.assert_array_equal, got, plain)
+    assert 0 < jnp.mean(plain.tokens[:, 0, T0] == END) < 1
+
+
+@pytest.mark.parametrize('name', ['budget_forcing', 'iterative_deepening'])
+class TestSolvingByThought:
+  """`T0` tokens of thought, the end, the answer and its end: 8 tokens."""
+
+  def solve(self, name, num_samples, max_length=1024, **changes):
+    setting = search.Setting(
+      model=models.table_model(VOCAB, max_length),
+      params=stub_table(),
+      answer_fn=lambda prompt, samples: jnp.sum(samples.tokens == WAIT, -1),
+      score_fn=lambda prompt, samples: jnp.zeros(samples.lengths.shape),
+      eos_ids=(EOS,),
+      capacity=T0 + 3,
+      max_steps=T0 + 3,
+      thinking=search.Thinking(END, [END], [WAIT], answer_tokens=2),
+    )
+    method, setting = METHODS[name], setting._replace(**changes)
+    solve = lambda keys: search.solve(
+      method, setting, keys, prompt_of(WAIT, 2), num_samples
+    )
+    return jax.jit(solve)(jax.random.split(jax.random.key(0), 2))
+
+  @pytest.mark.parametrize(
+    'num_samples, max_length, answer, tokens, depth',
+    [
+      # A plain sample; three thoughts in one response; with room for two in
+      # each, two such responses.
+      pytest.param(1, 1024, 0, 8, 8, marks=pytest.mark.slow),
+      (3, 1024, 2, 3 * 6 + 2, 20),
+      pytest.param(5, 17, 1, 2 * 14, 14, marks=pytest.mark.slow),
+    ],
+  )
+  def test_as_many_thoughts_as_samples(
+    self, name, num_samples, max_length, answer, tokens, depth
+  ):
+    got = self.solve(name, num_samples, max_length)
+    np.testing.assert_array_equal(got.answer, answer)  # counts the "Wait"s
+    np.testing.assert_array_equal(got.tokens, tokens)
+    np.testing.assert_array_equal(got.depth, depth)
+
+  def test_without_thinking_it_cannot(self, name):
+    with pytest.raises(ValueError, match='needs a Thinking'):
+      self.solve(name, 2, thinking=None)

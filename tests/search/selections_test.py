@@ -199,7 +199,7 @@ class TestFirstFinish:
     }
     for k, want in expected.items():
       got = search.shortest_vote(k)(samples, jnp.int32(5))
-      assert tuple(map(int, got)) == want, k
+      assert tuple(map(int, got[:3])) == want, k
     assert int(search.longest_vote(1)(samples, jnp.int32(5)).answer) == 6
 
 

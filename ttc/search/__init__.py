@@ -4,19 +4,58 @@
 and a line here.
 """
 
+from ttc.search import atts as _atts
+from ttc.search import beam_search as _beam_search
 from ttc.search import best_of_n as _best_of_n
 from ttc.search import budget_forcing as _budget_forcing
+from ttc.search import dvts as _dvts
 from ttc.search import first_finish_search as _first_finish_search
+from ttc.search import iterative_deepening as _iterative_deepening
+from ttc.search import lookahead_search as _lookahead_search
+from ttc.search import mcts as _mcts
+from ttc.search import post_editing as _post_editing
+from ttc.search import qalign as _qalign
+from ttc.search import revisions as _revisions
 from ttc.search import rpc as _rpc
 from ttc.search import self_consistency as _self_consistency
+from ttc.search import verifier_refinement as _verifier_refinement
 from ttc.search import weighted_best_of_n as _weighted_best_of_n
+from ttc.search.atts import AttsOutput, atts, turn_perplexity
 from ttc.search.base import Method, observe, select_each, tally, winner
+from ttc.search.beam_search import beam_search
 from ttc.search.best_of_n import BestOfNOutput, best_of_n, select_best
 from ttc.search.budget_forcing import budget_forcing
+from ttc.search.conformal import (
+  Calibration,
+  append_scores,
+  calibrate,
+  conformal_rank,
+  p_value,
+  p_value_test,
+  p_value_test_rate,
+  rank_test,
+  rank_test_rate,
+  rejection_threshold,
+)
+from ttc.search.dvts import dvts
 from ttc.search.first_finish_search import (
   first_finish_search,
   longest_vote,
   shortest_vote,
+)
+from ttc.search.iterative_deepening import (
+  deepening_budgets,
+  iterative_deepening,
+)
+from ttc.search.lookahead_search import lookahead_search
+from ttc.search.mcts import MctsOutput, Tree, mcts
+from ttc.search.post_editing import quality_feedback
+from ttc.search.qalign import Chains, QAlignOutput, qalign
+from ttc.search.revisions import (
+  FeedbackFn,
+  chain_vote,
+  fixed_feedback,
+  revisions,
 )
 from ttc.search.rpc import (
   answer_shares,
@@ -34,6 +73,18 @@ from ttc.search.self_consistency import (
   majority_vote,
   self_consistency,
   weighted_vote,
+)
+from ttc.search.setting import Setting, Thinking, solve
+from ttc.search.step_search import (
+  StepSampler,
+  StepSearchOutput,
+  select_leaf,
+  step_search,
+)
+from ttc.search.verifier_refinement import (
+  Refinement,
+  Verdict,
+  verifier_refinement,
 )
 from ttc.search.weibull_mixture import fit_weibull_mixture
 from ttc.search.weighted_best_of_n import VOTE_RULES, weighted_best_of_n
@@ -56,38 +107,88 @@ METHODS = (
   _first_finish_search.METHOD,
   _first_finish_search.CONTROL,
   _budget_forcing.METHOD,
+  _beam_search.METHOD,
+  _dvts.METHOD,
+  _lookahead_search.METHOD,
+  _mcts.METHOD,
+  _revisions.METHOD,
+  _post_editing.METHOD,
+  _verifier_refinement.METHOD,
+  _iterative_deepening.METHOD,
+  _atts.METHOD,
+  _qalign.METHOD,
+  _qalign.QUEST,
 )
 
 __all__ = [
   'METHODS',
   'VOTE_RULES',
+  'AttsOutput',
   'BestOfNOutput',
+  'Calibration',
+  'Chains',
+  'FeedbackFn',
+  'MctsOutput',
   'Method',
+  'QAlignOutput',
+  'Refinement',
   'SelfConsistencyOutput',
+  'Setting',
+  'StepSampler',
+  'StepSearchOutput',
+  'Thinking',
+  'Tree',
+  'Verdict',
   'answer_shares',
+  'append_scores',
+  'atts',
+  'beam_search',
   'best_of_n',
   'beta_confidence',
   'beta_stop',
   'beta_stopped_vote',
   'budget_forcing',
+  'calibrate',
+  'chain_vote',
   'confidence_vote',
+  'conformal_rank',
+  'deepening_budgets',
+  'dvts',
   'first_finish_search',
   'fit_weibull_mixture',
+  'fixed_feedback',
+  'iterative_deepening',
   'longest_vote',
+  'lookahead_search',
   'lowest_perplexity',
   'majority_vote',
+  'mcts',
   'minmax_weights',
   'observe',
+  'p_value',
+  'p_value_test',
+  'p_value_test_rate',
   'perplexity_consistency',
+  'qalign',
+  'quality_feedback',
+  'rank_test',
+  'rank_test_rate',
+  'rejection_threshold',
+  'revisions',
   'rpc',
   'select_best',
   'select_each',
+  'select_leaf',
   'self_consistency',
   'shortest_vote',
   'sigmoid_weights',
   'softmax_weights',
+  'solve',
   'split_accuracy',
+  'step_search',
   'tally',
+  'turn_perplexity',
+  'verifier_refinement',
   'weighted_best_of_n',
   'weighted_vote',
   'winner',

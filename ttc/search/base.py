@@ -6,6 +6,7 @@ function serves a live decoder and a file of recorded samples, and `n` is
 traced, so a whole curve of accuracy against compute is one compiled call.
 """
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import jax
@@ -36,6 +37,11 @@ class Method(NamedTuple):
     what: what is scaled.
     how: by which means.
     select: the method as a function of samples; None if it must steer decoding.
+    decode: the method as it is run, `(setting, keys [B], prompt, N) ->
+      Selection` with fields `[B]`, where `N` is static and the budget is `N T`
+      tokens; see `setting.Setting`. None to draw `N` samples and `select`.
+    needs: an attribute of the setting that may be None and must not be for
+      `decode`.
   """
 
   name: str
@@ -48,6 +54,8 @@ class Method(NamedTuple):
     Literal['stimulation', 'verification', 'search', 'aggregation'], ...
   ]
   select: SelectFn | None = None
+  decode: Callable[..., Selection] | None = None
+  needs: Literal['thinking', 'revise'] | None = None
 
 
 def drawn(samples: Samples, n: Int[Array, '']) -> Bool[Array, ' N']:

@@ -4,17 +4,22 @@ Muennighoff et al., "s1: simple test-time scaling", 2501.19393; m1, 2504.00869.
 Two interventions on one response: at the budget the end-of-thinking delimiter
 is forced and the answer decoded; and when the model would end its thinking
 early, the delimiter is dropped and "Wait" written in its place, up to a number
-of times. Costs at most `budget + T_answer` tokens in sequence.
+of times. For machine translation, 2510.06471 softens the first: close to the
+budget the model's own proposal to end is made more likely. Costs at most
+`budget + T_answer` tokens in sequence.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Int, Key
 
 from ttc.sampling.controllers import Controller, stack_templates
 from ttc.search.base import Method
+from ttc.search.setting import Setting, think
+from ttc.types import Prompt, Selection
 
 _WAIT, _CUT, _END = 0, 1, 2  # templates
 
@@ -32,6 +37,8 @@ def budget_forcing(
   wait: Sequence[int],
   budget: int | Int[Array, ''],
   num_waits: int | Int[Array, ''] = 0,
+  soft_from: ArrayLike = 0.95,
+  soft_boost: ArrayLike = 0.0,
 ) -> Controller:
   """A controller that forces a response to think for a given budget.
 
@@ -42,11 +49,17 @@ def budget_forcing(
     wait: written in place of a dropped end.
     budget: thinking tokens, "Wait"s included, delimiters not. Traced.
     num_waits: how many ends to drop, while budget is left. Traced.
+    soft_from: share of the budget from which on the end is made more likely,
+      95% in 2510.06471. Traced.
+    soft_boost: what the logit of the end is raised by at the whole budget, in
+      nats; in between, linearly. In nats, and not as a multiple of the logit,
+      it does not depend on a constant added to all logits. Traced.
 
   Returns:
     A controller. Forced tokens are in the context and in the count of tokens,
     and not in the sampling log-probability.
   """
+  at_end = -1 if tuple(end) == (end_id,) else _END  # -1: let it pass
 
   def init():
     return _Memory(jnp.bool_(True), jnp.int32(0))
@@ -57,16 +70,38 @@ def budget_forcing(
     room = position + len(wait) <= budget
     waits = ends & ~over & (memory.num_waits < num_waits) & room
     template = jnp.where(
-      over, _CUT, jnp.where(waits, _WAIT, jnp.where(ends, _END, -1))
+      over, _CUT, jnp.where(waits, _WAIT, jnp.where(ends, at_end, -1))
     )
     template = jnp.where(memory.thinking, template, -1)
-    closes = (template == _CUT) | (template == _END)
+    closes = over | (ends & ~waits)
     return template, _Memory(
       memory.thinking & ~closes,
       memory.num_waits + (template == _WAIT),
     )
 
-  return Controller(init, update, stack_templates([wait, cut, end]))
+  def logits(memory, logits, position):
+    used = position / jnp.maximum(budget, 1)
+    nearness = jnp.clip((used - soft_from) / (1 - soft_from), 0.0, 1.0)
+    boost = jnp.where(memory.thinking, soft_boost * nearness, 0.0)
+    return logits.at[end_id].add(boost)
+
+  templates = stack_templates([wait, cut, end])
+  return Controller(init, update, templates, logits)
+
+
+def _decode(
+  setting: Setting, keys: Key[Array, ' B'], prompt: Prompt, num_samples: int
+) -> Selection:
+  """One end dropped for each response that the budget allows for."""
+  force = lambda thinking, thoughts, budget: budget_forcing(
+    thinking.end_id,
+    end=thinking.end,
+    cut=thinking.end,
+    wait=thinking.wait,
+    budget=budget,
+    num_waits=thoughts - 1,
+  )
+  return think(setting, keys, prompt, num_samples, force)
 
 
 METHOD = Method(
@@ -77,4 +112,6 @@ METHOD = Method(
   cost='B + T_answer',
   what='sequential',
   how=('stimulation',),
+  decode=_decode,
+  needs='thinking',
 )

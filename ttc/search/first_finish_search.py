@@ -20,6 +20,7 @@ from ttc.search.base import (
   tally,
   winner,
 )
+from ttc.search.setting import Setting
 from ttc.types import (
   AnswerFn,
   Params,
@@ -101,6 +102,20 @@ def _rank(values: Int[Array, ' N']) -> Int[Array, ' N']:
   return jnp.argsort(jnp.argsort(values, stable=True), stable=True)
 
 
+def _decode(
+  setting: Setting, keys: Key[Array, ' B'], prompt: Prompt, num_samples: int
+) -> Selection:
+  """What runs when the first has finished is cancelled."""
+  return first_finish_search(
+    setting.params,
+    keys,
+    prompt,
+    setting.sample_fn,
+    setting.finished_answer_fn,
+    num_samples,
+  )
+
+
 METHOD = Method(
   name='first_finish_search',
   title='first finish',
@@ -110,10 +125,12 @@ METHOD = Method(
   what='parallel',
   how=('search',),
   select=shortest_vote(),
+  decode=_decode,
 )
 CONTROL = METHOD._replace(
   name='last_finish_search',
   title='last finish (control)',
   cost='N T',
   select=longest_vote(),
+  decode=None,
 )

@@ -8,7 +8,8 @@ Metropolis and Hastings, so that the chain's states follow
 .. math:: \pi(y | x) \propto p(y | x) \exp(r(x, y) / \beta)
 
 however long it runs; an imperfect reward cannot be over-optimised beyond that
-law. The states vote, repeats included.
+law. (Errors with a heavy tail dominate the law itself.) The states vote,
+repeats included.
 
 Costs about `N (1 + S/2) T` generated tokens and `N (1 + S)` calls of the reward
 for `N` chains of `S` steps, `(1 + S/2) T` tokens in sequence. What is kept of a
@@ -32,9 +33,12 @@ from ttc.sampling.logits import Preset, SamplingParams
 from ttc.sampling.state import DecodeState, fork, prefill
 from ttc.sampling.stopping import stop_rules
 from ttc.search.base import Method, winner
+from ttc.search.setting import Setting
 from ttc.types import AnswerFn, Generation, Params, Prompt, ScoreFn, Selection
 
 Target = Literal['posterior', 'reward']
+
+_STEPS_ID = 2**31 - 1  # of the steps' random numbers; no sample has this id
 
 
 class Chains(NamedTuple):
@@ -98,7 +102,8 @@ def qalign(
     answer_fn: the id of the answer in each response, -1 for none.
     num_chains: `N`; static.
     num_steps: `S`, proposals of each chain; static. With 0 this is
-      self-consistency. 1024 in the paper.
+      self-consistency, of the samples that `generate` draws with these keys.
+      1024 in the paper.
     capacity: most tokens in a response; static.
     stop_ids: tokens that end a response; static. (Stop sequences would give a
       new ending another law than the model's: they may span the cut.)
@@ -125,9 +130,8 @@ def qalign(
   draw = functools.partial(
     sample, model, params, stop=stop, sampling=sampling, preset=preset
   )
-  first_keys, step_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
-  empty = prefill(model, params, prompt, num_chains, capacity)
-  first = draw(first_keys, empty)
+  step_keys = jax.vmap(lambda key: jax.random.fold_in(key, _STEPS_ID))(keys)
+  first = draw(keys, prefill(model, params, prompt, num_chains, capacity))
   chain = _Chain(
     state=first.state,
     response=first.generation,
@@ -161,18 +165,20 @@ def qalign(
     answers = answer_fn(prompt, chain.response)
     return Chains(tokens, lengths, chain.scores, answers, *chain[3:])
 
-  def keep_next(chain, start):
-    chain = jax.lax.fori_loop(start, start + thin, step, chain)
+  def go_on(chain, span):
+    chain = jax.lax.fori_loop(*span, step, chain)
     return chain, look(chain)
 
-  chain = jax.lax.fori_loop(0, burn_in, step, chain)
-  starts = jnp.arange(burn_in, num_steps - thin + 1, thin)
-  last, later = jax.lax.scan(keep_next, chain, starts)
-  stack = lambda x, xs: jnp.moveaxis(jnp.concatenate([x[None], xs]), 0, 2)
-  chains = jax.tree.map(stack, look(chain), later)
+  ends = jnp.arange(burn_in, num_steps + 1, thin)
+  starts = jnp.pad(ends[:-1], (1, 0))
+  last, kept = jax.lax.scan(go_on, chain, (starts, ends))
+  chains = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 2), kept)
   answers, shares = jax.vmap(_vote)(chains.answers.reshape(B, -1))
   selection = Selection(
-    answers, jnp.sum(last.spent, axis=1), jnp.max(last.spent, axis=1)
+    answers,
+    tokens=jnp.sum(last.spent, axis=1),
+    depth=jnp.max(last.spent, axis=1),
+    verifier_calls=jnp.full((B,), num_chains * (1 + num_steps)),
   )
   return QAlignOutput(selection, shares, chains)
 
@@ -266,6 +272,31 @@ def _vote(answers: Int[Array, ' M']) -> tuple[Array, Array]:
   return answer, jnp.where(answer >= 0, share, 0.0)
 
 
+def _decode(
+  setting: Setting,
+  keys: Key[Array, ' B'],
+  prompt: Prompt,
+  num_samples: int,
+  target: Target = 'posterior',
+) -> Selection:
+  """One chain; two of its steps cost about as much as a response."""
+  return qalign(
+    setting.model,
+    setting.params,
+    keys,
+    prompt,
+    setting.score_fn,
+    setting.finished_answer_fn,
+    1,
+    2 * (num_samples - 1),
+    setting.capacity,
+    stop_ids=setting.eos_ids,
+    target=target,
+    sampling=setting.sampling,
+    preset=setting.preset,
+  ).selection
+
+
 METHOD = Method(
   name='qalign',
   title='QAlign',
@@ -274,5 +305,11 @@ METHOD = Method(
   cost='N (1 + S/2) T',
   what='hybrid',
   how=('search', 'verification', 'aggregation'),
+  decode=_decode,
 )
-QUEST = METHOD._replace(name='quest', title='QUEST', paper='2406.00049')
+QUEST = METHOD._replace(
+  name='quest',
+  title='QUEST',
+  paper='2406.00049',
+  decode=functools.partial(_decode, target='reward'),
+)

@@ -1,0 +1,216 @@
+"""What holds of every method that answers problems, on a table model."""
+
+import functools
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental import io_callback
+
+from ttc import models, sampling, search, tasks
+
+TASK = tasks.permutation_word_problem('s3', 2)
+B, N, CAPACITY = 4, 4, 5
+KEYS = jax.random.split(jax.random.key(0), B)
+PROBLEMS = jax.vmap(TASK.generate)(jax.random.split(jax.random.key(1), B))
+TABLE = (
+  jax.random.normal(jax.random.key(2), (TASK.vocab_size,) * 2)
+  .at[:, TASK.pad_id]
+  .set(-jnp.inf)
+)
+NEVER_ENDS = TABLE.at[:, TASK.eos_id].set(-jnp.inf)
+METHODS = [m for m in search.METHODS if m.select or m.decode]
+
+READ = []  # tokens of responses that the model has read, call by call
+
+
+def counting_model():
+  """The table model, with a counter of what it reads of responses."""
+  model = models.table_model(TASK.vocab_size)
+
+  def features(params, tokens, num_tokens, cache):
+    if cache.prefix is not None:
+      io_callback(READ.append, None, jnp.sum(num_tokens))
+    return model.features(params, tokens, num_tokens, cache)
+
+  return model._replace(features=features)
+
+
+MODEL = counting_model()
+
+
+@functools.cache
+def compiled(method, num_samples):
+  """One program for all tests of a method and a number of samples."""
+
+  @jax.jit
+  def run(table, keys, problems, answers_exist, temperature):
+    def answer_fn(prompt, responses):
+      """Careless: reads an answer from what has not ended, too."""
+      del prompt
+      last = jnp.maximum(responses.lengths - 2, 0)[..., None]
+      value = jnp.take_along_axis(responses.tokens, last, axis=-1)[..., 0]
+      return jnp.where(answers_exist, value, -1)
+
+    setting = search.Setting(
+      model=MODEL,
+      params=table,
+      answer_fn=answer_fn,
+      score_fn=tasks.score_fn(TASK, problems),
+      eos_ids=(TASK.eos_id,),
+      capacity=CAPACITY,
+      max_steps=CAPACITY,
+      max_step_tokens=1,
+      sampling=sampling.SamplingParams(temperature),
+      thinking=search.Thinking(TASK.eos_id, [TASK.eos_id], [4]),
+      revise=(5,),
+    )
+    prompt = tasks.to_prompt(problems)
+    selection = search.solve(method, setting, keys, prompt, num_samples)
+    plain = setting.sample_fn(table, keys, prompt, 1)
+    answers = answer_fn(prompt, plain)
+    ended = plain.finish_reasons == 1
+    return selection, jnp.where(ended, answers, -1)[:, 0], plain.lengths[:, 0]
+
+  return run
+
+
+def solve(
+  method,
+  num_samples=N,
+  table=TABLE,
+  keys=KEYS,
+  problems=PROBLEMS,
+  answers_exist=True,
+  temperature=1.0,
+):
+  READ.clear()
+  run = compiled(method, num_samples)
+  arguments = table, keys, problems, answers_exist, jnp.float32(temperature)
+  output = jax.device_get(run(*arguments))
+  jax.effects_barrier()
+  assert run._cache_size() == 1, 'compiled again although only numbers changed'
+  full = lambda x: np.broadcast_to(np.asarray(x), (B,))
+  return jax.tree.map(full, output)
+
+
+@pytest.mark.parametrize('method', METHODS, ids=lambda m: m.name)
+class TestAllMethods:
+  def test_equal_seeds_and_any_batch(self, method):
+    """Nothing depends on the place in the batch, or on the others in it."""
+    first, *_ = solve(method)
+    again, *_ = solve(method)
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    order = np.array([2, 0, 3, 2])
+    take = lambda x: x[order]
+    moved, *_ = solve(
+      method, keys=KEYS[order], problems=jax.tree.map(take, PROBLEMS)
+    )
+    jax.tree.map(
+      np.testing.assert_array_equal, moved, jax.tree.map(take, first)
+    )
+    other, *_ = solve(method, keys=jax.random.split(jax.random.key(9), B))
+    assert any(np.any(a != b) for a, b in zip(other, first, strict=True))
+
+  def test_one_sample_is_plain_sampling(self, method):
+    selection, answer, length = solve(method, 1)
+    np.testing.assert_array_equal(selection.answer, answer)
+    np.testing.assert_array_equal(selection.tokens, length)
+    np.testing.assert_array_equal(selection.depth, length)
+
+  def test_costs_agree_with_a_counter_round_the_model(self, method):
+    """All tokens are read but the last of each row, which nothing follows."""
+    selection, _, plain = solve(method)
+    read = int(np.sum(READ)) - int(np.sum(plain - 1))
+    tokens = int(selection.tokens.sum())
+    assert tokens - 2 * B * N <= read <= tokens
+    assert np.all(selection.tokens >= selection.depth)
+    assert np.all(selection.depth >= 1)
+    assert np.all(selection.tokens <= 1.5 * N * CAPACITY)
+    calls = 'verification' in method.how
+    assert np.all((selection.verifier_calls > 0) == calls)
+
+  def test_what_has_not_ended_is_no_answer(self, method):
+    selection, *_ = solve(method, table=NEVER_ENDS)
+    np.testing.assert_array_equal(selection.answer, -1)
+
+  def test_no_valid_answer_is_reported(self, method):
+    selection, *_ = solve(method, answers_exist=False)
+    np.testing.assert_array_equal(selection.answer, -1)
+
+  def test_a_number_does_not_compile_again(self, method):
+    cold, *_ = solve(method, temperature=0.3)
+    assert cold.answer.shape == (B,)
+
+
+def test_every_method_says_how_it_runs():
+  live = {m.name for m in METHODS}
+  offline = {m.name for m in search.METHODS} - live
+  assert offline <= {'atts'}, f'{offline} can be run by no one'
+  assert len({m.name for m in search.METHODS}) == len(search.METHODS)
+
+
+NEW_METHOD = """
+from ttc.search.base import Method, run_all
+
+def last_sample(samples, n):
+  return run_all(samples, n, samples.answers[n - 1])
+
+METHOD = Method(
+  name='last_sample', title='last sample', file='last_sample.py', paper='none',
+  cost='N T', what='parallel', how=('search',), select=last_sample)
+"""
+RUN_COMPARE = """
+import runpy, sys
+import last_sample
+from ttc import search
+search.METHODS += (last_sample.METHOD,)
+runpy.run_path(sys.argv[0], run_name='__main__')
+"""
+
+
+def test_a_new_method_is_ten_lines_and_one(tmp_path):
+  """It passes what holds of all methods, and compare.py runs it."""
+  path = tmp_path / 'last_sample.py'
+  path.write_text(NEW_METHOD)
+  spec = importlib.util.spec_from_file_location('last_sample', path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  for name, check in vars(TestAllMethods).items():
+    if name.startswith('test_'):
+      check(TestAllMethods(), module.METHOD)
+
+  scripts = pathlib.Path(__file__).parents[2] / 'scripts'
+  options = {
+    'worlds': "('table',)",
+    'methods': "('last_sample', 'self_consistency')",
+    'budgets': '(1, 2, 4)',
+    'pool_size': 4,
+    'num_seeds': 2,
+    'num_problems': 8,
+    'num_permutations': 4,
+  }
+  done = subprocess.run(
+    [
+      sys.executable,
+      '-c',
+      f'import sys; sys.argv[:1] = [{str(scripts / "compare.py")!r}]\n'
+      + RUN_COMPARE,
+      f'--workdir={tmp_path / "run"}',
+      *(f'--config.{name}={value}' for name, value in options.items()),
+    ],
+    env={**os.environ, 'PYTHONPATH': f'{tmp_path}:{scripts}'},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr[-2000:]
+  report = (tmp_path / 'run' / 'compare.md').read_text()
+  assert '| last sample |' in report
+  outcomes = (tmp_path / 'run' / 'outcomes.jsonl').read_text()
+  assert outcomes.count('"last_sample"') == 2 * 3

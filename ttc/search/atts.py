@@ -1,0 +1,255 @@
+"""ATTS: a small model thinks in turns, a large one takes over the worst.
+
+"Asynchronous test-time scaling via conformal prediction", 2509.15148. Each of
+`K` chains goes through turns of three stages: the draft writes up to `T`
+tokens; the target reads them, and their perplexity is compared with a stored
+calibration (`conformal.py`); if it is rejected, the target writes up to `T`
+tokens behind them. A chain ends where either model stops. No chain looks at
+another one, so there is no barrier; see `ttc.scaling.makespan` for what that is
+worth.
+
+Costs, with `R` turns that reject at rate `r`: `K R T` tokens written by the
+draft, which the target reads in parallel, and `r K R T` written by the target.
+The paper's code runs 15 turns of 500 tokens in 16 chains at temperature 0.8,
+rejecting at a rank of 0.6.
+"""
+
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from ttc.models.base import LanguageModel
+from ttc.sampling.decode import sample
+from ttc.sampling.logits import Preset, SamplingParams
+from ttc.sampling.state import DecodeState, extend, prefill, score
+from ttc.sampling.stopping import StopRules
+from ttc.search import conformal
+from ttc.search.base import Method
+from ttc.search.conformal import Calibration
+from ttc.types import FinishReason, Generation, Params, Prompt
+
+
+class Turns(NamedTuple):
+  """What happened in each of `R` turns of each chain."""
+
+  scores: Float[Array, 'R B K']  # perplexity of the draft's tokens, 1 for none
+  tested: Bool[Array, 'R B K']  # the draft wrote, and did not end the chain
+  taken_over: Bool[Array, 'R B K']  # rejected, and the target wrote
+  draft_tokens: Int[Array, 'R B K']  # written by the draft, read by the target
+  target_tokens: Int[Array, 'R B K']  # written by the target
+
+
+class AttsOutput(NamedTuple):
+  """The chains, their turns, and the calibration after them."""
+
+  generation: Generation  # `N = K`; `log_probs` are those of the target
+  turns: Turns
+  calibration: Calibration  # leaves `[B, Q, C]`
+
+
+class _Chains(NamedTuple):
+  """The chains between two turns: both states hold the same tokens."""
+
+  draft: DecodeState
+  target: DecodeState
+  generation: Generation
+  calibration: Calibration
+  num_takeovers: Int[Array, ' B']
+
+
+def atts(
+  params: tuple[Params, Params],
+  keys: Key[Array, ' B'],
+  prompt: Prompt,
+  calibration: Calibration,
+  num_chains: int,
+  num_turns: int,
+  turn_tokens: int,
+  *,
+  target: LanguageModel,
+  draft: LanguageModel,
+  stop: StopRules,
+  tau: ArrayLike = 0.6,
+  max_takeovers: ArrayLike | None = None,
+  online: Literal['none', 'accepted', 'all'] = 'none',
+  sampling: SamplingParams = SamplingParams(),  # noqa: B008
+  preset: Preset = 'hf',
+) -> AttsOutput:
+  """Runs `K` chains on each of `B` problems.
+
+  Args:
+    params: of the target and of the draft.
+    keys: `[B]`, one per problem; consumed.
+    prompt: the prompts.
+    calibration: leaves `[Q, C]`, or `[B, Q, C]` for one per problem. Turn `r`
+      is tested by entry `min(r, Q - 1)`. Scores drift with the turn, so the
+      rate is right only with one for each; `atts` with `tau > 1` gives the
+      scores of chains that were never taken over.
+    num_chains: `K`; static.
+    num_turns: `R`; static.
+    turn_tokens: `T`, most tokens of either model in a turn; static.
+    target: this and what follows, see `sample`.
+    draft: a cheaper model with the same vocabulary; static.
+    stop: what ends a chain.
+    tau: rank at which a turn is rejected; 0 always, above 1 never. Traced.
+    max_takeovers: of all chains of a problem together, first come by turn, then
+      by chain; None for no limit.
+    online: which tested scores to append after each turn; static. The paper's
+      choice, the accepted ones, lets the rate of rejection drift upwards.
+    sampling: temperature and filters of both models; broadcasts to `[B, K]`.
+    preset: order of the filters; static.
+
+  Returns:
+    An `AttsOutput`; responses have room for `2 R T` tokens.
+
+  Raises:
+    ValueError: if the vocabularies differ.
+  """
+  if target.vocab_size != draft.vocab_size:
+    raise ValueError(
+      f'the target has {target.vocab_size} tokens, the draft '
+      f'{draft.vocab_size}; they must share a vocabulary'
+    )
+  target_params, draft_params = params
+  both = jax.vmap(jax.random.split)(keys)
+  target_keys, draft_keys = both[:, 0], both[:, 1]
+  limit = num_chains * num_turns if max_takeovers is None else max_takeovers
+
+  def write(model, params, keys, state, active):
+    """Up to `T` tokens behind the active chains."""
+    out = sample(
+      model,
+      params,
+      keys,
+      state,
+      stop,
+      sampling=sampling,
+      preset=preset,
+      max_new_tokens=turn_tokens,
+      active=active,
+    )
+    cut = lambda x: x[..., :turn_tokens] if x.ndim == 3 else x
+    return jax.tree.map(cut, out.generation), out.state
+
+  def turn(chains: _Chains, index):
+    # The draft writes.
+    active = chains.generation.finish_reasons != FinishReason.STOP
+    drafted, draft_state = write(
+      draft, draft_params, draft_keys, chains.draft, active
+    )
+
+    # The target reads it; compiled, the two verbs are one pass of the model.
+    new = (drafted.tokens, drafted.lengths)
+    log_probs = score(target, target_params, chains.target, *new)
+    target_state = extend(target, target_params, chains.target, *new)
+    scores = turn_perplexity(log_probs, drafted.lengths)
+    tested = active & (drafted.finish_reasons != FinishReason.STOP)
+    place = jnp.minimum(index, chains.calibration.scores.shape[1] - 1)
+    here = jax.tree.map(lambda x: x[:, place], chains.calibration)
+    rank_test = jax.vmap(conformal.rank_test, in_axes=(0, 0, None))
+    rejected = tested & rank_test(here, scores, tau)
+
+    # It goes on with what is rejected, as far as the budget goes.
+    rank = chains.num_takeovers[:, None] + jnp.cumsum(rejected, axis=1)
+    taken = rejected & (rank <= limit)
+    written, target_state = write(
+      target, target_params, target_keys, target_state, taken
+    )
+    draft_state = extend(
+      draft, draft_params, draft_state, written.tokens, written.lengths
+    )
+
+    generation = _join(chains.generation, drafted._replace(log_probs=log_probs))
+    calibration = chains.calibration
+    if online != 'none':
+      keep = tested if online == 'all' else tested & ~rejected
+      calibration = jax.tree.map(
+        lambda x, new: x.at[:, place].set(new),
+        calibration,
+        jax.vmap(conformal.append_scores)(here, scores, keep),
+      )
+    chains = _Chains(
+      draft_state,
+      target_state,
+      _join(generation, written),
+      calibration,
+      chains.num_takeovers + jnp.sum(taken, axis=1),
+    )
+    return chains, Turns(
+      scores, tested, taken, drafted.lengths, written.lengths
+    )
+
+  B, capacity = keys.shape[0], 2 * num_turns * turn_tokens
+  states = [
+    prefill(model, params, prompt, num_chains, capacity)
+    for model, params in ((draft, draft_params), (target, target_params))
+  ]
+  chains = _Chains(
+    *states,
+    _empty(B, num_chains, capacity),
+    jax.tree.map(
+      lambda x: jnp.broadcast_to(x, (B, *x.shape[-2:])), calibration
+    ),
+    jnp.zeros((B,), jnp.int32),
+  )
+  chains, turns = jax.lax.scan(turn, chains, jnp.arange(num_turns))
+  return AttsOutput(chains.generation, turns, chains.calibration)
+
+
+def turn_perplexity(
+  log_probs: Float[Array, '*A T'], num_tokens: Int[Array, '*A']
+) -> Float[Array, '*A']:
+  """`exp(-mean log p)` over the tokens of one turn; 1 if it has none.
+
+  Args:
+    log_probs: under the model that judges, 0 beyond `num_tokens`.
+    num_tokens: of the turn.
+
+  Returns:
+    Perplexity, at least 1; higher is worse.
+  """
+  return jnp.exp(-jnp.sum(log_probs, axis=-1) / jnp.maximum(num_tokens, 1))
+
+
+def _empty(B: int, K: int, capacity: int) -> Generation:
+  """Responses without a token."""
+  zeros = jnp.zeros((B, K, capacity), jnp.float32)
+  none = jnp.zeros((B, K), jnp.int32)
+  return Generation(
+    zeros.astype(jnp.int32), none, zeros, zeros, none + FinishReason.RUNNING
+  )
+
+
+def _join(first: Generation, then: Generation) -> Generation:
+  """Responses followed by what was written behind them."""
+  steps = jnp.arange(then.tokens.shape[-1])
+  index = jnp.where(
+    steps < then.lengths[..., None],
+    first.lengths[..., None] + steps,
+    first.tokens.shape[-1],  # out of range: dropped
+  )
+  put_row = lambda row, i, x: row.at[i].set(x, mode='drop')
+  put = lambda old, new: jax.vmap(jax.vmap(put_row))(old, index, new)
+  return Generation(
+    tokens=put(first.tokens, then.tokens),
+    lengths=first.lengths + then.lengths,
+    log_probs=put(first.log_probs, then.log_probs),
+    sampling_log_probs=put(first.sampling_log_probs, then.sampling_log_probs),
+    finish_reasons=jnp.where(
+      then.lengths > 0, then.finish_reasons, first.finish_reasons
+    ),
+  )
+
+
+METHOD = Method(
+  name='atts',
+  title='ATTS',
+  file='atts.py',
+  paper='2509.15148',
+  cost='N T_draft + N T_target',
+  what='hybrid',
+  how=('verification',),
+)

@@ -1,0 +1,471 @@
+r"""Monte-Carlo tree search over steps, with the selection rule PUCT.
+
+Wang et al., "Bag of tricks for inference-time computation of LLM reasoning",
+2502.07191; the rule is AlphaZero's (Silver et al., 1712.01815). A simulation
+descends from the prompt to an end. At a node that has children it goes on to
+the one with the greatest
+
+.. math:: Q(s, a) + P(s, a) \frac{\sqrt{N(s)}}{1 + N(s, a)}
+    \Big( c_1 + \log \frac{N(s) + c_2 + 1}{c_2} \Big);
+
+at one that has none, the policy draws `M` steps, and the verifier's values of
+them are added to all means `Q` above. An end that is reached counts as one more
+visit with its value, and costs nothing.
+
+A node is a row of the decode state: children are forked from it, no step is
+decoded twice. Costs `E M T / S` generated tokens for `E` expansions of `M`
+steps and responses of `S` steps, `M` times fewer in sequence, and `E M` calls
+of the verifier; with `rollout`, each step is also completed to its end, and
+`T` takes the place of `T / S`. Good where early steps can be told apart; what
+beam search discards for good can be taken up again here.
+"""
+
+import math
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from ttc.models.base import LanguageModel
+from ttc.sampling.state import fork
+from ttc.search.base import Method
+from ttc.search.setting import Setting
+from ttc.search.step_search import (
+  Beams,
+  StepSampler,
+  StepSearchOutput,
+  plant,
+  select_leaf,
+  take_step,
+)
+from ttc.types import (
+  FinishReason,
+  Generation,
+  Params,
+  Prompt,
+  ScoreFn,
+  Selection,
+)
+
+Prior = Literal['policy', 'drawn']
+
+
+class Tree(NamedTuple):
+  """The nodes of `B` trees; children of a node are adjacent, node 0 the root.
+
+  Batched over problems; a search sees the fields of one problem, `[M]`.
+  """
+
+  parents: Int[Array, '*B M']  # -1 for the root and for places not in use
+  first_child: Int[Array, '*B M']  # 0 if there are no children
+  # 0 for a step that an elder sibling also took, and for what is passed over.
+  priors: Float[Array, '*B M']
+  visits: Int[Array, '*B M']
+  value_sums: Float[Array, '*B M']  # over visits; the mean is the node's value
+  scores: Float[Array, '*B M']  # what the verifier said
+  has_ended: Bool[Array, '*B M']
+
+
+class MctsOutput(NamedTuple):
+  """What a tree search returns for `B` prompts."""
+
+  search: StepSearchOutput  # its leaves are all that the verifier read
+  tree: Tree
+  num_simulations: Int[Array, ' B']
+
+
+def mcts(
+  params: Params,
+  keys: Key[Array, ' B'],
+  prompt: Prompt,
+  steps: StepSampler,
+  score_fn: ScoreFn,
+  num_expansions: int,
+  width: int,
+  *,
+  rollout: bool = False,
+  revisit: bool = True,
+  prior: Prior = 'policy',
+  c_init: ArrayLike = 1.25,
+  c_base: ArrayLike = 19652.0,
+  num_simulations: ArrayLike | None = None,
+  budget: ArrayLike | None = None,
+) -> MctsOutput:
+  """Searches for responses that the verifier likes.
+
+  Args:
+    params: parameters of the policy.
+    keys: `[B]`, one per problem; consumed. With `M = 1` the leaf is sample 0 of
+      those that `ttc.sampling.generate` draws with these keys.
+    prompt: the prompts.
+    steps: what draws steps.
+    score_fn: `(prompt, responses so far) -> [B, M]`, the value of the last step
+      of each, or of whole responses with `rollout`; in [0, 1], where the
+      constants of the rule make sense.
+    num_expansions: `E`, most nodes that get children; static.
+    width: `M`, steps drawn at a node; static.
+    rollout: value a step by a response that goes on from it; static. What was
+      written on the way is a leaf too, but not part of the tree.
+    revisit: whether a simulation may come to an end that was reached before.
+      Without, ends and nodes below which all has ended are passed over, so that
+      no simulation is spent on what is known; values then lose their meaning
+      as those of a policy, and serve the search only. Static.
+    prior: `P(s, a)` among the distinct children of a node: `policy`, the
+      normalised probability of the step, as published; or `drawn`, the share of
+      the `M` draws. Static.
+    c_init: `c_1`.
+    c_base: `c_2`.
+    num_simulations: most descents; `max(4, M) E` if None. It is what ends a
+      search that returns to the same ends.
+    budget: a problem is done once it has spent as many tokens as so many
+      responses of the mean length of its finished leaves, or of the greatest
+      length while there are none. None for no limit.
+
+  Returns:
+    The tree, and its leaves for `select_leaf`. Nodes that are not finished have
+    no vote, nor have steps that an elder sibling also took.
+  """
+  B, M = prompt.tokens.shape[0], 1 + num_expansions * width
+  if num_simulations is None:
+    num_simulations = max(4, width) * num_expansions
+  zeros = jnp.zeros((B, M), jnp.float32)
+  count = jnp.zeros((B,), jnp.int32)
+  nodes = plant(params, prompt, steps, M)
+  search = _Search(
+    nodes=nodes._replace(streams=jnp.zeros((B, M), jnp.int32)),
+    tree=Tree(
+      parents=zeros.astype(jnp.int32) - 1,
+      first_child=zeros.astype(jnp.int32),
+      priors=zeros.at[:, 0].set(1.0),
+      visits=zeros.astype(jnp.int32),
+      value_sums=zeros,
+      scores=zeros,
+      has_ended=zeros.astype(bool),
+    ),
+    read=nodes.responses,
+    depths=zeros.astype(jnp.int32),
+    node=count,
+    num_simulations=count,
+    tokens=count,
+    depth=count,
+    verifier_calls=count,
+    round=jnp.int32(0),
+    active=jnp.ones((B,), bool),
+  )
+  evaluate = _roll_out if rollout else _read
+  descend = lambda *args: _descend(*args, width, revisit, c_init, c_base)
+
+  def body(search):
+    start = 1 + search.round * width
+    places = start + jnp.arange(width)
+    limit = jnp.where(search.active, num_simulations, 0)
+    tree, node, num_done = jax.vmap(descend)(
+      search.tree, search.node, search.num_simulations, limit
+    )
+    grows = (num_done < limit) & (tree.priors[:, 0] > 0)
+    children = _children(steps.model, search.nodes, node, grows, places)
+    children, drawn = take_step(params, keys, steps, children)
+    read, looked = evaluate(params, keys, steps, children, M + places)
+    scores = score_fn(prompt, read)
+    depths = 1 + jnp.take_along_axis(search.depths, node[:, None], axis=1)
+    running = children.responses.finish_reasons == FinishReason.RUNNING
+    has_ended = ~running | (depths >= steps.max_steps)
+    is_twin, priors = jax.vmap(lambda r: _prior(r, prior))(children.responses)
+    attach = lambda *args: _attach(*args, start)
+    tree = jax.vmap(attach)(tree, node, grows, scores, priors, has_ended)
+    if not rollout:  # two completions of one step are two samples
+      reasons = read.finish_reasons
+      read = read._replace(
+        finish_reasons=jnp.where(is_twin, FinishReason.CANCELLED, reasons)
+      )
+    put = lambda old, new: _put(old, new, start, axis=1)
+    spent = jnp.sum(drawn + looked, axis=1)
+    search = _Search(
+      nodes=_put_rows(steps.model, search.nodes, children, start),
+      tree=tree,
+      read=jax.tree.map(put, search.read, read),
+      depths=put(search.depths, jnp.broadcast_to(depths, (B, width))),
+      node=node,
+      num_simulations=num_done,
+      tokens=search.tokens + spent,
+      depth=search.depth + jnp.max(drawn + looked, axis=1),
+      verifier_calls=search.verifier_calls + jnp.where(grows, width, 0),
+      round=search.round + 1,
+      active=grows,
+    )
+    if budget is None:
+      return search
+    left = search.tokens < budget * _mean_length(search.read, steps.capacity)
+    return search._replace(active=grows & left)
+
+  goes_on = lambda s: (s.round < num_expansions) & jnp.any(s.active)
+  search = jax.lax.while_loop(goes_on, body, search)
+  exists = search.tree.parents[:, 1:] >= 0
+  leaves = jax.tree.map(lambda x: x[:, 1:], search.read)
+  reasons = jnp.where(
+    leaves.finish_reasons == FinishReason.RUNNING,
+    FinishReason.LENGTH,
+    leaves.finish_reasons,
+  )
+  reasons = jnp.where(exists, reasons, FinishReason.CANCELLED)
+  return MctsOutput(
+    search=StepSearchOutput(
+      leaves=leaves._replace(finish_reasons=reasons),
+      step_scores=search.tree.scores[:, 1:, None],
+      is_step=exists[..., None],
+      tokens=search.tokens,
+      depth=search.depth,
+      verifier_calls=search.verifier_calls,
+    ),
+    tree=search.tree,
+    num_simulations=search.num_simulations,
+  )
+
+
+class _Search(NamedTuple):
+  """What a round changes."""
+
+  nodes: Beams
+  tree: Tree
+  read: Generation  # what the verifier read at each node
+  depths: Int[Array, 'B M']  # steps
+  node: Int[Array, ' B']  # where the simulation is
+  num_simulations: Int[Array, ' B']
+  tokens: Int[Array, ' B']
+  depth: Int[Array, ' B']
+  verifier_calls: Int[Array, ' B']
+  round: Int[Array, '']
+  active: Bool[Array, ' B']
+
+
+def _descend(
+  tree: Tree,
+  node: Int[Array, ''],
+  num_done: Int[Array, ''],
+  limit: Int[Array, ''],
+  width: int,
+  revisit: bool,
+  c_init: ArrayLike,
+  c_base: ArrayLike,
+) -> tuple[Tree, Int[Array, ''], Int[Array, '']]:
+  """Goes on to a node of one tree that has no children and has not ended.
+
+  Each end on the way is a simulation done, and the next starts at the root.
+
+  Args:
+    tree: of one problem.
+    node: where the simulation is.
+    num_done: simulations done.
+    limit: of these; at it, nothing more is visited.
+    width: `M`.
+    revisit: whether ends stay open.
+    c_init: of the rule.
+    c_base: of the rule.
+
+  Returns:
+    The tree with the visits to ends, the node, and the simulations done.
+  """
+
+  def is_inside(carry):
+    tree, node, num_done = carry
+    goes_on = (tree.first_child[node] > 0) | tree.has_ended[node]
+    return goes_on & (num_done < limit) & (tree.priors[0] > 0)
+
+  def step(carry):
+    tree, node, num_done = carry
+    ends = tree.has_ended[node]
+    tree = _back_up(
+      tree, node, ends.astype(jnp.int32), tree.scores[node] * ends
+    )
+    if not revisit:
+      tree = _close(tree, jnp.where(ends, node, -1), width)
+    children = tree.first_child[node] + jnp.arange(width)
+    explore = c_init + jnp.log((tree.visits[node] + c_base + 1) / c_base)
+    visits, prior = tree.visits[children], tree.priors[children]
+    bonus = prior * jnp.sqrt(tree.visits[node]) / (1 + visits) * explore
+    value = tree.value_sums[children] / jnp.maximum(visits, 1)
+    rank = jnp.where(prior > 0, value + bonus, -jnp.inf)
+    best = children[jnp.argmax(rank)]
+    return tree, jnp.where(ends, 0, best), num_done + ends
+
+  return jax.lax.while_loop(is_inside, step, (tree, node, num_done))
+
+
+def _back_up(
+  tree: Tree, node: Int[Array, ''], visits: Int[Array, ''], value: Array
+) -> Tree:
+  """Adds visits and their summed value to a node and all above it."""
+
+  def step(carry):
+    node, counts, sums = carry
+    counts = counts.at[node].add(visits)
+    return tree.parents[node], counts, sums.at[node].add(value)
+
+  node = jnp.where(visits > 0, node, -1)
+  carry = node, tree.visits, tree.value_sums
+  _, counts, sums = jax.lax.while_loop(lambda c: c[0] >= 0, step, carry)
+  return tree._replace(visits=counts, value_sums=sums)
+
+
+def _close(tree: Tree, node: Int[Array, ''], width: int) -> Tree:
+  """Takes the prior from a node, and from those above with no child left."""
+
+  def step(carry):
+    node, priors = carry
+    priors = priors.at[node].set(0.0)
+    parent = tree.parents[node]
+    children = tree.first_child[parent] + jnp.arange(width)
+    is_open = jnp.any(priors[children] > 0)
+    return jnp.where(is_open, -1, parent), priors
+
+  _, priors = jax.lax.while_loop(
+    lambda carry: carry[0] >= 0, step, (node, tree.priors)
+  )
+  return tree._replace(priors=priors)
+
+
+def _attach(
+  tree: Tree,
+  node: Int[Array, ''],
+  grows: Bool[Array, ''],
+  scores: Float[Array, ' W'],
+  priors: Float[Array, ' W'],
+  has_ended: Bool[Array, ' W'],
+  start: Int[Array, ''],
+) -> Tree:
+  """Gives a node of one tree its children; each draw is a visit."""
+  W = scores.size
+  scores = jnp.where(grows, scores, 0.0)
+  count = jnp.broadcast_to(grows, (W,)).astype(jnp.int32)
+  put = lambda old, new: _put(old, new, start, axis=0)
+  first = jnp.where(grows, start, tree.first_child[node])
+  tree = Tree(
+    parents=put(tree.parents, jnp.where(grows, node, jnp.full((W,), -1))),
+    first_child=tree.first_child.at[node].set(first),
+    priors=put(tree.priors, jnp.where(grows, priors, 0.0)),
+    visits=put(tree.visits, count),
+    value_sums=put(tree.value_sums, scores),
+    scores=put(tree.scores, scores),
+    has_ended=put(tree.has_ended, has_ended),
+  )
+  return _back_up(tree, node, jnp.sum(count), jnp.sum(scores))
+
+
+def _children(model: LanguageModel, nodes: Beams, node, grows, places) -> Beams:
+  """`[B, M]` copies of a node; of problems that do not grow, cancelled.
+
+  The first goes on with the random numbers of its parent, as step search does;
+  the others take up streams named after their places in the tree.
+  """
+  parents = jnp.broadcast_to(node[:, None], (node.size, places.size))
+  take = jax.vmap(lambda leaf, index: leaf[index])
+  responses = jax.tree.map(lambda leaf: take(leaf, parents), nodes.responses)
+  reasons = jnp.where(
+    grows[:, None], responses.finish_reasons, FinishReason.CANCELLED
+  )
+  is_first = jnp.arange(places.size) == 0
+  return Beams(
+    fork(model, nodes.state, parents),
+    responses._replace(finish_reasons=reasons),
+    jnp.where(is_first, take(nodes.streams, parents), places),
+  )
+
+
+def _prior(
+  responses: Generation, prior: Prior
+) -> tuple[Bool[Array, ' W'], Float[Array, ' W']]:
+  """Which children of one node an elder one equals, and `P(s, a)` of all."""
+  tokens, lengths = responses.tokens, responses.lengths
+  same = jnp.all(tokens[:, None] == tokens, axis=-1)
+  same &= lengths[:, None] == lengths
+  is_twin = jnp.argmax(same, axis=1) < jnp.arange(lengths.size)
+  if prior == 'drawn':
+    return is_twin, jnp.where(is_twin, 0.0, jnp.mean(same, axis=1))
+  log_probs = jnp.sum(responses.log_probs, axis=-1)  # the parent's is shared
+  return is_twin, jax.nn.softmax(jnp.where(is_twin, -jnp.inf, log_probs))
+
+
+def _read(params, keys, steps: StepSampler, children: Beams, streams):
+  """What the verifier reads of a step: the response up to it."""
+  del params, keys, steps, streams
+  return children.responses, jnp.zeros_like(children.responses.lengths)
+
+
+def _roll_out(params, keys, steps: StepSampler, children: Beams, streams):
+  """What the verifier reads of a step: a response that goes on from it."""
+  is_running = lambda b: b.responses.finish_reasons == FinishReason.RUNNING
+  streams = jnp.broadcast_to(streams, children.streams.shape)
+
+  def step(carry):
+    beams, drawn, i = carry
+    beams, more = take_step(params, keys, steps, beams)
+    return beams, drawn + more, i + 1
+
+  nothing = jnp.zeros_like(children.responses.lengths)
+  beams, drawn, _ = jax.lax.while_loop(
+    lambda c: jnp.any(is_running(c[0])) & (c[2] < steps.max_steps),
+    step,
+    (children._replace(streams=streams), nothing, jnp.int32(0)),
+  )
+  return beams.responses, drawn
+
+
+def _mean_length(read: Generation, capacity: int) -> Float[Array, ' B']:
+  """Of the finished leaves; the capacity if there are none."""
+  finished = read.finish_reasons == FinishReason.STOP
+  total = jnp.sum(jnp.where(finished, read.lengths, 0), axis=1)
+  count = jnp.sum(finished, axis=1)
+  return jnp.where(count > 0, total / jnp.maximum(count, 1), capacity)
+
+
+def _put(old: Array, new: Array, start, axis: int) -> Array:
+  return jax.lax.dynamic_update_slice_in_dim(old, new, start, axis)
+
+
+def _put_rows(model: LanguageModel, nodes: Beams, rows: Beams, start) -> Beams:
+  """Writes rows into the places from `start` on."""
+  put = lambda old, new: _put(old, new, start, axis=1)
+  put_cached = lambda old, new: _put(old, new, start, axis=model.batch_axis + 1)
+  state = nodes.state._replace(
+    suffix=jax.tree.map(put_cached, nodes.state.suffix, rows.state.suffix),
+    tokens=put(nodes.state.tokens, rows.state.tokens),
+    lengths=put(nodes.state.lengths, rows.state.lengths),
+  )
+  return Beams(
+    state,
+    jax.tree.map(put, nodes.responses, rows.responses),
+    put(nodes.streams, rows.streams),
+  )
+
+
+def _decode(
+  setting: Setting, keys: Key[Array, ' B'], prompt: Prompt, num_samples: int
+) -> Selection:
+  """The steps of `N` responses; a width of at most the root of `N`."""
+  width = 1 if num_samples == 1 else max(2, math.isqrt(num_samples))
+  output = mcts(
+    setting.params,
+    keys,
+    prompt,
+    setting.steps,
+    setting.score_fn,
+    num_samples * setting.max_steps // width,
+    width,
+    revisit=False,
+    budget=num_samples,
+  )
+  return select_leaf(output.search, prompt, setting.finished_answer_fn)
+
+
+METHOD = Method(
+  name='mcts',
+  title='MCTS',
+  file='mcts.py',
+  paper='2502.07191',
+  cost='E M T / S',
+  what='hybrid',
+  how=('search', 'verification'),
+  decode=_decode,
+)

@@ -1,0 +1,301 @@
+"""Sequential revisions: attempts that see the attempts before them.
+
+Snell et al., "Scaling LLM test-time compute optimally", 2408.03314. `N`
+attempts are split into chains: those of a chain are written one after another,
+each with up to 4 most recent ones in its context, and chains are independent. A
+revision may turn a right answer wrong, so the choice is among all attempts of a
+chain, then among chains. Costs `N T` generated tokens, `D T` in sequence for
+chains of `D`, and `N` calls of the verifier. Needs a policy that was trained to
+revise; good where its first attempts are nearly right.
+
+Nothing is read twice while a chain fits the context: a revision goes on from
+the row that holds the earlier attempts. In longer chains the row is cut to its
+start and reads the recent attempts again, 4 T tokens for each revision; prompts
+are never read again.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int, Key
+
+from ttc.models.base import LanguageModel
+from ttc.sampling.decode import sample
+from ttc.sampling.logits import Preset, SamplingParams
+from ttc.sampling.state import DecodeState, extend, prefill
+from ttc.sampling.stopping import StopRules
+from ttc.search.base import Method, drawn, observe, select_each, tally, winner
+from ttc.search.setting import Setting
+from ttc.search.step_search import default_width
+from ttc.types import Generation, Params, Prompt, Samples, SelectFn, Selection
+
+# `(prompt, attempts [B, N]) -> (tokens [B, N, F], num_tokens [B, N])`: what is
+# written behind each attempt to have it revised.
+FeedbackFn = Callable[
+  [Prompt, Generation], tuple[Int[Array, 'B N F'], Int[Array, 'B N']]
+]
+
+# `(prompt, attempts [B, N]) -> [B, N]`: good enough to end their chains.
+IsDoneFn = Callable[[Prompt, Generation], Bool[Array, 'B N']]
+
+
+def revisions(
+  params: Params,
+  keys: Key[Array, ' B'],
+  prompt: Prompt,
+  num_chains: int,
+  depth: int,
+  feedback_fn: FeedbackFn,
+  *,
+  model: LanguageModel,
+  capacity: int,
+  stop: StopRules,
+  num_context: int = 4,
+  is_done_fn: IsDoneFn | None = None,
+  sampling: SamplingParams = SamplingParams(),  # noqa: B008
+  preset: Preset = 'hf',
+) -> Generation:
+  """Draws chains of attempts.
+
+  Args:
+    params: parameters of the policy.
+    keys: `[B]`, one per problem; consumed. The first attempts are the samples
+      that `ttc.sampling.generate` draws with these keys.
+    prompt: the prompts.
+    num_chains: independent chains; static.
+    depth: `D`, attempts of a chain; static.
+    feedback_fn: what is written behind an attempt, its stop token included,
+      before the next one; for a fixed text see `fixed_feedback`.
+    model: static.
+    capacity: most tokens of an attempt; static.
+    stop: what ends an attempt.
+    num_context: how many earlier attempts are seen, the most recent ones;
+      static.
+    is_done_fn: which attempts end their chain; None for none. What would follow
+      them is not written: it is empty and cancelled.
+    sampling: temperature and filters.
+    preset: order of the filters.
+
+  Returns:
+    `num_chains * depth` attempts, chain after chain. What is written between
+    them is not generated, and not in it.
+
+  Raises:
+    ValueError: if the model has no room for the context.
+  """
+  B, C, W, T = prompt.tokens.shape[0], num_chains, num_context, capacity
+  zeros = jnp.zeros((B, C, T), jnp.float32)
+  count = jnp.zeros((B, C), jnp.int32)
+  nothing = Generation(zeros.astype(jnp.int32), count, zeros, zeros, count)
+  feedback, _ = jax.eval_shape(feedback_fn, prompt, nothing)
+  F = feedback.shape[-1]
+  room = min(depth - 1, W) * (T + F) + T
+  if prompt.tokens.shape[1] + room > model.max_length:
+    raise ValueError(
+      f'a prompt of {prompt.tokens.shape[1]} tokens and {room} for attempts '
+      f'exceed the context of the model, max_length={model.max_length}'
+    )
+
+  def turn(carry, t):
+    state, last, window, counts, done = carry
+    tokens, num_tokens = feedback_fn(prompt, last)
+    num_tokens = jnp.where((t > 0) & ~done, num_tokens, 0)
+    segment = _join(last.tokens, last.lengths, tokens)
+    window = jnp.concatenate([window[1:], segment[None]])
+    counts = jnp.concatenate([counts[1:], (last.lengths + num_tokens)[None]])
+    state = jax.lax.cond(
+      t <= W,
+      lambda: extend(model, params, state, tokens, num_tokens),
+      lambda: _reread(model, params, state, window, counts),
+    )
+    output = sample(
+      model,
+      params,
+      keys,
+      state,
+      stop,
+      sampling=sampling,
+      preset=preset,
+      max_new_tokens=T,
+      active=~done,
+      sample_ids=jnp.broadcast_to(t * C + jnp.arange(C), (B, C)),
+    )
+    cut = lambda x: x[..., :T] if x.ndim == 3 else x
+    attempt = jax.tree.map(cut, output.generation)
+    if is_done_fn is not None:
+      done |= is_done_fn(prompt, attempt)
+    return (output.state, attempt, window, counts, done), attempt
+
+  done = jnp.zeros((B, C), bool)
+  window = jnp.zeros((W, B, C, T + F), jnp.int32)
+  counts = jnp.zeros((W, B, C), jnp.int32)
+  state = prefill(model, params, prompt, C, room)
+  carry = state, nothing, window, counts, done
+  _, attempts = jax.lax.scan(turn, carry, jnp.arange(depth))
+  by_chain = lambda x: jnp.moveaxis(x, 0, 2).reshape(B, C * depth, *x.shape[3:])
+  return jax.tree.map(by_chain, attempts)
+
+
+def fixed_feedback(tokens: Sequence[int]) -> FeedbackFn:
+  """The same text behind every attempt."""
+
+  def feedback_fn(prompt, attempts):
+    del prompt
+    shape = attempts.lengths.shape
+    written = jnp.broadcast_to(
+      jnp.asarray(tokens, jnp.int32), (*shape, len(tokens))
+    )
+    return written, jnp.full(shape, len(tokens))
+
+  return feedback_fn
+
+
+def chain_vote(
+  depth: int, *, weighted: bool = True, last_only: bool = False
+) -> SelectFn:
+  """Chooses among the attempts of chains, which follow one another.
+
+  Args:
+    depth: `D`; the samples are a multiple of it.
+    weighted: each chain gives the answer with the greatest total score in it,
+      and this total to a second vote among chains, the two best-of-N weighted
+      of 2408.03314; scores must not be negative. Otherwise the majority of all.
+    last_only: look at the last attempt of each chain only; a control.
+
+  Returns:
+    A method. Its depth in tokens is that of the longest chain.
+  """
+
+  def select(samples: Samples, n: Int[Array, '']) -> Selection:
+    by_chain = lambda x: x.reshape(-1, depth)
+    counted = drawn(samples, n)
+    is_last = jnp.arange(samples.answers.size) % depth == depth - 1
+    mask = counted & is_last if last_only else counted
+    if weighted:
+      totals = jax.vmap(tally)(
+        by_chain(samples.answers), by_chain(samples.scores), by_chain(mask)
+      )
+      answers = jax.vmap(winner)(by_chain(samples.answers), totals)
+      weights = jnp.max(totals, axis=1)
+      across = tally(answers, weights, answers >= 0)
+    else:
+      answers = samples.answers
+      across = tally(answers, jnp.ones(answers.shape), mask)
+    lengths = by_chain(jnp.where(counted, samples.lengths, 0))
+    return Selection(
+      answer=winner(answers, across),
+      tokens=jnp.sum(lengths),
+      depth=jnp.max(jnp.sum(lengths, axis=1)),
+    )
+
+  return select
+
+
+def decode_chains(
+  setting: Setting,
+  keys: Key[Array, ' B'],
+  prompt: Prompt,
+  num_chains: int,
+  depth: int,
+  select: SelectFn,
+  is_done_fn: IsDoneFn | None = None,
+) -> Selection:
+  """Draws chains in a setting and chooses among their finished attempts.
+
+  What is written between attempts counts as tokens, as all forced ones do.
+
+  Args:
+    setting: what the method runs on.
+    keys: `[B]`, one per problem; consumed.
+    prompt: the prompts.
+    num_chains: independent chains; static.
+    depth: `D`; static.
+    select: the choice.
+    is_done_fn: see `revisions`.
+
+  Returns:
+    Answers with their cost; fields `[B]`. Every attempt that was written counts
+    as a call of the verifier.
+
+  Raises:
+    ValueError: if the policy does not revise.
+  """
+  if setting.revise is None:
+    raise ValueError('setting.revise is None; this method needs its tokens')
+  attempts = revisions(
+    setting.params,
+    keys,
+    prompt,
+    num_chains,
+    depth,
+    fixed_feedback(setting.revise),
+    model=setting.model,
+    capacity=setting.capacity,
+    stop=setting.stop,
+    is_done_fn=is_done_fn,
+    sampling=setting.sampling,
+    preset=setting.preset,
+  )
+  samples = observe(
+    prompt, attempts, setting.finished_answer_fn, setting.score_fn
+  )
+  written = attempts.lengths > 0
+  is_revision = written & (jnp.arange(num_chains * depth) % depth > 0)
+  samples = samples._replace(
+    answers=jnp.where(samples.finished, samples.answers, -1),
+    lengths=samples.lengths + is_revision * len(setting.revise),
+  )
+  chosen = select_each(select, samples)
+  return chosen._replace(verifier_calls=jnp.sum(written, axis=1))
+
+
+def _join(
+  tokens: Int[Array, 'B N T'],
+  lengths: Int[Array, 'B N'],
+  more: Int[Array, 'B N F'],
+) -> Int[Array, 'B N S']:
+  """`more` behind the first `lengths` of `tokens`; `S = T + F`."""
+  T, F = tokens.shape[-1], more.shape[-1]
+  position = jnp.arange(T + F)
+  behind = jnp.clip(position - lengths[..., None], 0, F - 1)
+  padded = jnp.pad(tokens, ((0, 0), (0, 0), (0, F)))
+  following = jnp.take_along_axis(more, behind, axis=-1)
+  return jnp.where(position < lengths[..., None], padded, following)
+
+
+def _reread(
+  model: LanguageModel, params: Params, state: DecodeState, window, counts
+) -> DecodeState:
+  """Rows that hold the attempts of the window and nothing else."""
+  empty = state._replace(lengths=jnp.zeros_like(state.lengths))
+  read = lambda state, xs: (extend(model, params, state, *xs), None)
+  return jax.lax.scan(read, empty, (window, counts))[0]
+
+
+def _decode(
+  setting: Setting, keys: Key[Array, ' B'], prompt: Prompt, num_samples: int
+) -> Selection:
+  """Chains about as deep as there are chains."""
+  depth = default_width(num_samples)
+  return decode_chains(
+    setting,
+    keys,
+    prompt,
+    num_samples // depth,
+    depth,
+    chain_vote(depth),
+  )
+
+
+METHOD = Method(
+  name='revisions',
+  title='revisions',
+  file='revisions.py',
+  paper='2408.03314',
+  cost='N T',
+  what='hybrid',
+  how=('stimulation', 'verification', 'aggregation'),
+  decode=_decode,
+  needs='revise',
+)

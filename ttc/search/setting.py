@@ -1,0 +1,207 @@
+"""What every method can be run on: a policy, a verifier, a reader of answers.
+
+Methods that choose among samples need nothing but `Samples`; those that steer
+decoding need the model. A `Setting` holds what any of them may ask for, so that
+all can be run side by side, at equal cost, on problems that are given once.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Int, Key
+
+from ttc.models.base import LanguageModel
+from ttc.sampling.controllers import Controller
+from ttc.sampling.generate import generate
+from ttc.sampling.logits import Preset, SamplingParams
+from ttc.sampling.stopping import StopRules, stop_rules
+from ttc.search.base import Method, observe, select_each
+from ttc.search.self_consistency import majority_vote
+from ttc.search.step_search import StepSampler
+from ttc.types import (
+  AnswerFn,
+  FinishReason,
+  Generation,
+  Params,
+  Prompt,
+  SampleFn,
+  ScoreFn,
+  Selection,
+)
+
+
+class Thinking(NamedTuple):
+  """How a response thinks; token sequences, static.
+
+  Attributes:
+    end_id: the token by which the model proposes to end its thinking.
+    end: what is written when it does so, `[end_id]` if nothing is added.
+    wait: what is written in its place to go on.
+    answer_tokens: room for what follows `end`, the end of the response
+      included.
+  """
+
+  end_id: int
+  end: Sequence[int]
+  wait: Sequence[int]
+  answer_tokens: int = 0
+
+
+class Setting(NamedTuple):
+  """A policy, `B` problems' verifier and reader, and how responses are built.
+
+  Attributes:
+    model: the policy.
+    params: its parameters.
+    answer_fn: the id of the answer of each response, -1 for none.
+    score_fn: what the verifier says of whole responses, and of the last step
+      of unfinished ones; higher is better, and not negative.
+    eos_ids: tokens that end a response.
+    capacity: most tokens in a response.
+    max_steps: most steps in a response.
+    delimiter_ids: tokens that end a step, besides `eos_ids`.
+    max_step_tokens: where a step without delimiter is cut; None for nowhere.
+    sampling: temperature and filters.
+    preset: order of the filters.
+    thinking: for methods that prolong or cut thinking; None if responses have
+      no such part.
+    revise: what is written behind a response to have the policy revise it; None
+      if it was not trained to.
+  """
+
+  model: LanguageModel
+  params: Params
+  answer_fn: AnswerFn
+  score_fn: ScoreFn
+  eos_ids: Sequence[int]
+  capacity: int
+  max_steps: int
+  delimiter_ids: Sequence[int] = ()
+  max_step_tokens: int | None = None
+  sampling: SamplingParams = SamplingParams()
+  preset: Preset = 'hf'
+  thinking: Thinking | None = None
+  revise: Sequence[int] | None = None
+
+  @property
+  def finished_answer_fn(self) -> AnswerFn:
+    """`answer_fn`, and -1 for a response that did not end by itself."""
+
+    def answers(prompt: Prompt, responses: Generation) -> Int[Array, 'B N']:
+      finished = responses.finish_reasons == FinishReason.STOP
+      return jnp.where(finished, self.answer_fn(prompt, responses), -1)
+
+    return answers
+
+  @property
+  def stop(self) -> StopRules:
+    """What ends a response."""
+    return stop_rules(self.model.vocab_size, self.eos_ids)
+
+  @property
+  def steps(self) -> StepSampler:
+    """What draws the steps of a response."""
+    ends = sorted({*self.eos_ids, *self.delimiter_ids})
+    return StepSampler(
+      model=self.model,
+      stop=stop_rules(self.model.vocab_size, ends),
+      eos_ids=self.eos_ids,
+      capacity=self.capacity,
+      max_steps=self.max_steps,
+      max_step_tokens=self.max_step_tokens,
+      sampling=self.sampling,
+      preset=self.preset,
+    )
+
+  @property
+  def sample_fn(self) -> SampleFn:
+    """Draws whole responses."""
+    return functools.partial(
+      generate,
+      model=self.model,
+      capacity=self.capacity,
+      stop=self.stop,
+      sampling=self.sampling,
+      preset=self.preset,
+    )
+
+
+def solve(
+  method: Method,
+  setting: Setting,
+  keys: Key[Array, ' B'],
+  prompt: Prompt,
+  num_samples: int,
+) -> Selection:
+  """Answers `B` problems by any method, for about `N T` generated tokens.
+
+  Responses that did not end by themselves give no answer.
+
+  Args:
+    method: one of `ttc.search.METHODS`.
+    setting: what it runs on.
+    keys: `[B]`, one per problem; consumed.
+    prompt: the prompts.
+    num_samples: `N`, the budget in whole responses; static.
+
+  Returns:
+    Answers with their cost; fields `[B]`.
+  """
+  if method.decode is not None:
+    return method.decode(setting, keys, prompt, num_samples)
+  if method.select is None:
+    raise ValueError(f'{method.name} has neither select nor decode')
+  generation = setting.sample_fn(setting.params, keys, prompt, num_samples)
+  samples = observe(
+    prompt, generation, setting.finished_answer_fn, setting.score_fn
+  )
+  chosen = select_each(method.select, samples)
+  calls = num_samples if 'verification' in method.how else 0
+  return chosen._replace(verifier_calls=jnp.full_like(chosen.tokens, calls))
+
+
+def think(
+  setting: Setting,
+  keys: Key[Array, ' B'],
+  prompt: Prompt,
+  num_thoughts: int,
+  controller_fn: Callable[[Thinking, int, int], Controller | None],
+) -> Selection:
+  """Spends `N` responses on the thinking of few, which then vote.
+
+  A response holds as many thoughts as the model has room for, `k` of `N`, each
+  of up to `capacity` tokens; `N / k` such responses are drawn.
+
+  Args:
+    setting: what the method runs on.
+    keys: `[B]`, one per problem; consumed.
+    prompt: the prompts.
+    num_thoughts: `N`, the budget in whole responses; static.
+    controller_fn: `(thinking, k, budget) -> Controller` that has a response
+      think `k` times; `budget` is all its room for thinking, in tokens.
+
+  Returns:
+    Answers with their cost; fields `[B]`.
+
+  Raises:
+    ValueError: if the setting has no thinking.
+  """
+  thinking = setting.thinking
+  if thinking is None:
+    raise ValueError('setting.thinking is None; this method needs a Thinking')
+  room = setting.model.max_length - prompt.tokens.shape[1]
+  in_each = max(1, min(num_thoughts, room // setting.capacity))
+  capacity = in_each * setting.capacity
+  budget = capacity - len(thinking.end) - thinking.answer_tokens
+  generation = setting.sample_fn(
+    setting.params,
+    keys,
+    prompt,
+    num_thoughts // in_each,
+    capacity=capacity,
+    controller=controller_fn(thinking, in_each, budget),
+  )
+  samples = observe(prompt, generation, setting.finished_answer_fn)
+  return select_each(majority_vote, samples)
