@@ -54,12 +54,6 @@ def test_limits():
   assert got(4, 0.4, 0.6) < p < got(4, 0.6, 0.4) < got(16, 0.6, 0.4) < passed
 
 
-def test_scores_are_means_of_the_verdicts_that_exist():
-  nan = jnp.nan
-  verdicts = jnp.array([[1, 0, 1, 1], [nan, 1, nan, 0], [nan] * 4])
-  np.testing.assert_allclose(scaling.mean_verdicts(verdicts), [0.75, 0.5, 0])
-
-
 def test_cost_counts_verifications_of_each_solution():
   got = scaling.verification_cost(jnp.array([4, 4, 4]), jnp.array([0, 1, 8]))
   np.testing.assert_array_equal(got, [4, 8, 36])

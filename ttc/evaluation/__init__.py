@@ -34,6 +34,13 @@ from ttc.evaluation.comparisons import (
   sign_flip_test,
 )
 from ttc.evaluation.curves import Curve, scaling_curve
+from ttc.evaluation.equal_cost import (
+  Outcomes,
+  accuracy_at,
+  against,
+  comparison_report,
+  pool_outcomes,
+)
 from ttc.evaluation.metrics import (
   budget_control,
   budget_performance,
@@ -81,6 +88,7 @@ __all__ = [
   'CurveSummary',
   'Estimate',
   'Interval',
+  'Outcomes',
   'PairedDifference',
   'RunInfo',
   'RunMeans',
@@ -89,8 +97,10 @@ __all__ = [
   'Table',
   'TaskSummary',
   'VarianceSplit',
+  'accuracy_at',
   'accuracy_slope',
   'adaptive_runs',
+  'against',
   'allocate_runs',
   'append_records',
   'arise',
@@ -100,6 +110,7 @@ __all__ = [
   'budget_performance',
   'budget_scaling',
   'canonical',
+  'comparison_report',
   'confidence_interval',
   'config_hash',
   'expected_calibration_error',
@@ -115,6 +126,7 @@ __all__ = [
   'optimality_gap',
   'paired_difference',
   'percentile_interval',
+  'pool_outcomes',
   'probability_of_improvement',
   'problem_key',
   'read_records',

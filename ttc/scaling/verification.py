@@ -56,20 +56,6 @@ def verification_cost(
   )
 
 
-def mean_verdicts(verdicts: Float[Array, '*B V']) -> Float[Array, '*B']:
-  """The score of a solution: the mean of its verdicts, NaN for a missing one.
-
-  Args:
-    verdicts: 0 or 1, or the probability of a yes.
-
-  Returns:
-    Scores in [0, 1]; 0 where no verdict is available.
-  """
-  given = ~jnp.isnan(verdicts)
-  total = jnp.sum(jnp.where(given, verdicts, 0.0), axis=-1)
-  return total / jnp.maximum(jnp.sum(given, axis=-1), 1)
-
-
 def verified_accuracy(
   accuracy: Num[ArrayLike, ''],
   num_solutions: Num[ArrayLike, ''],
