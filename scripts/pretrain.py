@@ -1,6 +1,7 @@
-"""Trains a small transformer on noisy traces of a permutation word problem.
+"""Trains a small transformer on noisy traces of a chain task.
 
   python scripts/pretrain.py --config=configs/pretrain_s3.py --workdir=runs/s3
+  python scripts/pretrain.py --config=configs/pretrain_mod7.py --workdir=runs/m7
 
 Writes metrics.jsonl, checkpoints, and at the end the model to `workdir/model`,
 for `models.load`. Run again after a kill, it goes on from the last checkpoint
@@ -26,6 +27,8 @@ _CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Directory for all output.')
 flags.mark_flags_as_required(['config', 'workdir'])
 
+_NUM_VALUES = {'s3': 6, 's4': 24, 's5': 120}
+
 
 def main(argv):
   """Trains, or goes on training, and evaluates."""
@@ -41,9 +44,7 @@ def main(argv):
 def run(config, workdir):
   """Trains from the last checkpoint on and saves the model."""
   check(config)
-  task = tasks.permutation_word_problem(
-    config.group, config.length, noise=config.noise
-  )
+  task = make_task(config)
   shape = model_config(config, task)
   model = models.transformer(shape)
   keep_config(config, workdir)
@@ -103,6 +104,17 @@ def run(config, workdir):
   report(config, task, model, state.params)
 
 
+def make_task(config):
+  """The task whose traces are learned."""
+  if config.task == 'permutations':
+    return tasks.permutation_word_problem(
+      config.group, config.length, noise=config.noise
+    )
+  return tasks.modular_chain(
+    config.modulus, config.length, config.ops, noise=config.noise
+  )
+
+
 def check(config):
   """Raises ValueError at the first value that makes no sense."""
   for name, value in config.items():
@@ -112,7 +124,12 @@ def check(config):
     if low is not None or value <= 0:
       bound = 'positive' if low is None else f'at least {low}'
       raise ValueError(f'config.{name} must be {bound}, not {value}')
-  if config.group not in ('s3', 's4', 's5'):
+  if config.task not in ('permutations', 'modular_chain'):
+    raise ValueError(
+      f"config.task must be 'permutations' or 'modular_chain', not "
+      f'{config.task!r}'
+    )
+  if config.task == 'permutations' and config.group not in _NUM_VALUES:
     raise ValueError(
       f"config.group must be 's3', 's4' or 's5', not {config.group!r}"
     )
@@ -168,7 +185,7 @@ def forget_after(path, step):
 
 
 def report(config, task, model, params):
-  """Prints the sampled accuracy on unseen words and the closed form."""
+  """Prints the sampled accuracy on unseen problems and the closed form."""
   test_task = tasks.on_split(task, 'test', config.test_fraction)
   data_key, sample_key = jax.random.split(jax.random.key(config.seed + 1))
   count = config.num_eval_problems
@@ -189,11 +206,12 @@ def report(config, task, model, params):
     return jnp.mean(tasks.score_fn(task, problems)(prompt, responses))
 
   measured = float(accuracy(params))
-  num_values = {'s3': 6, 's4': 24, 's5': 120}[config.group]
+  is_chain = config.task == 'modular_chain'
+  num_values = config.modulus if is_chain else _NUM_VALUES[config.group]
   expected = tasks.noisy_chain_accuracy(config.noise, config.length, num_values)
   error = (expected * (1 - expected) / count) ** 0.5
   print(
-    f'sampled accuracy {measured:.4f} on {count} unseen words; closed form '
+    f'sampled accuracy {measured:.4f} on {count} unseen problems; closed form '
     f'{expected:.4f}, standard error {error:.4f}'
   )
 

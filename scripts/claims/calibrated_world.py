@@ -30,22 +30,35 @@ def base_law():
   return jnp.array([right] + [wrong] * (NUM_VALUES - 1))
 
 
-def train_base(num_seeds):
+def train_base(num_seeds, config='pretrain_s3'):
   """Directories of the trained models; trains those that are missing."""
+  name = {
+    'pretrain_s3': 'base',
+    'pretrain_s3:draft': 'draft',
+    'pretrain_mod7': 'mod7',
+  }[config]
+  file, *size = config.split(':')
   directories = [
-    pathlib.Path(flags.FLAGS.workdir) / f'base_{seed}'
+    pathlib.Path(flags.FLAGS.workdir) / f'{name}_{seed}'
     for seed in range(num_seeds)
   ]
   runs = []
   for seed, directory in enumerate(directories):
     if not (directory / 'model' / 'transformer.json').exists():
       command = [sys.executable, str(_ROOT / 'scripts' / 'pretrain.py')]
-      command += [f'--config={_ROOT / "configs" / "pretrain_s3.py"}']
+      path = str(_ROOT / 'configs' / f'{file}.py')
+      command += [f'--config={":".join([path, *size])}']
       command += [f'--workdir={directory}', f'--config.seed={seed}']
       runs.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
   if any([run.wait() for run in runs]):  # a list: wait for all
     sys.exit('reproduce: training the base failed')
   return [directory / 'model' for directory in directories]
+
+
+def train_pair(num_seeds):
+  """Directories of the base and of a smaller model that drafts for it."""
+  drafts = train_base(num_seeds, config='pretrain_s3:draft')
+  return list(zip(train_base(num_seeds), drafts, strict=True))
 
 
 @functools.cache

@@ -1,0 +1,27 @@
+"""Every method on three worlds at equal generated tokens.
+
+  python scripts/compare.py --config=configs/compare.py --workdir=runs/compare
+
+Half an hour on two CPU cores; killed, it goes on where it was. With
+--config.worlds="('table',)" it takes a minute and trains nothing.
+"""
+
+from ml_collections import config_dict
+
+
+def get_config() -> config_dict.ConfigDict:
+  """Returns the configuration."""
+  config = config_dict.ConfigDict()
+  # Files of scripts/worlds. calibrated: the S3 base, a step verifier that errs
+  # in one of ten; learned_verifier: sums modulo 7, a process reward model
+  # trained from rollouts; smollm2: SmolLM2-135M on two-digit sums, its own
+  # confidence for verifier; table: a table model, for trying things out.
+  config.worlds = ('calibrated', 'learned_verifier', 'smollm2')
+  config.methods = ('all',)  # or names of the table in README
+  config.budgets = (1, 2, 4, 8, 16)  # in responses of average length
+  config.pool_size = 32  # samples shared by the methods that choose among them
+  config.num_seeds = 3
+  config.num_problems = 128  # of each seed
+  config.baseline = 'self_consistency'  # what others are compared with
+  config.num_permutations = 100
+  return config

@@ -1,0 +1,143 @@
+r"""A small model that revises, with every rate of it known.
+
+Words of S3 of eight factors, whose first factor says how hard they are: a
+product of an attempt is wrong with probability .03, .1 or .2. Behind an attempt
+and `AGAIN` the model copies the attempt with probability .6, and else makes a
+fresh one that errs half as often; behind `GOOD` it copies with probability .9,
+behind `BAD` with .1. So the chance of a right answer follows a Markov chain,
+
+.. math:: p_{t + 1} = k p_t + (1 - k) p'.
+"""
+
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import flags
+
+from ttc import finetuning, models, tasks
+
+LENGTH, NUM_VALUES, MAX_ATTEMPTS = 8, 6, 5
+NOISE = np.array([0.03, 0.1, 0.2])  # easy, medium, hard
+FRESH = 0.5  # of the noise in a revision
+TASK = tasks.permutation_word_problem('s3', LENGTH)
+AGAIN, GOOD, BAD = range(TASK.vocab_size, TASK.vocab_size + 3)
+KEEP = {AGAIN: 0.6, GOOD: 0.9, BAD: 0.1}
+CAPACITY = TASK.response_length
+MODEL = models.TransformerConfig(
+  vocab_size=TASK.vocab_size + 3,
+  num_layers=2,
+  embed_dim=64,
+  mlp_dim=176,
+  num_heads=4,
+  num_kv_heads=4,
+  head_dim=16,
+  max_length=96,
+)
+
+
+def level(problem):
+  """How hard a problem is: 0, 1 or 2."""
+  return (problem.prompt[0] - 3) // 2
+
+
+def accuracies():
+  """`[3]` chances of a right first attempt, and of a right fresh revision."""
+  law = lambda noise: tasks.noisy_chain_accuracy(noise, LENGTH, NUM_VALUES)
+  return law(NOISE), law(FRESH * NOISE)
+
+
+def attempt(key, problem, noise):
+  """A trace of the problem with noise."""
+  where_key, what_key = jax.random.split(key)
+  errs = jax.random.bernoulli(where_key, noise, (LENGTH,))
+  offset = jax.random.randint(what_key, (LENGTH,), 1, NUM_VALUES)
+
+  def step(value, inputs):
+    table, error = inputs
+    value = (table[value] + error) % NUM_VALUES
+    return value, value
+
+  _, values = jax.lax.scan(
+    step, problem.data.start, (problem.data.steps, jnp.where(errs, offset, 0))
+  )
+  return jnp.append(3 + values, TASK.eos_id)
+
+
+def sequence(key):
+  """A word, five attempts with their feedback, and which tokens to learn."""
+  task_key, key = jax.random.split(key)
+  problem = tasks.on_split(TASK, 'train').generate(task_key)
+  noise = jnp.asarray(NOISE)[level(problem)]
+  keep_of = jnp.array([KEEP[AGAIN], KEEP[AGAIN], KEEP[GOOD], KEEP[BAD]])
+  words = jnp.array([AGAIN, AGAIN, GOOD, BAD])
+
+  def turn(last, inputs):
+    key, t = inputs
+    fresh_key, keep_key, word_key = jax.random.split(key, 3)
+    which = jax.random.randint(word_key, (), 0, 4)
+    fresh = attempt(fresh_key, problem, jnp.where(t > 0, FRESH, 1.0) * noise)
+    keeps = (t > 0) & jax.random.bernoulli(keep_key, keep_of[which])
+    current = jnp.where(keeps, last, fresh)
+    return current, jnp.append(words[which], current)
+
+  keys = jax.random.split(key, MAX_ATTEMPTS)
+  first = jnp.zeros((LENGTH + 1,), jnp.int32)
+  turns = jnp.arange(MAX_ATTEMPTS)
+  _, attempts = jax.lax.scan(turn, first, (keys, turns))
+  attempts = attempts.ravel()[1:]  # no feedback before the first
+  tokens = jnp.concatenate([problem.prompt, attempts])
+  place = jnp.arange(tokens.size) - problem.prompt.size
+  is_word = (place + 1) % (LENGTH + 2) == 0
+  return tokens, (place >= 0) & ~is_word
+
+
+def reviser(num_seeds):
+  """The model that revises, and its parameters for each seed."""
+  return models.transformer(MODEL), train(sequence, 'reviser', num_seeds)
+
+
+@functools.cache
+def train(sequence, name, num_seeds, num_steps=2000):
+  """Parameters of each seed; trains those that are not in the workdir.
+
+  Args:
+    sequence: `key -> (tokens, which of them to learn)`.
+    name: of the directories.
+    num_seeds: how many.
+    num_steps: of 64 sequences.
+
+  Returns:
+    A list of parameters of the model above.
+  """
+  model = models.transformer(MODEL)
+  batch_fn = lambda key: jax.vmap(sequence)(jax.random.split(key, 64))
+  optimizer = optax.adamw(
+    optax.warmup_cosine_decay_schedule(0.0, 3e-3, 100, num_steps)
+  )
+  train_step = finetuning.make_train_step(
+    lambda params, batch: finetuning.next_token_loss(model, params, *batch),
+    optimizer,
+  )
+
+  @jax.jit
+  def run(key):
+    state = finetuning.init_state(model.init, optimizer, key)
+    return finetuning.run_steps(train_step, batch_fn, state, num_steps)[0]
+
+  params = []
+  for seed in range(num_seeds):
+    path = pathlib.Path(flags.FLAGS.workdir) / f'{name}_{seed}'
+    if not (path / 'transformer.json').exists():
+      models.save_checkpoint(path, MODEL, run(jax.random.key(seed)).params)
+    params.append(models.load(str(path)).params)
+  return params
+
+
+def test_problems(key, num_problems):
+  """Words that were not trained on."""
+  keys = jax.random.split(key, num_problems)
+  return jax.vmap(tasks.on_split(TASK, 'test').generate)(keys)

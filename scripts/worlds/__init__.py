@@ -1,0 +1,1 @@
+"""Worlds that methods are compared on, one file each with `build(...)`."""
