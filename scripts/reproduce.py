@@ -14,6 +14,8 @@ import time
 
 from absl import app, flags, logging
 
+from ttc import io
+
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _NAMES = sorted(
   path.stem
@@ -59,6 +61,7 @@ def write_row(path, command, row, seconds):
 def main(argv):
   """Runs one claim, or all."""
   logging.set_verbosity(logging.WARNING)  # Orbax tells of every file
+  io.enable_compilation_cache()
   if len(argv) > 1:
     sys.exit(f'reproduce: unexpected argument {argv[1]!r}')
   names = _NAMES if _CLAIM.value == 'all' else [_CLAIM.value]

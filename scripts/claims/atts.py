@@ -11,10 +11,15 @@ from claims.calibrated_world import LENGTH, NOISE, train_pair
 from claims.row import Row, difference, interval, signed, standard_error
 from ttc import models, sampling, scaling, search, tasks
 
-NUM_GROUPS, GROUP = 64, 16  # of problems, of a seed; each calibrates the others
-NUM_TURNS, TURN_TOKENS, TAU = 4, 2, 0.6
-NUM_CHAINS, BUDGETS = 8, (0, 4, 8, 16)  # takeovers of a problem
+NUM_TURNS, TURN_TOKENS, TAU = 5, 2, 0.6
+# Blocks of a seed, each of one group of problems to calibrate every turn and
+# one to be tested.
+NUM_BLOCKS, GROUP = 24, 16
+SHAPE = NUM_BLOCKS, NUM_TURNS + 1, GROUP
+# Many chains, on fewer problems, with so many takeovers of a problem.
+NUM_CHAINS, NUM_FEW, BUDGETS, NO_LIMIT = 8, 256, (0, 4, 8, 16), 10**6
 TASK = tasks.permutation_word_problem('s3', LENGTH, noise=NOISE)
+STOP = sampling.stop_rules(TASK.vocab_size, [TASK.eos_id])
 
 
 class Run(NamedTuple):
@@ -28,15 +33,20 @@ class Run(NamedTuple):
 
 def reproduce(num_seeds: int) -> Row:
   """Rates, accuracy between the two models, and time without a barrier."""
+  pairs = [
+    [models.load(str(path)) for path in pair] for pair in train_pair(num_seeds)
+  ]
+  both = [loaded.model for loaded in pairs[0]]  # of one shape: compile once
   by_seed = [
-    run_seed(seed, *map(str, pair))
-    for seed, pair in enumerate(train_pair(num_seeds))
+    run_seed(seed, *both, *(loaded.params for loaded in pair))
+    for seed, pair in enumerate(pairs)
   ]
   own, first, chance, draft, target, budgets, times = jax.tree.map(
     lambda *x: np.concatenate(x, axis=-1), *by_seed
   )
-  off = [rate_off(own, turn) for turn in range(NUM_TURNS)]
-  drift = [rate_off(first, turn) for turn in range(NUM_TURNS)]
+  turns = range(NUM_TURNS - 1)  # in the last nearly all end
+  off = [rate_off(own, turn) for turn in turns]
+  drift = [rate_off(first, turn) for turn in turns]
   exact = all(abs(mean) < 3 * error for mean, error in off)
   gap = difference(target, draft)
   gain = difference(own.right, draft)
@@ -78,7 +88,7 @@ def reproduce(num_seeds: int) -> Row:
 
 
 def rate_off(run, turn):
-  """Rejections less what the law says, per tested turn; s.e. over groups."""
+  """Rejections less what the law says, per tested turn; s.e. over blocks."""
   of_group = lambda x: x[turn].reshape(-1, GROUP).sum(axis=1)
   off = of_group(run.rejected) - of_group(run.expected)
   tested = of_group(run.tested)
@@ -86,82 +96,102 @@ def rate_off(run, turn):
   return off.sum() / tested.sum(), error
 
 
-def run_seed(seed, target_directory, draft_directory):
+@functools.partial(jax.jit, static_argnums=(0, 1, 6))
+def run_atts(
+  target, draft, params, keys, prompt, calibration, num_chains, max_takeovers
+):
+  """ATTS with the settings of this file."""
+  return search.atts(
+    params,
+    keys,
+    prompt,
+    calibration,
+    num_chains,
+    NUM_TURNS,
+    TURN_TOKENS,
+    target=target,
+    draft=draft,
+    stop=STOP,
+    tau=TAU,
+    max_takeovers=max_takeovers,
+  )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def run_alone(target, params, keys, prompt):
+  """One response of the target to each problem."""
+  size = TASK.response_length
+  return sampling.generate(
+    params, keys, prompt, 1, model=target, capacity=size, stop=STOP
+  )
+
+
+def run_seed(seed, target, draft, target_params, draft_params):
   """All runs with the pair of one seed."""
-  target, draft = map(models.load, (target_directory, draft_directory))
-  data_key, *keys = jax.random.split(jax.random.key(800 + seed), 6)
-  size = NUM_GROUPS * GROUP
+  data_key, *keys = jax.random.split(jax.random.key(800 + seed), 5)
+  size = int(np.prod(SHAPE))
   test_task = tasks.on_split(TASK, 'test')
   problems = jax.vmap(test_task.generate)(jax.random.split(data_key, size))
   prompt = tasks.to_prompt(problems)
-  stop = sampling.stop_rules(TASK.vocab_size, [TASK.eos_id])
   keys = [jax.random.split(key, size) for key in keys]
-  right = lambda y: np.asarray(tasks.score_fn(TASK, problems)(prompt, y))
+  params = target_params, draft_params
 
-  @functools.partial(jax.jit, static_argnums=2)
-  def run(keys, calibration, num_chains, max_takeovers):
-    return search.atts(
-      (target.params, draft.params),
-      keys,
-      prompt,
-      calibration,
-      num_chains,
-      NUM_TURNS,
-      TURN_TOKENS,
-      target=target.model,
-      draft=draft.model,
-      stop=stop,
-      tau=TAU,
-      max_takeovers=max_takeovers,
+  def run(calibration):
+    return run_atts(
+      target, draft, params, keys[0], prompt, calibration, 1, NO_LIMIT
     )
+
+  def right(y):
+    these = jax.tree.map(lambda x: x[: len(y.lengths)], problems)
+    return np.asarray(tasks.score_fn(TASK, these)(prompt, y))
 
   def summary(out, calibration):
     turns = jax.tree.map(lambda x: np.asarray(x[..., 0]), out.turns)
     count = np.asarray(calibration.num_scores).T  # [turns, problems]
     expected = turns.tested * search.rank_test_rate(count, TAU)
-    return Run(
-      right(out.generation)[:, 0], turns.tested, turns.taken_over, expected
-    )
-
-  # Turn by turn: the chains of the others of a group calibrate a turn once all
-  # turns before it are calibrated. So all of a group are exchangeable.
-  no_limit = 10**6
-  calibration = never(size)
-  for turn in range(NUM_TURNS):
-    out = run(keys[0], calibration, 1, no_limit)
-    calibration = jax.tree.map(
-      lambda x, new, turn=turn: x.at[:, turn].set(new),
-      calibration,
-      from_the_others(
-        out.turns.scores[turn, :, 0], out.turns.tested[turn, :, 0]
+    return jax.tree.map(
+      of_tested,
+      Run(
+        right(out.generation)[:, 0], turns.tested, turns.taken_over, expected
       ),
     )
-  out = run(keys[0], calibration, 1, no_limit)
-  own = summary(out, calibration)
+
+  # Group `r` of a block calibrates turn `r` for the whole block. Up to there it
+  # was run like the tested group, so that the scores of both have one law.
+  calibration = never(size)
+  for turn in range(NUM_TURNS):
+    turns = jax.tree.map(lambda x, r=turn: x[r, :, 0], run(calibration).turns)
+    calibration = jax.tree.map(
+      lambda x, new, r=turn: x.at[:, r].set(new),
+      calibration,
+      from_group(turn, turns.scores, turns.tested),
+    )
+  own = summary(run(calibration), calibration)
 
   only_first = jax.tree.map(
     lambda x: jnp.broadcast_to(x[:, :1], x.shape), calibration
   )
-  first = summary(run(keys[0], only_first, 1, no_limit), only_first)
+  first = summary(run(only_first), only_first)
   by_chance = random_calibration(keys[1])
-  chance = summary(run(keys[0], by_chance, 1, no_limit), by_chance)
-  alone = run(keys[0], never(size), 1, no_limit)
-  plain = jax.jit(
-    lambda keys: sampling.generate(
-      target.params,
-      keys,
-      prompt,
-      1,
-      model=target.model,
-      capacity=TASK.response_length,
-      stop=stop,
-    )
-  )(keys[2])
+  chance = summary(run(by_chance), by_chance)
+  alone = run(never(size))
+  plain = run_alone(target, target_params, keys[2], prompt)
 
-  many = [run(keys[3], calibration, NUM_CHAINS, b) for b in BUDGETS]
-  budgets = np.stack([right(y.generation).mean(axis=1) for y in many])
-  turns = run(keys[3], calibration, NUM_CHAINS, no_limit).turns
-  per_token = models.num_params(target.params) / models.num_params(draft.params)
+  few = lambda tree: jax.tree.map(lambda x: x[:NUM_FEW], tree)
+  many = [
+    run_atts(
+      target,
+      draft,
+      params,
+      *few((keys[3], prompt, calibration)),
+      NUM_CHAINS,
+      limit,
+    )
+    for limit in (*BUDGETS, NO_LIMIT)
+  ]
+  budgets = np.stack([right(y.generation).mean(axis=1) for y in many[:-1]])
+  turns = many[-1].turns
+  per_token = models.num_params(target_params) / models.num_params(draft_params)
   lengths = [
     jnp.moveaxis(x, 0, -1)  # [problems, chains, turns]
     for x in (turns.draft_tokens, per_token * turns.target_tokens)
@@ -173,8 +203,8 @@ def run_seed(seed, target_directory, draft_directory):
     own,
     first,
     chance,
-    right(alone.generation)[:, 0],
-    right(plain)[:, 0],
+    of_tested(right(alone.generation)[:, 0]),
+    of_tested(right(plain)[:, 0]),
     budgets,
     np.stack(times),
   )
@@ -197,15 +227,19 @@ def random_calibration(keys):
   return calm._replace(scores=scores)
 
 
-@jax.jit
-def from_the_others(scores, tested):
-  """Of one turn: each problem is calibrated by the others of its group."""
+def of_tested(x):
+  """The tested groups of all blocks; problems are the last axis."""
+  return (
+    np.asarray(x)
+    .reshape(*x.shape[:-1], *SHAPE)[..., -1, :]
+    .reshape(*x.shape[:-1], -1)
+  )
 
-  def in_group(scores, tested):
-    others = ~jnp.eye(GROUP, dtype=bool)
-    calibrate = lambda mask: search.calibrate(scores, mask & tested, GROUP)
-    return jax.vmap(calibrate)(others)
 
-  grouped = lambda x: x.reshape(NUM_GROUPS, GROUP)
-  made = jax.vmap(in_group)(grouped(scores), grouped(tested))
-  return jax.tree.map(lambda x: x.reshape(-1, GROUP), made)
+@functools.partial(jax.jit, static_argnums=0)
+def from_group(group, scores, tested):
+  """Calibrations by one group of each block, for all problems of the block."""
+  of_group = lambda x: x.reshape(SHAPE)[:, group]
+  made = jax.vmap(search.calibrate)(of_group(scores), of_group(tested))
+  spread = lambda x: jnp.repeat(x, SHAPE[1] * GROUP, axis=0)
+  return jax.tree.map(spread, made)

@@ -11,6 +11,7 @@ from ttc import models, search, tasks
 from worlds.world import World, of_problems
 
 TASK = tasks.permutation_word_problem('s3', 3)
+END_ID = TASK.vocab_size - 1  # what a thought ends with, here
 
 
 def build(seed: int, num_problems: int) -> World:
@@ -30,7 +31,7 @@ def build(seed: int, num_problems: int) -> World:
       capacity=6,
       max_steps=6,
       max_step_tokens=1,
-      thinking=search.Thinking(TASK.eos_id, [TASK.eos_id], [3]),
+      thinking=search.Thinking(END_ID, [END_ID], [3], answer_tokens=2),
       revise=(3,),
     )
 

@@ -80,7 +80,7 @@ def assert_law(answers, law, num_errors=4):
 
 
 class TestVotesOnATable:
-  """Answers are first tokens, the end is none; longer is scored higher."""
+  """Answers are first tokens, of responses that end; longer scores higher."""
 
   V, T, END = 4, 3, 3
   TABLE = models.table_model(V).init(jax.random.key(0))
@@ -93,7 +93,8 @@ class TestVotesOnATable:
   def outcomes(self):
     world = models.enumerate_sequences(self.TABLE, 0, self.END, self.T)
     first = world.tokens[:, 0]
-    answers = np.where(first == self.END, -1, first)
+    ends = (world.tokens == self.END).any(axis=1) & (first != self.END)
+    answers = np.where(ends, first, -1)
     outcomes = collections.Counter()
     for answer, score, log_p in zip(
       answers.tolist(),

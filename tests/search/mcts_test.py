@@ -47,8 +47,8 @@ def exact_values(prompt, responses):
   return jnp.where(responses.lengths == LENGTH, whole, value)
 
 
-@functools.partial(jax.jit, static_argnames='revisit')
-def search_all(keys, c_init, num_simulations, revisit=True):
+@jax.jit
+def search_all(keys, c_init, num_simulations):
   """Expands all nodes, then goes on visiting the ends."""
   return search.mcts(
     TABLE,
@@ -58,7 +58,6 @@ def search_all(keys, c_init, num_simulations, revisit=True):
     exact_values,
     2 + WIDTH,  # one more than there are
     WIDTH,
-    revisit=revisit,
     prior='drawn',
     c_init=c_init,
     num_simulations=num_simulations,
@@ -82,14 +81,14 @@ def mean_value(tree):
 
 def test_the_books_balance():
   """Visits and values of a node are its own and its children's."""
-  output = search_all(keys_of(0, 256), 1.25, 40)
+  output = search_all(keys_of(0, 500), 1.25, 40)
   tree = jax.device_get(output.tree)
   calls = np.asarray(output.search.verifier_calls)
   np.testing.assert_array_equal(
     tree.visits[:, 0], calls + np.asarray(output.num_simulations)
   )
   np.testing.assert_array_equal(output.num_simulations, 40)
-  for b in range(256):
+  for b in range(500):
     for node in range(tree.visits.shape[1]):
       first = tree.first_child[b, node]
       if first:
@@ -117,30 +116,30 @@ def test_exploring_evenly_values_converge_to_the_policys():
 
   Its mean over trees is the exact value of the policy.
   """
-  trials = 1000
-  output = search_all(keys_of(1, trials), 1e4, 4000)
+  trials = 500
+  output = search_all(keys_of(1, trials), 1e4, 2000)
   got = mean_value(output.tree)
   tree = jax.device_get(output.tree)
   expected = [
     drawn_value(tree, b, 0, lambda p, v: p @ v) for b in range(trials)
   ]
-  # Six draws and rounding to whole visits among 4000.
+  # Six draws and rounding to whole visits among 2000.
   np.testing.assert_allclose(got, expected, atol=5e-3)
   exact = LAW[0] @ VALUES
   error = got.std() / trials**0.5
   assert abs(got.mean() - exact) < 4 * error + 1e-3
-  assert error < 0.01
+  assert error < 0.015
 
 
 def test_searching_values_converge_to_the_best_leaf():
   """The mean over trees has the law of the best of the drawn leaves."""
-  trials = 1000
-  output = search_all(keys_of(2, trials), 1.25, 4000)
+  trials = 500
+  output = search_all(keys_of(2, trials), 1.25, 2000)
   got = mean_value(output.tree)
   tree = jax.device_get(output.tree)
   best = lambda p, v: v[p > 0].max()
   expected = [drawn_value(tree, b, 0, best) for b in range(trials)]
-  # An end that is worse by d gets about c P / (d sqrt(4000)) of the visits.
+  # An end that is worse by d gets about c P / (d sqrt(2000)) of the visits.
   np.testing.assert_allclose(got, expected, atol=0.05)
   exact = 0.0
   for a, b in itertools.product(range(SIZE), repeat=2):
@@ -155,26 +154,6 @@ def test_searching_values_converge_to_the_best_leaf():
       exact += probability * max(leaves)
   error = np.std(expected) / trials**0.5
   assert abs(np.mean(expected) - exact) < 4 * error
-
-
-def test_without_revisits_every_end_is_reached_once():
-  """And the whole tree is drawn, whatever its values are."""
-  output = search_all(keys_of(3, 256), 1.25, 4000, revisit=False)
-  tree = jax.device_get(output.tree)
-  first = tree.first_child[:, 0]
-  np.testing.assert_array_equal(first, 1)
-  is_twin = tree.scores[:, 1] == tree.scores[:, 2]  # values of tokens differ
-  np.testing.assert_array_equal(output.search.tokens, np.where(is_twin, 4, 6))
-  assert 0.1 < is_twin.mean() < 0.9
-  np.testing.assert_array_equal(tree.priors, 0)
-  lengths = np.asarray(output.search.leaves.lengths)
-  calls = np.asarray(output.search.verifier_calls)
-  distinct = [
-    len(np.unique(leaves[n == LENGTH], axis=0))
-    for leaves, n in zip(output.search.leaves.tokens, lengths, strict=True)
-  ]
-  np.testing.assert_array_equal(output.num_simulations, distinct)
-  np.testing.assert_array_equal(tree.visits[:, 0], calls + distinct)
 
 
 EOS, V = 4, 5  # words 0 to 3
@@ -210,6 +189,7 @@ def search_words(keys, num_expansions, width, budget, rollout=False):
   return output, chosen
 
 
+@pytest.mark.slow
 def test_width_one_is_a_plain_sample():
   keys = keys_of(4, 64)
   output, chosen = search_words(keys, 6, 1, 100)
@@ -239,6 +219,7 @@ def test_width_one_is_a_plain_sample():
   assert 0 < finished.mean() < 1
 
 
+@pytest.mark.slow
 def test_rollouts_are_fair_samples_and_finished_ones_answer():
   trials, width = 4000, 2
   output, chosen = search_words(keys_of(5, trials), 1, width, 100, rollout=True)

@@ -97,7 +97,7 @@ def test_an_attempt_sees_the_recent_ones_and_their_quality():
 def test_first_attempts_are_plain_samples_and_later_ones_go_on_from_them():
   keys = keys_of(0, 2)
   attempts = revise(keys, 3, DEPTH)
-  plain = sampling.generate(
+  draw = lambda keys: sampling.generate(
     PARAMS,
     keys,
     PROMPT,
@@ -107,6 +107,7 @@ def test_first_attempts_are_plain_samples_and_later_ones_go_on_from_them():
     stop=STOP,
     sampling=WARM,
   )
+  plain = jax.jit(draw)(keys)
   first = jax.tree.map(lambda x: x[:, ::DEPTH], attempts)
   np.testing.assert_array_equal(first.tokens, plain.tokens)
   np.testing.assert_array_equal(first.finish_reasons, plain.finish_reasons)
@@ -147,7 +148,7 @@ def solve(keys, name, n):
 
 def test_an_edit_has_the_law_of_its_context():
   """In a table it depends on the feedback alone."""
-  trials = 8000
+  trials = 4000
   chosen = solve(keys_of(2, trials), 'post_editing', 2)
   law = np.asarray(jax.nn.softmax(TABLE[AGAIN]))
   share = np.bincount(chosen.answer, minlength=V) / trials
@@ -164,7 +165,7 @@ def test_an_edit_has_the_law_of_its_context():
 
 def test_the_loop_stops_at_the_first_accepted():
   """Right with probability `1 - (1 - p)(1 - f)^(N - 1)`, as the closed form."""
-  trials, n = 8000, 3
+  trials, n = 4000, 3
   chosen = solve(keys_of(3, trials), 'verifier_refinement', n)
   p, f = (float(jax.nn.softmax(TABLE[row])[1]) for row in (WELL, AGAIN))
   accepted = 1 - (1 - p) * (1 - f) ** (n - 1)

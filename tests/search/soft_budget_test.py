@@ -9,7 +9,7 @@ from ttc import models, sampling, search
 from ttc.types import Prompt
 
 EOS, END, WORD = range(3)
-BUDGET, TRIALS = 10, 8000
+BUDGET, TRIALS = 10, 4000
 # A word is followed by END with probability 0.1; END by EOS.
 TABLE = jnp.array(
   [[0.0, -60, -60], [60, 0, 0], [-60, jnp.log(0.1), jnp.log(0.9)]]
@@ -41,10 +41,12 @@ def thinking_lengths(soft_from, soft_boost):
 
 
 @pytest.mark.parametrize(
-  'soft_from, boost', [(0.95, 0.0), (0.5, 4.0), (0.0, 2)]
+  'soft_from, boost', [(0.95, 0.0), (0.5, 4.0), (0.0, 2.0)]
 )
 def test_the_thinking_length_has_the_exact_law(soft_from, boost):
-  lengths, log_probs = jax.device_get(thinking_lengths(soft_from, boost))
+  lengths, log_probs = jax.device_get(
+    thinking_lengths(jnp.float32(soft_from), jnp.float32(boost))
+  )
   position = np.arange(BUDGET)
   nearness = np.clip((position / BUDGET - soft_from) / (1 - soft_from), 0, 1)
   odds = 0.1 / 0.9 * np.exp(boost * nearness)

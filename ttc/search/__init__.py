@@ -48,7 +48,7 @@ from ttc.search.iterative_deepening import (
   iterative_deepening,
 )
 from ttc.search.lookahead_search import lookahead_search
-from ttc.search.mcts import MctsOutput, Tree, mcts
+from ttc.search.mcts import MctsOutput, Tree, mcts, select_visited
 from ttc.search.post_editing import quality_feedback
 from ttc.search.qalign import Chains, QAlignOutput, qalign
 from ttc.search.revisions import (
@@ -179,6 +179,7 @@ __all__ = [
   'select_best',
   'select_each',
   'select_leaf',
+  'select_visited',
   'self_consistency',
   'shortest_vote',
   'sigmoid_weights',

@@ -117,8 +117,6 @@ def _decode(
 
   def deepen(thinking, thoughts, budget):
     del budget
-    if thoughts == 1:
-      return None
     return iterative_deepening(
       [thinking.end_id],
       trigger=thinking.wait,

@@ -41,6 +41,7 @@ from ttc.search.step_search import (
   take_step,
 )
 from ttc.types import (
+  AnswerFn,
   FinishReason,
   Generation,
   Params,
@@ -53,19 +54,18 @@ Prior = Literal['policy', 'drawn']
 
 
 class Tree(NamedTuple):
-  """The nodes of `B` trees; children of a node are adjacent, node 0 the root.
+  """The `K` nodes of `B` trees; children are adjacent, node 0 is the root.
 
-  Batched over problems; a search sees the fields of one problem, `[M]`.
+  Batched over problems; a search sees the fields of one problem, `[K]`.
   """
 
-  parents: Int[Array, '*B M']  # -1 for the root and for places not in use
-  first_child: Int[Array, '*B M']  # 0 if there are no children
-  # 0 for a step that an elder sibling also took, and for what is passed over.
-  priors: Float[Array, '*B M']
-  visits: Int[Array, '*B M']
-  value_sums: Float[Array, '*B M']  # over visits; the mean is the node's value
-  scores: Float[Array, '*B M']  # what the verifier said
-  has_ended: Bool[Array, '*B M']
+  parents: Int[Array, '*B K']  # -1 for the root and for places not in use
+  first_child: Int[Array, '*B K']  # 0 if there are no children
+  priors: Float[Array, '*B K']  # 0 for a step that an elder sibling also took
+  visits: Int[Array, '*B K']
+  value_sums: Float[Array, '*B K']  # over visits; the mean is the node's value
+  scores: Float[Array, '*B K']  # what the verifier said
+  has_ended: Bool[Array, '*B K']
 
 
 class MctsOutput(NamedTuple):
@@ -86,7 +86,6 @@ def mcts(
   width: int,
   *,
   rollout: bool = False,
-  revisit: bool = True,
   prior: Prior = 'policy',
   c_init: ArrayLike = 1.25,
   c_base: ArrayLike = 19652.0,
@@ -108,37 +107,34 @@ def mcts(
     width: `M`, steps drawn at a node; static.
     rollout: value a step by a response that goes on from it; static. What was
       written on the way is a leaf too, but not part of the tree.
-    revisit: whether a simulation may come to an end that was reached before.
-      Without, ends and nodes below which all has ended are passed over, so that
-      no simulation is spent on what is known; values then lose their meaning
-      as those of a policy, and serve the search only. Static.
     prior: `P(s, a)` among the distinct children of a node: `policy`, the
-      normalised probability of the step, as published; or `drawn`, the share of
-      the `M` draws. Static.
+      normalised probability of the step, as usual; or `drawn`, the share of the
+      `M` draws. Static.
     c_init: `c_1`.
     c_base: `c_2`.
-    num_simulations: most descents; `max(4, M) E` if None. It is what ends a
-      search that returns to the same ends.
+    num_simulations: most descents; 16 `E` if None. It is what ends a search
+      that returns to the same ends.
     budget: a problem is done once it has spent as many tokens as so many
       responses of the mean length of its finished leaves, or of the greatest
       length while there are none. None for no limit.
 
   Returns:
-    The tree, and its leaves for `select_leaf`. Nodes that are not finished have
-    no vote, nor have steps that an elder sibling also took.
+    The tree, and its leaves for `select_visited` or `select_leaf`. Nodes that
+    are not finished have no vote, nor have steps that an elder sibling also
+    took.
   """
-  B, M = prompt.tokens.shape[0], 1 + num_expansions * width
+  B, K = prompt.tokens.shape[0], 1 + num_expansions * width
   if num_simulations is None:
-    num_simulations = max(4, width) * num_expansions
-  zeros = jnp.zeros((B, M), jnp.float32)
+    num_simulations = 16 * num_expansions
+  zeros = jnp.zeros((B, K), jnp.float32)
   count = jnp.zeros((B,), jnp.int32)
-  nodes = plant(params, prompt, steps, M)
+  nodes = plant(params, prompt, steps, K)
   search = _Search(
-    nodes=nodes._replace(streams=jnp.zeros((B, M), jnp.int32)),
+    nodes=nodes._replace(streams=jnp.zeros((B, K), jnp.int32)),
     tree=Tree(
       parents=zeros.astype(jnp.int32) - 1,
       first_child=zeros.astype(jnp.int32),
-      priors=zeros.at[:, 0].set(1.0),
+      priors=zeros,
       visits=zeros.astype(jnp.int32),
       value_sums=zeros,
       scores=zeros,
@@ -155,7 +151,7 @@ def mcts(
     active=jnp.ones((B,), bool),
   )
   evaluate = _roll_out if rollout else _read
-  descend = lambda *args: _descend(*args, width, revisit, c_init, c_base)
+  descend = lambda *args: _descend(*args, width, c_init, c_base)
 
   def body(search):
     start = 1 + search.round * width
@@ -164,10 +160,10 @@ def mcts(
     tree, node, num_done = jax.vmap(descend)(
       search.tree, search.node, search.num_simulations, limit
     )
-    grows = (num_done < limit) & (tree.priors[:, 0] > 0)
+    grows = num_done < limit
     children = _children(steps.model, search.nodes, node, grows, places)
     children, drawn = take_step(params, keys, steps, children)
-    read, looked = evaluate(params, keys, steps, children, M + places)
+    read, looked = evaluate(params, keys, steps, children, K + places)
     scores = score_fn(prompt, read)
     depths = 1 + jnp.take_along_axis(search.depths, node[:, None], axis=1)
     running = children.responses.finish_reasons == FinishReason.RUNNING
@@ -224,13 +220,33 @@ def mcts(
   )
 
 
+def select_visited(
+  output: MctsOutput, prompt: Prompt, answer_fn: AnswerFn
+) -> Selection:
+  """The answer that most simulations ended in, weighted by their scores.
+
+  Every visit of a leaf counts as one more sample of it in best-of-N weighted.
+
+  Args:
+    output: of a search without rollouts.
+    prompt: the prompts.
+    answer_fn: the id of the answer of each leaf.
+
+  Returns:
+    The selection, with the cost of the whole search; fields `[B]`.
+  """
+  sums = output.tree.value_sums[:, 1:, None]
+  leaves = output.search._replace(step_scores=sums)
+  return select_leaf(leaves, prompt, answer_fn)
+
+
 class _Search(NamedTuple):
   """What a round changes."""
 
   nodes: Beams
   tree: Tree
   read: Generation  # what the verifier read at each node
-  depths: Int[Array, 'B M']  # steps
+  depths: Int[Array, 'B K']  # steps
   node: Int[Array, ' B']  # where the simulation is
   num_simulations: Int[Array, ' B']
   tokens: Int[Array, ' B']
@@ -246,7 +262,6 @@ def _descend(
   num_done: Int[Array, ''],
   limit: Int[Array, ''],
   width: int,
-  revisit: bool,
   c_init: ArrayLike,
   c_base: ArrayLike,
 ) -> tuple[Tree, Int[Array, ''], Int[Array, '']]:
@@ -260,7 +275,6 @@ def _descend(
     num_done: simulations done.
     limit: of these; at it, nothing more is visited.
     width: `M`.
-    revisit: whether ends stay open.
     c_init: of the rule.
     c_base: of the rule.
 
@@ -271,7 +285,7 @@ def _descend(
   def is_inside(carry):
     tree, node, num_done = carry
     goes_on = (tree.first_child[node] > 0) | tree.has_ended[node]
-    return goes_on & (num_done < limit) & (tree.priors[0] > 0)
+    return goes_on & (num_done < limit)
 
   def step(carry):
     tree, node, num_done = carry
@@ -279,8 +293,6 @@ def _descend(
     tree = _back_up(
       tree, node, ends.astype(jnp.int32), tree.scores[node] * ends
     )
-    if not revisit:
-      tree = _close(tree, jnp.where(ends, node, -1), width)
     children = tree.first_child[node] + jnp.arange(width)
     explore = c_init + jnp.log((tree.visits[node] + c_base + 1) / c_base)
     visits, prior = tree.visits[children], tree.priors[children]
@@ -307,23 +319,6 @@ def _back_up(
   carry = node, tree.visits, tree.value_sums
   _, counts, sums = jax.lax.while_loop(lambda c: c[0] >= 0, step, carry)
   return tree._replace(visits=counts, value_sums=sums)
-
-
-def _close(tree: Tree, node: Int[Array, ''], width: int) -> Tree:
-  """Takes the prior from a node, and from those above with no child left."""
-
-  def step(carry):
-    node, priors = carry
-    priors = priors.at[node].set(0.0)
-    parent = tree.parents[node]
-    children = tree.first_child[parent] + jnp.arange(width)
-    is_open = jnp.any(priors[children] > 0)
-    return jnp.where(is_open, -1, parent), priors
-
-  _, priors = jax.lax.while_loop(
-    lambda carry: carry[0] >= 0, step, (node, tree.priors)
-  )
-  return tree._replace(priors=priors)
 
 
 def _attach(
@@ -453,7 +448,6 @@ def _decode(
     setting.score_fn,
     num_samples * setting.max_steps // width,
     width,
-    revisit=False,
     budget=num_samples,
   )
   return select_leaf(output.search, prompt, setting.finished_answer_fn)
@@ -464,7 +458,7 @@ METHOD = Method(
   title='MCTS',
   file='mcts.py',
   paper='2502.07191',
-  cost='E M T / S',
+  cost='N T at most',
   what='hybrid',
   how=('search', 'verification'),
   decode=_decode,

@@ -243,7 +243,6 @@ def decode_chains(
   written = attempts.lengths > 0
   is_revision = written & (jnp.arange(num_chains * depth) % depth > 0)
   samples = samples._replace(
-    answers=jnp.where(samples.finished, samples.answers, -1),
     lengths=samples.lengths + is_revision * len(setting.revise),
   )
   chosen = select_each(select, samples)

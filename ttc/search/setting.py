@@ -167,12 +167,13 @@ def think(
   keys: Key[Array, ' B'],
   prompt: Prompt,
   num_thoughts: int,
-  controller_fn: Callable[[Thinking, int, int], Controller | None],
+  controller_fn: Callable[[Thinking, int, int], Controller],
 ) -> Selection:
   """Spends `N` responses on the thinking of few, which then vote.
 
   A response holds as many thoughts as the model has room for, `k` of `N`, each
-  of up to `capacity` tokens; `N / k` such responses are drawn.
+  of up to `capacity` tokens; `N / k` such responses are drawn. With one thought
+  in each these are plain samples.
 
   Args:
     setting: what the method runs on.
@@ -201,7 +202,9 @@ def think(
     prompt,
     num_thoughts // in_each,
     capacity=capacity,
-    controller=controller_fn(thinking, in_each, budget),
+    controller=controller_fn(thinking, in_each, budget)
+    if in_each > 1
+    else None,
   )
   samples = observe(prompt, generation, setting.finished_answer_fn)
   return select_each(majority_vote, samples)
