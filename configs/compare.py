@@ -13,7 +13,7 @@ def get_config() -> config_dict.ConfigDict:
   """Returns the configuration."""
   config = config_dict.ConfigDict()
   # Files of scripts/worlds. calibrated: the S3 base, a step verifier that errs
-  # in one of ten; learned_verifier: sums modulo 7, a process reward model
+  # in one of ten; learned_verifier: words of two elements, a process reward model
   # trained from rollouts; smollm2: SmolLM2-135M on two-digit sums, its own
   # confidence for verifier; table: a table model, for trying things out.
   config.worlds = ('calibrated', 'learned_verifier', 'smollm2')

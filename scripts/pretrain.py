@@ -1,7 +1,8 @@
-"""Trains a small transformer on noisy traces of a chain task.
+"""Trains a small transformer on noisy traces of a permutation word problem.
 
   python scripts/pretrain.py --config=configs/pretrain_s3.py --workdir=runs/s3
-  python scripts/pretrain.py --config=configs/pretrain_mod7.py --workdir=runs/m7
+  python scripts/pretrain.py --config=configs/pretrain_s3.py:generators \\
+      --workdir=runs/s3_generators
 
 Writes metrics.jsonl, checkpoints, and at the end the model to `workdir/model`,
 for `models.load`. Run again after a kill, it goes on from the last checkpoint
@@ -28,6 +29,7 @@ _WORKDIR = flags.DEFINE_string('workdir', None, 'Directory for all output.')
 flags.mark_flags_as_required(['config', 'workdir'])
 
 _NUM_VALUES = {'s3': 6, 's4': 24, 's5': 120}
+_LEAST = {'noise': 0, 'num_generators': 0, 'seed': 0, 'weight_decay': 0}
 
 
 def main(argv):
@@ -106,30 +108,24 @@ def run(config, workdir):
 
 def make_task(config):
   """The task whose traces are learned."""
-  if config.task == 'permutations':
-    return tasks.permutation_word_problem(
-      config.group, config.length, noise=config.noise
-    )
-  return tasks.modular_chain(
-    config.modulus, config.length, config.ops, noise=config.noise
+  return tasks.permutation_word_problem(
+    config.group,
+    config.length,
+    noise=config.noise,
+    num_generators=config.num_generators or None,
   )
 
 
 def check(config):
   """Raises ValueError at the first value that makes no sense."""
   for name, value in config.items():
-    low = {'noise': 0, 'seed': 0, 'weight_decay': 0}.get(name)
+    low = _LEAST.get(name)
     if isinstance(value, str) or (low is not None and value >= low):
       continue
     if low is not None or value <= 0:
       bound = 'positive' if low is None else f'at least {low}'
       raise ValueError(f'config.{name} must be {bound}, not {value}')
-  if config.task not in ('permutations', 'modular_chain'):
-    raise ValueError(
-      f"config.task must be 'permutations' or 'modular_chain', not "
-      f'{config.task!r}'
-    )
-  if config.task == 'permutations' and config.group not in _NUM_VALUES:
+  if config.group not in _NUM_VALUES:
     raise ValueError(
       f"config.group must be 's3', 's4' or 's5', not {config.group!r}"
     )
@@ -206,8 +202,7 @@ def report(config, task, model, params):
     return jnp.mean(tasks.score_fn(task, problems)(prompt, responses))
 
   measured = float(accuracy(params))
-  is_chain = config.task == 'modular_chain'
-  num_values = config.modulus if is_chain else _NUM_VALUES[config.group]
+  num_values = _NUM_VALUES[config.group]
   expected = tasks.noisy_chain_accuracy(config.noise, config.length, num_values)
   error = (expected * (1 - expected) / count) ** 0.5
   print(

@@ -35,7 +35,7 @@ def train_base(num_seeds, config='pretrain_s3'):
   name = {
     'pretrain_s3': 'base',
     'pretrain_s3:draft': 'draft',
-    'pretrain_mod7': 'mod7',
+    'pretrain_s3:generators': 'generators',
   }[config]
   file, *size = config.split(':')
   directories = [

@@ -73,8 +73,7 @@ def reproduce(num_seeds: int) -> Row:
       + f'; crossover at C={crossover[name]:.0f}'
     )
   return Row(
-    f'genrm (S3, L=8, e=.1; one model solves and verifies, lambda '
-    f'{cost_ratio:.2f})',
+    'genrm (S3, L=8, e=.1; one model solves and verifies, lambda measured)',
     'votes are ahead on easy problems at C=4, verification on hard ones at '
     'C=64, and overtakes there no later; solutions grow faster than '
     'verifications',

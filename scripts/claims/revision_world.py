@@ -6,7 +6,9 @@ and `AGAIN` the model copies the attempt with probability .6, and else makes a
 fresh one that errs half as often; behind `GOOD` it copies with probability .9,
 behind `BAD` with .1. So the chance of a right answer follows a Markov chain,
 
-.. math:: p_{t + 1} = k p_t + (1 - k) p'.
+.. math:: p_{t + 1} = k p_t + (1 - k) p',
+
+and a revision need not see more than one attempt.
 """
 
 import functools
@@ -20,7 +22,8 @@ from absl import flags
 
 from ttc import finetuning, models, tasks
 
-LENGTH, NUM_VALUES, MAX_ATTEMPTS = 8, 6, 5
+LENGTH, NUM_VALUES = 8, 6
+NUM_CONTEXT = 1  # attempts that a revision sees
 NOISE = np.array([0.03, 0.1, 0.2])  # easy, medium, hard
 FRESH = 0.5  # of the noise in a revision
 TASK = tasks.permutation_word_problem('s3', LENGTH)
@@ -35,7 +38,7 @@ MODEL = models.TransformerConfig(
   num_heads=4,
   num_kv_heads=4,
   head_dim=16,
-  max_length=96,
+  max_length=48,
 )
 
 
@@ -68,31 +71,25 @@ def attempt(key, problem, noise):
 
 
 def sequence(key):
-  """A word, five attempts with their feedback, and which tokens to learn."""
-  task_key, key = jax.random.split(key)
-  problem = tasks.on_split(TASK, 'train').generate(task_key)
+  """`word = attempt feedback attempt`, and which tokens to learn of it.
+
+  The first of the two is a first attempt, or, in half of the sequences, a fresh
+  revision that is given and not learned.
+  """
+  keys = jax.random.split(key, 6)
+  problem = tasks.on_split(TASK, 'train').generate(keys[0])
   noise = jnp.asarray(NOISE)[level(problem)]
-  keep_of = jnp.array([KEEP[AGAIN], KEEP[AGAIN], KEEP[GOOD], KEEP[BAD]])
-  words = jnp.array([AGAIN, AGAIN, GOOD, BAD])
-
-  def turn(last, inputs):
-    key, t = inputs
-    fresh_key, keep_key, word_key = jax.random.split(key, 3)
-    which = jax.random.randint(word_key, (), 0, 4)
-    fresh = attempt(fresh_key, problem, jnp.where(t > 0, FRESH, 1.0) * noise)
-    keeps = (t > 0) & jax.random.bernoulli(keep_key, keep_of[which])
-    current = jnp.where(keeps, last, fresh)
-    return current, jnp.append(words[which], current)
-
-  keys = jax.random.split(key, MAX_ATTEMPTS)
-  first = jnp.zeros((LENGTH + 1,), jnp.int32)
-  turns = jnp.arange(MAX_ATTEMPTS)
-  _, attempts = jax.lax.scan(turn, first, (keys, turns))
-  attempts = attempts.ravel()[1:]  # no feedback before the first
-  tokens = jnp.concatenate([problem.prompt, attempts])
+  is_first = jax.random.bernoulli(keys[1])
+  last = attempt(keys[2], problem, jnp.where(is_first, 1.0, FRESH) * noise)
+  which = jax.random.randint(keys[3], (), 0, 4)
+  feedback = jnp.array([AGAIN, AGAIN, GOOD, BAD])[which]
+  keep = jnp.array([KEEP[AGAIN], KEEP[AGAIN], KEEP[GOOD], KEEP[BAD]])[which]
+  fresh = attempt(keys[4], problem, FRESH * noise)
+  revision = jnp.where(jax.random.bernoulli(keys[5], keep), last, fresh)
+  tokens = jnp.concatenate([problem.prompt, last, feedback[None], revision])
   place = jnp.arange(tokens.size) - problem.prompt.size
-  is_word = (place + 1) % (LENGTH + 2) == 0
-  return tokens, (place >= 0) & ~is_word
+  in_first = (place >= 0) & (place < last.size)
+  return tokens, (place > last.size) | (is_first & in_first)
 
 
 def reviser(num_seeds):
@@ -101,7 +98,7 @@ def reviser(num_seeds):
 
 
 @functools.cache
-def train(sequence, name, num_seeds, num_steps=2000):
+def train(sequence, name, num_seeds, num_steps=3000):
   """Parameters of each seed; trains those that are not in the workdir.
 
   Args:

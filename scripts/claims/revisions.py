@@ -10,6 +10,7 @@ from claims.revision_world import (
   AGAIN,
   CAPACITY,
   KEEP,
+  NUM_CONTEXT,
   TASK,
   accuracies,
   level,
@@ -115,6 +116,7 @@ def run(model, params, key, depth):
     model=model,
     capacity=CAPACITY,
     stop=sampling.stop_rules(model.vocab_size, [TASK.eos_id]),
+    num_context=NUM_CONTEXT,
   )
   right = tasks.score_fn(TASK, problems)(prompt, attempts)
   uniform = verifiers.response_uniform(

@@ -1,4 +1,4 @@
-"""Sums modulo 7, and a process reward model learned from rollouts.
+"""Words of two elements of S3, and a process reward model from rollouts.
 
 No human labels: the value of a step is how often the policy goes on from it to
 a right answer, and a head on the policy's own weights learns these values.
@@ -14,12 +14,13 @@ from claims.calibrated_world import train_base
 from ttc import finetuning, io, models, sampling, search, tasks, verifiers
 from worlds.world import World, flops_per_token, of_problems
 
-TASK = tasks.modular_chain(7, 8, '+-', noise=0.08)  # of configs/pretrain_mod7
+# As in configs/pretrain_s3.py:generators.
+TASK = tasks.permutation_word_problem('s3', 12, noise=0.08, num_generators=2)
 
 
 def build(seed: int, num_problems: int) -> World:
   """The world of one seed; trains base and verifier in minutes if need be."""
-  directory = train_base(seed + 1, 'pretrain_mod7')[seed]
+  directory = train_base(seed + 1, 'pretrain_s3:generators')[seed]
   loaded = models.load(str(directory))
   test_task = tasks.on_split(TASK, 'test')
   keys = jax.random.split(jax.random.key(600 + seed), num_problems)
@@ -45,7 +46,7 @@ def build(seed: int, num_problems: int) -> World:
 
   per_token = flops_per_token(loaded, TASK.prompt_length, TASK.response_length)
   return of_problems(
-    'sums modulo 7, learned verifier',
+    'words of two elements, learned verifier',
     jax.vmap(test_task.generate)(keys),
     params,
     setting_fn,
@@ -72,7 +73,7 @@ def process_reward_model(task, loaded, directory):
 
 
 def train_process_reward_model(
-  task, model, params, key, num_problems=2**16, num_rollouts=1, num_steps=6000
+  task, model, params, key, num_problems=2**14, num_rollouts=2, num_steps=1500
 ):
   """Learns from rollouts of the base on training problems, from its weights.
 
@@ -95,6 +96,7 @@ def train_process_reward_model(
       model=model,
       capacity=task.response_length,
       stop=stop,
+      sampling=sampling.SamplingParams(temperature=1.3),  # more wrong steps
     )
     is_product = jnp.arange(task.vocab_size) != task.pad_id
     ends = verifiers.step_ends(samples.tokens, samples.lengths, is_product)
@@ -122,7 +124,7 @@ def train_process_reward_model(
     return jax.tree.map(lambda x: x[index], data)
 
   optimizer = optax.adamw(
-    optax.warmup_cosine_decay_schedule(0.0, 1e-3, 50, num_steps)
+    optax.warmup_cosine_decay_schedule(0.0, 2e-3, 100, num_steps)
   )
   train_step = finetuning.make_train_step(
     lambda params, batch: verifiers.process_loss(model, params, *batch),

@@ -172,7 +172,8 @@ class TestAllMethods:
 def test_every_method_says_how_it_runs():
   live = {m.name for m in METHODS}
   offline = {m.name for m in search.METHODS} - live
-  assert offline <= {'atts'}, f'{offline} can be run by no one'
+  unrunnable = offline - {'atts', 'hybrid_selection', 'test_votes'}
+  assert not unrunnable, f'{unrunnable} can be run by no one'
   assert len({m.name for m in search.METHODS}) == len(search.METHODS)
 
 

@@ -9,6 +9,7 @@ from ttc.search import beam_search as _beam_search
 from ttc.search import best_of_n as _best_of_n
 from ttc.search import budget_forcing as _budget_forcing
 from ttc.search import dvts as _dvts
+from ttc.search import execution_selection as _execution_selection
 from ttc.search import first_finish_search as _first_finish_search
 from ttc.search import iterative_deepening as _iterative_deepening
 from ttc.search import lookahead_search as _lookahead_search
@@ -25,6 +26,15 @@ from ttc.search.base import Method, observe, select_each, tally, winner
 from ttc.search.beam_search import beam_search
 from ttc.search.best_of_n import BestOfNOutput, best_of_n, select_best
 from ttc.search.budget_forcing import budget_forcing
+from ttc.search.concept_memory import (
+  ConceptMemory,
+  Retrieved,
+  add_concepts,
+  empty_memory,
+  retrieve_concepts,
+  subprograms,
+  tokens_saved,
+)
 from ttc.search.conformal import (
   Calibration,
   append_scores,
@@ -38,6 +48,18 @@ from ttc.search.conformal import (
   rejection_threshold,
 )
 from ttc.search.dvts import dvts
+from ttc.search.execution_selection import (
+  Verdicts,
+  best_at_k,
+  execution_based,
+  execution_free,
+  hybrid_selection,
+  mean_correct,
+  most_votes,
+  telling_inputs,
+  test_votes,
+  top_voted,
+)
 from ttc.search.first_finish_search import (
   first_finish_search,
   longest_vote,
@@ -104,6 +126,8 @@ METHODS = (
   _rpc.PERPLEXITY_CONSISTENCY,
   _rpc.PERPLEXITY,
   _rpc.CONFIDENCE,
+  _execution_selection.METHOD,
+  _execution_selection.VOTES,
   _first_finish_search.METHOD,
   _first_finish_search.CONTROL,
   _budget_forcing.METHOD,
@@ -127,11 +151,13 @@ __all__ = [
   'BestOfNOutput',
   'Calibration',
   'Chains',
+  'ConceptMemory',
   'FeedbackFn',
   'MctsOutput',
   'Method',
   'QAlignOutput',
   'Refinement',
+  'Retrieved',
   'SelfConsistencyOutput',
   'Setting',
   'StepSampler',
@@ -139,10 +165,13 @@ __all__ = [
   'Thinking',
   'Tree',
   'Verdict',
+  'Verdicts',
+  'add_concepts',
   'answer_shares',
   'append_scores',
   'atts',
   'beam_search',
+  'best_at_k',
   'best_of_n',
   'beta_confidence',
   'beta_stop',
@@ -154,16 +183,22 @@ __all__ = [
   'conformal_rank',
   'deepening_budgets',
   'dvts',
+  'empty_memory',
+  'execution_based',
+  'execution_free',
   'first_finish_search',
   'fit_weibull_mixture',
   'fixed_feedback',
+  'hybrid_selection',
   'iterative_deepening',
   'longest_vote',
   'lookahead_search',
   'lowest_perplexity',
   'majority_vote',
   'mcts',
+  'mean_correct',
   'minmax_weights',
+  'most_votes',
   'observe',
   'p_value',
   'p_value_test',
@@ -174,6 +209,7 @@ __all__ = [
   'rank_test',
   'rank_test_rate',
   'rejection_threshold',
+  'retrieve_concepts',
   'revisions',
   'rpc',
   'select_best',
@@ -187,7 +223,12 @@ __all__ = [
   'solve',
   'split_accuracy',
   'step_search',
+  'subprograms',
   'tally',
+  'telling_inputs',
+  'test_votes',
+  'tokens_saved',
+  'top_voted',
   'turn_perplexity',
   'verifier_refinement',
   'weighted_best_of_n',
