@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 EXTRAS ?= dev,eval,plots,weights
 WORKDIR ?= runs/smollm2
-PYTEST_ARGS ?= -n 2 -q -m "not slow and not oracle and not aot"
+PYTEST_ARGS ?= -n 2 --dist loadfile -q -m "not slow and not oracle and not aot"
 
 RUN := JAX_PLATFORMS=$${JAX_PLATFORMS:-cpu} $(VENV)/bin/python
 

@@ -21,7 +21,8 @@ def get_config() -> config_dict.ConfigDict:
   config.budgets = (1, 2, 4, 8, 16)  # in responses of average length
   config.pool_size = 32  # samples shared by the methods that choose among them
   config.num_seeds = 3
-  config.num_problems = 128  # of each seed
+  config.num_problems = 96  # of each seed
+  config.num_items = 32  # of smollm2, the same for every seed
   config.baseline = 'self_consistency'  # what others are compared with
   config.num_permutations = 100
   return config

@@ -72,7 +72,7 @@ def check(config):
   """Refuses values that mean nothing; returns the methods."""
   if unknown := set(config.worlds) - set(WORLDS):
     raise ValueError(f'world {unknown.pop()!r} is not one of {WORLDS}')
-  for name in ('num_seeds', 'num_problems', 'num_permutations'):
+  for name in ('num_seeds', 'num_problems', 'num_items', 'num_permutations'):
     if config[name] < 1:
       raise ValueError(f'{name}={config[name]} must be at least 1')
   wrong = [n for n in config.budgets if not 1 <= n <= config.pool_size]
@@ -105,7 +105,8 @@ def measure(config, workdir, name, seed, methods, done, bar):
   }
   if any(missing.values()):
     module = importlib.import_module(f'worlds.{name}')
-    world = module.build(seed, config.num_problems)
+    size = config.num_items if name == 'smollm2' else config.num_problems
+    world = module.build(seed, size)
     keys = jnp.stack([evaluation.problem_key(seed, i) for i in world.item_ids])
     draw_pool = functools.cache(lambda: draw(config, world, keys))
     shared = {

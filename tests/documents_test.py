@@ -42,14 +42,17 @@ def test_links_lead_somewhere():
 @pytest.mark.slow
 def test_the_example_runs(capsys):
   needs_smollm2()
-  code, sparse = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
-  assert len(code.strip().splitlines()) <= 20
+  blocks = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
+  assert len(blocks[0].strip().splitlines()) <= 20
   names = {}
-  exec(code, names)
-  exec(sparse, names)
-  answer, share = capsys.readouterr().out.split()
+  for block in blocks:
+    exec(block, names)
+  first, *by_method = capsys.readouterr().out.splitlines()
+  answer, share = first.split()
   assert answer == '8'
   assert 0 < float(share.strip('[]')) <= 1
+  assert len(by_method) == 3
+  assert all(line.split()[1] == '8' for line in by_method)
 
 
 @pytest.mark.slow

@@ -310,6 +310,7 @@ def test_sparse_decoding_reports_and_resumes(tiny_model, tmp_path):
   assert done.returncode == 1 and 'context=1024' in done.stderr
 
 
+@pytest.mark.slow
 def test_a_changed_config_is_refused(tiny_model, tmp_path):
   workdir = tmp_path / 'run'
   run('evaluate.py', arguments(tiny_model, workdir), tmp_path)

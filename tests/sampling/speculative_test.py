@@ -219,6 +219,7 @@ class TestCost:
       calls[left] = 1 + law @ rest
     return calls[length]
 
+  @pytest.mark.slow
   @pytest.mark.parametrize(
     'num_drafted', [3, pytest.param(1, marks=pytest.mark.slow)]
   )

@@ -26,15 +26,21 @@ TABLE = (
 )
 NEVER_ENDS = TABLE.at[:, TASK.eos_id].set(-jnp.inf)
 METHODS = [m for m in search.METHODS if m.select or m.decode]
-QUICK = ('best_of_n', 'self_consistency')  # one like another, see selections
+# One of each kind; the others are slow. Selections have tests of their own.
+QUICK = (
+  'best_of_n',
+  'self_consistency',
+  'beam_search',
+  'mcts',
+  'qalign',
+  'budget_forcing',
+  'revisions',
+)
 CASES = [
-  pytest.param(
-    m,
-    id=m.name,
-    marks=[] if m.decode or m.name in QUICK else pytest.mark.slow,
-  )
+  pytest.param(m, id=m.name, marks=[] if m.name in QUICK else pytest.mark.slow)
   for m in METHODS
 ]
+
 
 READ = []  # tokens of responses that the model has read, call by call
 
@@ -196,6 +202,7 @@ runpy.run_path(sys.argv[0], run_name='__main__')
 """
 
 
+@pytest.mark.slow
 def test_a_new_method_is_ten_lines_and_one(tmp_path):
   """It passes what holds of all methods, and compare.py runs it."""
   path = tmp_path / 'last_sample.py'

@@ -87,6 +87,7 @@ def log_probs_by_forward(params, generation, b, k):
   return np.asarray(log_probs)[start - 1 : start - 1 + length]
 
 
+@pytest.mark.slow
 def test_never_rejecting_is_the_draft_alone():
   out = run(1.5)
   draft_keys = jax.vmap(jax.random.split)(KEYS)[:, 1]
@@ -110,6 +111,7 @@ def test_never_rejecting_is_the_draft_alone():
   assert out.turns.target_tokens.sum() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('tau', [0.0, 0.5])
 def test_log_probs_and_scores_are_the_targets(tau):
   """One forward pass over all: no cache has missed or moved a token."""
@@ -183,6 +185,7 @@ def test_a_problem_may_have_its_own_calibration():
     )
 
 
+@pytest.mark.slow
 def test_chains_do_not_see_each_other():
   """No barrier: a chain is the same whatever stands beside it."""
   few, many = run(0.5, num_chains=2), run(0.5, num_chains=K)

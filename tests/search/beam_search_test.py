@@ -84,6 +84,7 @@ def keys_of(seed, count):
   return jax.random.split(jax.random.key(seed), count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', [search.beam_search, search.dvts])
 def test_width_one_draws_independent_samples(method):
   """The very samples of best-of-N, and its choice."""
@@ -182,6 +183,7 @@ def test_step_level_best_of_n_has_the_exact_law():
   np.testing.assert_array_equal(output.depth, length)
 
 
+@pytest.mark.slow
 def test_optimal_values_lead_to_the_optimum():
   """64 draws miss a token of these tables with probability below 1e-6."""
   size, length = 3, 4
@@ -201,6 +203,7 @@ def test_optimal_values_lead_to_the_optimum():
   np.testing.assert_array_equal(code, np.argmax(reward))
 
 
+@pytest.mark.slow
 def test_one_subtree_is_beam_search_and_no_lookahead_too():
   keys = keys_of(6, 16)
   beam = run(search.beam_search, keys, 4, 4)
@@ -208,6 +211,7 @@ def test_one_subtree_is_beam_search_and_no_lookahead_too():
   assert_same(run(search.lookahead_search, keys, 4, 4, 0), beam)
 
 
+@pytest.mark.slow
 def test_subtrees_never_meet():
   """What the verifier says of one subtree changes nothing in another."""
   keys = keys_of(7, 16)
@@ -256,6 +260,7 @@ def test_lookahead_scores_what_follows_and_goes_back():
     np.testing.assert_array_equal(output.depth, depth)
 
 
+@pytest.mark.slow
 def test_temperature_zero_is_the_greedy_response():
   keys = keys_of(9, 2)
   greedy = SamplingParams(temperature=0.0)

@@ -162,6 +162,7 @@ class TestAppend:
     assert biased[-10:].mean() > want[-10:].mean() + 0.08
 
 
+@pytest.mark.slow
 def test_calibrations_of_turns_are_one_with_a_leading_axis():
   """Scores that grow with the turn, each turn judged by its own."""
   scores = jax.random.normal(jax.random.key(5), (3, 10))

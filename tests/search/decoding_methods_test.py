@@ -67,6 +67,7 @@ def test_best_of_n_has_the_exact_law(n):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('k', [1, 2, 5])
 def test_live_first_finish_is_the_shortest_vote(k):
   """The engine cancels; the vote is told all samples. Same keys."""

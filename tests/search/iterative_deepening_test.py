@@ -146,6 +146,7 @@ class TestTriggers:
     out = respond(self.ENDLESS, 2, 1.5, trigger=trigger, num_triggers=3)
     assert np.flatnonzero(out.tokens == TRIGGER).tolist() == [2, 5, 8]
 
+  @pytest.mark.slow
   def test_budgets_and_growth_are_swept_by_one_map(self):
     table = 60.0 * jnp.eye(V)[jnp.array(self.ENDLESS)]
     sweep = jax.vmap(sampler((TRIGGER,), 8, False, ()), in_axes=(None, 0, 0))

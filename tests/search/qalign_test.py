@@ -239,6 +239,7 @@ class TestChains:
     assert np.all(moved <= accepted)
     assert 0.1 < accepted.mean() / per_step.shape[-1] < 0.9
 
+  @pytest.mark.slow
   def test_states_vote_with_repeats(self):
     out = plain_run()
     values, counts = np.unique(out.chains.answers, return_counts=True)
@@ -246,6 +247,7 @@ class TestChains:
     np.testing.assert_allclose(out.shares[0], counts.max() / counts.sum())
     np.testing.assert_array_equal(out.chains.answers, code(out.chains.tokens))
 
+  @pytest.mark.slow
   def test_a_chain_is_the_same_in_any_company(self):
     """Of other chains, problems and steps; kept states are those said."""
     keys = jax.random.split(jax.random.key(7), 3)
@@ -256,6 +258,7 @@ class TestChains:
     jax.tree.map(np.testing.assert_array_equal, part, cut)
     assert len(np.unique(whole.answers[:, :, -1])) > 1
 
+  @pytest.mark.slow
   def test_no_steps_are_self_consistency(self):
     keys = jax.random.split(jax.random.key(8), 5)
     out = run(keys, 9, 0, 0, 1, 'posterior', jnp.float32(BETA), 0)
@@ -268,6 +271,7 @@ class TestChains:
       assert answer == answers[counts.argmax()]  # the first drawn, on ties
       assert share == pytest.approx(counts.max() / 9)
 
+  @pytest.mark.slow
   @pytest.mark.parametrize(
     'name', ['quest', pytest.param('qalign', marks=SLOW)]
   )
@@ -321,6 +325,7 @@ CONFIG = models.TransformerConfig(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('scan_layers', [True, pytest.param(False, marks=SLOW)])
 def test_what_is_kept_is_not_read_again(scan_layers):
   """Cuts and rejections leave the cache of the state they go on from.
