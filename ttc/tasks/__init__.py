@@ -1,6 +1,6 @@
 """Tasks with exact verifiers: tokens on the device, text on the host."""
 
-from ttc.tasks import arithmetic, graders
+from ttc.tasks import arithmetic, graders, humaneval, mutations, programs
 from ttc.tasks.associative_recall import associative_recall
 from ttc.tasks.catalog import load
 from ttc.tasks.chains import noise_for_accuracy, noisy_chain_accuracy
@@ -41,16 +41,19 @@ __all__ = [
   'countdown',
   'graders',
   'gsm8k',
+  'humaneval',
   'is_test',
   'load',
   'math_500',
   'modular_chain',
+  'mutations',
   'noise_for_accuracy',
   'noisy_chain_accuracy',
   'on_split',
   'permutation_word_problem',
   'pointer_chasing',
   'process_rewards',
+  'programs',
   'reasoning_gym',
   'score_fn',
   'step_score_fn',
