@@ -20,6 +20,9 @@ MAY_IMPORT = {
   'finetuning': {
     'types', 'kernels', 'models', 'sampling', 'verifiers', 'search',
   },
+  'strategies': {
+    'types', 'kernels', 'models', 'sampling', 'verifiers', 'search', 'scaling',
+  },
   'envs': {'types'},
   'metarl': {'types', 'envs', 'models', 'kernels'},
   'adaptation': {'types', 'models', 'kernels'},

@@ -83,9 +83,7 @@ def check(architecture: Architecture) -> None:
   """Raises a `ValueError` that names the rule an architecture breaks."""
   if not architecture or not isinstance(architecture[0], Generate):
     raise ValueError(f'the first layer must be Generate, got {architecture}')
-  for layer, after in zip(
-    architecture, [*architecture[1:], None], strict=True
-  ):
+  for layer, after in zip(architecture, [*architecture[1:], None], strict=True):
     if isinstance(after, Generate):
       raise ValueError('only the first layer may be Generate')
     if isinstance(layer, Critique) and not isinstance(after, Rank | Fuse):
@@ -99,9 +97,7 @@ def check(architecture: Architecture) -> None:
     elif not isinstance(layer, Verify) and any(n < 1 for n in amounts):
       raise ValueError(f'amounts must be positive, got {layer}')
     if isinstance(layer, Fuse) and layer.width > MAX_WIDTH:
-      raise ValueError(
-        f'width must be at most {MAX_WIDTH}, got {layer.width}'
-      )
+      raise ValueError(f'width must be at most {MAX_WIDTH}, got {layer.width}')
     if isinstance(layer, Verify) and not 0 <= layer.threshold <= 1:
       raise ValueError(f'threshold must lie in 0..1, got {layer.threshold}')
   if architecture[-1] not in (Fuse(1), Rank(1)):

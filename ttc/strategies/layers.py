@@ -27,7 +27,7 @@ from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
 from ttc.search.base import tally
 
-MAX_WIDTH = 16  # fusers of a layer
+MAX_WIDTH = 8  # fusers of a layer
 
 
 class Drafts(NamedTuple):
@@ -73,9 +73,7 @@ def empty_pool(num_drafts: int) -> Pool:
   )
 
 
-def generate(
-  pool: Pool, drafts: Drafts, num_samples: Num[Array, ' M']
-) -> Pool:
+def generate(pool: Pool, drafts: Drafts, num_samples: Num[Array, ' M']) -> Pool:
   """Adds the first `num_samples[m]` drafts of each model `m`.
 
   A draft without an answer is paid for, and is no candidate.
@@ -100,9 +98,7 @@ def rank(
   pool: Pool, drafts: Drafts, operators: Operators, keep: Num[Array, '']
 ) -> Pool:
   """Keeps the `keep` drafts that the ranker and the critics like best."""
-  liked = jnp.where(
-    pool.copies > 0, drafts.ranking + pool.opinions, -jnp.inf
-  )
+  liked = jnp.where(pool.copies > 0, drafts.ranking + pool.opinions, -jnp.inf)
   place = jnp.argsort(jnp.argsort(-liked, stable=True), stable=True)
   return pool._replace(
     copies=jnp.where(place < keep, pool.copies, 0),
@@ -179,7 +175,7 @@ def fuse(
   fusers = jnp.arange(MAX_WIDTH)
   chosen = jax.vmap(draw)(fusers)
   counted = (fusers < width) & jnp.any(here)
-  copies = jnp.zeros_like(pool.copies).at[chosen].add(counted)
+  copies = jnp.zeros_like(pool.copies).at[chosen].add(counted.astype(jnp.int32))
   written = (operators.fuse * width).astype(jnp.int32)
   return pool._replace(
     copies=copies,

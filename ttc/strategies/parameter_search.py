@@ -19,6 +19,7 @@ A point is a tuple of indices, one for each axis. Functions of the host; cost:
 
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Generator
 from typing import NamedTuple, TypeAlias
 
@@ -47,6 +48,7 @@ def run_search(
   sizes: tuple[int, ...],
   num_evaluations: int,
   seed: int = 0,
+  is_free: Callable[[Point], bool] = lambda point: False,
 ) -> History:
   """Runs a search until it has used its evaluations.
 
@@ -57,6 +59,9 @@ def run_search(
     sizes: how many choices each axis has.
     num_evaluations: distinct points that may be evaluated.
     seed: of the search.
+    is_free: whether the value of a point is known without running anything,
+      such as that it is beyond the budget. The search is told it, and it is
+      neither counted nor part of the history.
 
   Returns:
     The history, shorter than asked for if the search ends by itself or nothing
@@ -70,8 +75,8 @@ def run_search(
     raise ValueError(f'every axis needs a choice, got sizes {sizes}')
   if num_evaluations < 1:
     raise ValueError(f'num_evaluations must be positive, got {num_evaluations}')
-  limit = min(num_evaluations, math.prod(sizes))
   values: dict[Point, float] = {}
+  counted: list[Point] = []
   proposals = propose(sizes, np.random.default_rng(seed))
   point = next(proposals, None)
   while point is not None:
@@ -79,19 +84,20 @@ def run_search(
       raise ValueError(f'proposed {point} outside a space of sizes {sizes}')
     if point not in values:
       values[point] = float(objective(point))
-    if len(values) == limit:
+      if not is_free(point):
+        counted.append(point)
+    if len(counted) == num_evaluations or len(values) == math.prod(sizes):
       break
     try:
       point = proposals.send(values[point])
     except StopIteration:
       break
   proposals.close()
-  return History(np.array(list(values)), np.array(list(values.values())))
+  found = np.array([values[point] for point in counted])
+  return History(np.array(counted).reshape(-1, len(sizes)), found)
 
 
-def random_order(
-  sizes: tuple[int, ...], rng: np.random.Generator
-) -> Proposals:
+def random_order(sizes: tuple[int, ...], rng: np.random.Generator) -> Proposals:
   """All points in random order."""
   for flat in rng.permutation(math.prod(sizes)):
     yield _point(np.unravel_index(flat, sizes))
@@ -141,21 +147,20 @@ def greedy(sizes: tuple[int, ...], rng: np.random.Generator) -> Proposals:
             point, value, changed = other, other_value, True
 
 
-def bayesian(
-  num_initial: int = 5, exploration: float = 0.01
-) -> ProposeFn:
-  """Expected improvement under a Gaussian process on the box of indices.
+def bayesian(num_initial: int = 5, exploration: float = 0.01) -> ProposeFn:
+  """Expected improvement under a Gaussian process over the indices.
 
-  The library's (`bayesian-optimization`), with Matern-5/2 and the nearest point
-  taken, as in the code of Archon. Where that has been evaluated a random point
-  is taken instead.
+  The acquisition is the library's (`bayesian-optimization`), the process has
+  its kernel, Matern-5/2. Archon's code maximises over the box and rounds; here
+  the improvement of every point that was not evaluated is computed, as the
+  nearest point to a maximum often has been.
 
   Args:
     num_initial: random points before the first model.
     exploration: improvement, in units of the objective, that counts as none.
 
   Returns:
-    The search.
+    The search, for spaces whose points fit in memory.
   """
   if num_initial < 1:
     raise ValueError(f'num_initial must be positive, got {num_initial}')
@@ -163,50 +168,47 @@ def bayesian(
   def propose(sizes: tuple[int, ...], rng: np.random.Generator) -> Proposals:
     try:
       import threadpoolctl
-      from bayes_opt import TargetSpace, acquisition
+      from bayes_opt import acquisition
       from sklearn import gaussian_process
     except ImportError as error:
       raise ImportError(
         "bayesian needs bayes_opt: pip install 'ttc-jax[strategies]'"
       ) from error
 
-    names = [f'{axis:03}' for axis in range(len(sizes))]
-    bounds = {
-      name: (0.0, size - 1.0)
-      for name, size in zip(names, sizes, strict=True)
-      if size > 1
-    }
-    state = np.random.RandomState(rng.integers(2**31))  # noqa: NPY002
-    space = TargetSpace(None, bounds, random_state=state)
+    points = np.array(list(np.ndindex(*sizes)))
     improvement = acquisition.ExpectedImprovement(exploration)
     process = gaussian_process.GaussianProcessRegressor(
-      gaussian_process.kernels.Matern(nu=2.5),
+      # A step is 1: scales far below it would say that nothing is known.
+      gaussian_process.kernels.Matern(1.0, (0.1, 100.0), nu=2.5),
       alpha=1e-6,
       normalize_y=True,
       n_restarts_optimizer=1,
-      random_state=state,
+      random_state=int(rng.integers(2**31)),
     )
-    unseen = random_order(sizes, rng)
-    seen = set()
-    while len(seen) < math.prod(sizes):
-      if len(seen) < num_initial or not bounds:
-        point = next(unseen)
-      else:
-        with threadpoolctl.threadpool_limits(1):  # the matrices are tiny
-          x = improvement.suggest(process, space, 1000, 2, random_state=state)
-        wanted = space.array_to_params(np.asarray(x))
-        point = _point(np.round([wanted.get(name, 0.0) for name in names]))
-      while point in seen:
-        point = next(unseen)
-      seen.add(point)
-      value = yield point
-      at = dict(zip(names, map(float, point), strict=True))
-      space.register({name: at[name] for name in bounds}, value)
+    seen = list(rng.permutation(len(points))[:num_initial])
+    values = []
+    for flat in seen:
+      values.append((yield _point(points[flat])))
+    while len(seen) < len(points):
+      with (
+        threadpoolctl.threadpool_limits(1),  # the matrices are small
+        warnings.catch_warnings(),
+      ):
+        warnings.simplefilter('ignore')  # of a scale at its bound
+        process.fit(points[seen], values)
+        mean, deviation = process.predict(points, return_std=True)
+      improvement.y_max = max(values)
+      gain = improvement.base_acq(np.asarray(mean), np.asarray(deviation))
+      gain[seen] = -np.inf
+      seen.append(np.argmax(gain))
+      values.append((yield _point(points[seen[-1]])))
 
   return propose
 
 
-def incumbents(history: History, num_evaluations: int) -> Int[np.ndarray, 'E A']:
+def incumbents(
+  history: History, num_evaluations: int
+) -> Int[np.ndarray, 'E A']:
   """The best point after each evaluation, the first of equals.
 
   Args:
