@@ -13,9 +13,9 @@ def get_config() -> config_dict.ConfigDict:
   """Returns the configuration."""
   config = config_dict.ConfigDict()
   # Files of scripts/worlds. calibrated: the S3 base, a step verifier that errs
-  # in one of ten; learned_verifier: words of two elements, a process reward model
-  # trained from rollouts; smollm2: SmolLM2-135M on two-digit sums, its own
-  # confidence for verifier; table: a table model, for trying things out.
+  # in one of ten; learned_verifier: words of two elements of S3, a process
+  # reward model trained from rollouts; smollm2: SmolLM2-135M on two-digit sums,
+  # its own confidence for verifier; table: a table model, for trying things out.
   config.worlds = ('calibrated', 'learned_verifier', 'smollm2')
   config.methods = ('all',)  # or names of the table in README
   config.budgets = (1, 2, 4, 8, 16)  # in responses of average length
@@ -25,4 +25,14 @@ def get_config() -> config_dict.ConfigDict:
   config.num_items = 32  # of smollm2, the same for every seed
   config.baseline = 'self_consistency'  # what others are compared with
   config.num_permutations = 100
+  # Methods in the picture, which has seven colours; the tables have all.
+  config.drawn = (
+    'self_consistency',
+    'best_of_n',
+    'weighted_best_of_n',
+    'beam_search',
+    'mcts',
+    'qalign',
+    'rpc',
+  )
   return config

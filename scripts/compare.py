@@ -58,7 +58,8 @@ def main(argv):
 def run(config, workdir):
   """Measures all methods on all worlds and reports."""
   methods = check(config)
-  evaluation.start_run(workdir, config.to_dict(), base_seed=0)
+  measured = {k: v for k, v in config.to_dict().items() if k != 'drawn'}
+  evaluation.start_run(workdir, measured, base_seed=0)
   done = read_outcomes(workdir)
   todo = len(config.worlds) * config.num_seeds * len(methods)
   with tqdm.tqdm(total=todo, unit=' methods', dynamic_ncols=True) as bar:
@@ -223,7 +224,7 @@ def read_outcomes(workdir):
 
 
 def report(config, workdir, methods, outcomes):
-  """Writes compare.md, compare.png and metrics.jsonl."""
+  """Writes compare.md and compare.png."""
   results = {}
   for name in config.worlds:
     lines = [line for key, line in outcomes.items() if key[0] == name]
@@ -238,11 +239,16 @@ def report(config, workdir, methods, outcomes):
   baseline = next(m.title for m in methods if m.name == config.baseline)
   text = evaluation.comparison_report(results, baseline)
   (workdir / 'compare.md').write_text(text, encoding='utf-8')
+  drawn = [m.title for m in methods if m.name in config.drawn] or [baseline]
   panels = {
     label: {
       title: {
-        name: io.PlotCurve(getattr(table, field), *table.accuracy_interval())
-        for name, table in by_method.items()
+        name: io.PlotCurve(
+          getattr(by_method[name], field),
+          *by_method[name].accuracy_interval(),
+        )
+        for name in drawn
+        if name in by_method
       }
       for title, by_method in results.items()
     }

@@ -26,9 +26,9 @@ def build(seed: int, num_problems: int) -> World:
   def setting_fn(params, problems):
     return search.Setting(
       model=loaded.model,
-      params=params,
+      params=params['policy'],
       answer_fn=tasks.answer_fn(TASK, problems),
-      score_fn=noisy_steps(problems, noise_key),
+      score_fn=noisy_steps(problems, params['noise']),
       eos_ids=(TASK.eos_id,),
       capacity=TASK.response_length,
       max_steps=TASK.response_length,
@@ -38,7 +38,7 @@ def build(seed: int, num_problems: int) -> World:
   return of_problems(
     'S3, noisy step verifier',
     jax.vmap(test_task.generate)(keys),
-    loaded.params,
+    {'policy': loaded.params, 'noise': noise_key},  # a key is no constant
     setting_fn,
     seed,
     flops_per_token(loaded, TASK.prompt_length, TASK.response_length),
