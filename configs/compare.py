@@ -15,7 +15,7 @@ def get_config() -> config_dict.ConfigDict:
   # Files of scripts/worlds. calibrated: the S3 base, a step verifier that errs
   # in one of ten; learned_verifier: words of two elements of S3, a process
   # reward model trained from rollouts; smollm2: SmolLM2-135M on two-digit sums,
-  # its own confidence for verifier; table: a table model, for trying things out.
+  # its own confidence for verifier; table: a table model, to try things out.
   config.worlds = ('calibrated', 'learned_verifier', 'smollm2')
   config.methods = ('all',)  # or names of the table in README
   config.budgets = (1, 2, 4, 8, 16)  # in responses of average length

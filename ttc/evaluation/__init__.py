@@ -47,6 +47,13 @@ from ttc.evaluation.metrics import (
   budget_scaling,
   tokens_per_correct,
 )
+from ttc.evaluation.ranking import (
+  RankingSummary,
+  ndcg,
+  recall,
+  reciprocal_rank,
+  summarize_ranking,
+)
 from ttc.evaluation.records import (
   SampleRecord,
   ScoreRecord,
@@ -92,6 +99,7 @@ __all__ = [
   'Interval',
   'Outcomes',
   'PairedDifference',
+  'RankingSummary',
   'RunInfo',
   'RunMeans',
   'SampleRecord',
@@ -125,6 +133,7 @@ __all__ = [
   'median_of_task_means',
   'merge_shards',
   'minimum_detectable_effect',
+  'ndcg',
   'optimality_gap',
   'paired_difference',
   'percentile_interval',
@@ -133,6 +142,8 @@ __all__ = [
   'problem_key',
   'read_records',
   'read_run',
+  'recall',
+  'reciprocal_rank',
   'recorded_keys',
   'required_items',
   'run_programs',
@@ -144,6 +155,7 @@ __all__ = [
   'start_run',
   'stratified_bootstrap',
   'summarize_curve',
+  'summarize_ranking',
   'tabulate',
   'tokens_per_correct',
   'variance_split',

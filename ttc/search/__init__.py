@@ -71,8 +71,18 @@ from ttc.search.iterative_deepening import (
 )
 from ttc.search.lookahead_search import lookahead_search
 from ttc.search.mcts import MctsOutput, Tree, mcts, select_visited
+from ttc.search.medprompt import (
+  AskFn,
+  ChoiceShuffleOutput,
+  GeneratedChains,
+  choice_shuffle,
+  nearest_exemplars,
+  relabel_options,
+  self_generated_chains,
+)
 from ttc.search.post_editing import quality_feedback
 from ttc.search.qalign import Chains, QAlignOutput, qalign
+from ttc.search.rerank import Ranking, rerank
 from ttc.search.revisions import (
   FeedbackFn,
   chain_vote,
@@ -102,6 +112,12 @@ from ttc.search.step_search import (
   StepSearchOutput,
   select_leaf,
   step_search,
+)
+from ttc.search.trie_beam_search import (
+  RetrievalOutput,
+  Trie,
+  build_trie,
+  trie_beam_search,
 )
 from ttc.search.verifier_refinement import (
   Refinement,
@@ -147,16 +163,21 @@ METHODS = (
 __all__ = [
   'METHODS',
   'VOTE_RULES',
+  'AskFn',
   'AttsOutput',
   'BestOfNOutput',
   'Calibration',
   'Chains',
+  'ChoiceShuffleOutput',
   'ConceptMemory',
   'FeedbackFn',
+  'GeneratedChains',
   'MctsOutput',
   'Method',
   'QAlignOutput',
+  'Ranking',
   'Refinement',
+  'RetrievalOutput',
   'Retrieved',
   'SelfConsistencyOutput',
   'Setting',
@@ -164,6 +185,7 @@ __all__ = [
   'StepSearchOutput',
   'Thinking',
   'Tree',
+  'Trie',
   'Verdict',
   'Verdicts',
   'add_concepts',
@@ -177,8 +199,10 @@ __all__ = [
   'beta_stop',
   'beta_stopped_vote',
   'budget_forcing',
+  'build_trie',
   'calibrate',
   'chain_vote',
+  'choice_shuffle',
   'confidence_vote',
   'conformal_rank',
   'deepening_budgets',
@@ -199,6 +223,7 @@ __all__ = [
   'mean_correct',
   'minmax_weights',
   'most_votes',
+  'nearest_exemplars',
   'observe',
   'p_value',
   'p_value_test',
@@ -209,6 +234,8 @@ __all__ = [
   'rank_test',
   'rank_test_rate',
   'rejection_threshold',
+  'relabel_options',
+  'rerank',
   'retrieve_concepts',
   'revisions',
   'rpc',
@@ -217,6 +244,7 @@ __all__ = [
   'select_leaf',
   'select_visited',
   'self_consistency',
+  'self_generated_chains',
   'shortest_vote',
   'sigmoid_weights',
   'softmax_weights',
@@ -229,6 +257,7 @@ __all__ = [
   'test_votes',
   'tokens_saved',
   'top_voted',
+  'trie_beam_search',
   'turn_perplexity',
   'verifier_refinement',
   'weighted_best_of_n',
