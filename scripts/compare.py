@@ -34,6 +34,9 @@ _CONFIG = config_flags.DEFINE_config_file(
   'config', str(_ROOT / 'configs' / 'compare.py'), lock_config=True
 )
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Directory for all output.')
+_REPORT_ONLY = flags.DEFINE_bool(
+  'report_only', False, 'Measure nothing; report what has been measured.'
+)
 flags.mark_flag_as_required('workdir')
 
 WORLDS = sorted(
@@ -60,13 +63,19 @@ def run(config, workdir):
   methods = check(config)
   measured = {k: v for k, v in config.to_dict().items() if k != 'drawn'}
   evaluation.start_run(workdir, measured, base_seed=0)
+  if not _REPORT_ONLY.value:
+    measure_all(config, workdir, methods)
+  report(config, workdir, methods, read_outcomes(workdir))
+
+
+def measure_all(config, workdir, methods):
+  """Measures what has no outcome yet, with a bar."""
   done = read_outcomes(workdir)
   todo = len(config.worlds) * config.num_seeds * len(methods)
   with tqdm.tqdm(total=todo, unit=' methods', dynamic_ncols=True) as bar:
     for name in config.worlds:
       for seed in range(config.num_seeds):
         measure(config, workdir, name, seed, methods, done, bar)
-  report(config, workdir, methods, read_outcomes(workdir))
 
 
 def check(config):
@@ -228,6 +237,8 @@ def report(config, workdir, methods, outcomes):
   results = {}
   for name in config.worlds:
     lines = [line for key, line in outcomes.items() if key[0] == name]
+    if not lines:
+      continue
     by_method = {
       method.title: evaluation.pool_outcomes(
         [line for line in lines if line['method'] == method.name]

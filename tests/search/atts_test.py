@@ -134,6 +134,7 @@ def test_log_probs_and_scores_are_the_targets(tau):
     assert begin == generation.lengths[b, k]
 
 
+@pytest.mark.slow
 def test_the_draft_reads_what_the_target_wrote():
   """Its own log-probabilities after a takeover, by one forward pass."""
   out = run(0.0, eos=V - 1)
@@ -158,6 +159,7 @@ def test_the_draft_reads_what_the_target_wrote():
   assert compared > 0
 
 
+@pytest.mark.slow
 def test_a_turn_is_rejected_where_its_score_is_above_its_own_calibration():
   thresholds = np.array([7.0, np.inf, 12.0])
   turns = run(1.0, thresholds).turns

@@ -188,9 +188,10 @@ class TestChains:
     'target, beta, top_k',
     [
       ('posterior', BETA, 0),
-      ('posterior', BETA, 2),
-      ('posterior', 2.0, 0),
-      ('posterior', 1e9, 0),  # then it is the model's own law
+      pytest.param('posterior', BETA, 2, marks=SLOW),
+      pytest.param('posterior', 2.0, 0, marks=SLOW),
+      # Then it is the model's own law.
+      pytest.param('posterior', 1e9, 0, marks=SLOW),
       ('reward', BETA, 0),
     ],
   )

@@ -14,17 +14,15 @@ costs the diversity that a vote among independent samples lives on.
 from jaxtyping import Array, Key
 
 from ttc.search.base import Method
-from ttc.search.setting import Setting
+from ttc.search.setting import vote_of_leaves
 from ttc.search.step_search import (
   Aggregate,
   StepSampler,
   StepSearchOutput,
-  default_width,
   score_responses,
-  select_leaf,
   step_search,
 )
-from ttc.types import Params, Prompt, ScoreFn, Selection
+from ttc.types import Params, Prompt, ScoreFn
 
 
 def beam_search(
@@ -61,21 +59,6 @@ def beam_search(
   )
 
 
-def _decode(
-  setting: Setting, keys: Key[Array, ' B'], prompt: Prompt, num_samples: int
-) -> Selection:
-  output = beam_search(
-    setting.params,
-    keys,
-    prompt,
-    setting.steps,
-    setting.score_fn,
-    num_samples,
-    default_width(num_samples),
-  )
-  return select_leaf(output, prompt, setting.finished_answer_fn)
-
-
 METHOD = Method(
   name='beam_search',
   title='beam search',
@@ -84,5 +67,5 @@ METHOD = Method(
   cost='N T',
   what='hybrid',
   how=('search', 'verification'),
-  decode=_decode,
+  decode=vote_of_leaves(beam_search),
 )

@@ -11,17 +11,15 @@ in sequence, and `N` calls of the verifier per step. For large `N`.
 from jaxtyping import Array, Key
 
 from ttc.search.base import Method
-from ttc.search.setting import Setting
+from ttc.search.setting import vote_of_leaves
 from ttc.search.step_search import (
   Aggregate,
   StepSampler,
   StepSearchOutput,
-  default_width,
   score_responses,
-  select_leaf,
   step_search,
 )
-from ttc.types import Params, Prompt, ScoreFn, Selection
+from ttc.types import Params, Prompt, ScoreFn
 
 
 def dvts(
@@ -52,21 +50,6 @@ def dvts(
   )
 
 
-def _decode(
-  setting: Setting, keys: Key[Array, ' B'], prompt: Prompt, num_samples: int
-) -> Selection:
-  output = dvts(
-    setting.params,
-    keys,
-    prompt,
-    setting.steps,
-    setting.score_fn,
-    num_samples,
-    default_width(num_samples),
-  )
-  return select_leaf(output, prompt, setting.finished_answer_fn)
-
-
 METHOD = Method(
   name='dvts',
   title='DVTS',
@@ -75,5 +58,5 @@ METHOD = Method(
   cost='N T',
   what='hybrid',
   how=('search', 'verification'),
-  decode=_decode,
+  decode=vote_of_leaves(dvts),
 )

@@ -14,17 +14,16 @@ from jaxtyping import Array, Int, Key
 
 from ttc.sampling.logits import SamplingParams
 from ttc.search.base import Method
-from ttc.search.setting import Setting
+from ttc.search.setting import vote_of_leaves
 from ttc.search.step_search import (
   Aggregate,
   StepSampler,
   StepSearchOutput,
   default_width,
-  select_leaf,
   step_search,
   take_step,
 )
-from ttc.types import Params, Prompt, ScoreFn, Selection
+from ttc.types import Params, Prompt, ScoreFn
 
 
 def lookahead_search(
@@ -72,22 +71,16 @@ def lookahead_search(
   )
 
 
-def _decode(
-  setting: Setting, keys: Key[Array, ' B'], prompt: Prompt, num_samples: int
-) -> Selection:
+def _one_step_ahead(
+  params, keys, prompt, steps, score_fn, num_samples, width
+) -> StepSearchOutput:
+  """Half as many beams, as each looks one step ahead; one beam does not."""
+  del width
   num_lookahead = min(num_samples - 1, 1)
   num_beams = num_samples // (1 + num_lookahead)
-  output = lookahead_search(
-    setting.params,
-    keys,
-    prompt,
-    setting.steps,
-    setting.score_fn,
-    num_beams,
-    default_width(num_beams),
-    num_lookahead,
-  )
-  return select_leaf(output, prompt, setting.finished_answer_fn)
+  width = default_width(num_beams)
+  arguments = params, keys, prompt, steps, score_fn
+  return lookahead_search(*arguments, num_beams, width, num_lookahead)
 
 
 METHOD = Method(
@@ -98,5 +91,5 @@ METHOD = Method(
   cost='(k + 1) N T',
   what='hybrid',
   how=('search', 'verification'),
-  decode=_decode,
+  decode=vote_of_leaves(_one_step_ahead),
 )

@@ -450,7 +450,7 @@ def _decode(
     width,
     budget=num_samples,
   )
-  return select_leaf(output.search, prompt, setting.finished_answer_fn)
+  return select_visited(output, prompt, setting.finished_answer_fn)
 
 
 METHOD = Method(

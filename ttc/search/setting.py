@@ -19,7 +19,12 @@ from ttc.sampling.logits import Preset, SamplingParams
 from ttc.sampling.stopping import StopRules, stop_rules
 from ttc.search.base import Method, observe, select_each
 from ttc.search.self_consistency import majority_vote
-from ttc.search.step_search import StepSampler
+from ttc.search.step_search import (
+  StepSampler,
+  StepSearchOutput,
+  default_width,
+  select_leaf,
+)
 from ttc.types import (
   AnswerFn,
   FinishReason,
@@ -160,6 +165,35 @@ def solve(
   chosen = select_each(method.select, samples)
   calls = num_samples if 'verification' in method.how else 0
   return chosen._replace(verifier_calls=jnp.full_like(chosen.tokens, calls))
+
+
+def vote_of_leaves(
+  search_fn: Callable[..., StepSearchOutput],
+) -> Callable[..., Selection]:
+  """The `decode` of a search over steps: as wide as usual, its leaves vote.
+
+  Args:
+    search_fn: `(params, keys, prompt, steps, score_fn, N, width)`.
+
+  Returns:
+    A function as `Method.decode` asks for.
+  """
+
+  def decode(
+    setting: Setting, keys: Key[Array, ' B'], prompt: Prompt, num_samples: int
+  ) -> Selection:
+    output = search_fn(
+      setting.params,
+      keys,
+      prompt,
+      setting.steps,
+      setting.score_fn,
+      num_samples,
+      default_width(num_samples),
+    )
+    return select_leaf(output, prompt, setting.finished_answer_fn)
+
+  return decode
 
 
 def think(
