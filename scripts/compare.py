@@ -239,6 +239,11 @@ def report(config, workdir, methods, outcomes):
     lines = [line for key, line in outcomes.items() if key[0] == name]
     if not lines:
       continue
+    measured = {}  # methods of each seed; one that is under way is left out
+    for line in lines:
+      measured.setdefault(line['seed'], set()).add(line['method'])
+    most = max(measured.values(), key=len)
+    lines = [line for line in lines if measured[line['seed']] == most]
     by_method = {
       method.title: evaluation.pool_outcomes(
         [line for line in lines if line['method'] == method.name]

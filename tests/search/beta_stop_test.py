@@ -5,11 +5,13 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from ttc import models, sampling, search
 from ttc.types import FinishReason, Prompt
 
 
+@pytest.mark.slow
 def test_one_row_draws_exactly_what_the_stopped_vote_uses():
   # Responses are one answer token and the end: answers 1, 2, 3 by a table.
   table = (

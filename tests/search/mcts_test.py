@@ -283,6 +283,7 @@ def test_a_budget_in_responses():
     assert 0.75 < tokens.mean() / (budget * mean.mean()) < 1.25
 
 
+@pytest.mark.slow
 def test_optimal_values_lead_to_the_optimum():
   """64 draws miss a token of this table with probability below 1e-6."""
   best = REWARD.argmax()

@@ -94,6 +94,7 @@ def test_without_the_trie_all_words_come_and_the_illegal_are_told():
     )
 
 
+@pytest.mark.slow
 def test_log_probs_are_those_of_the_engine():
   """A transformer, whose memory must follow the beams."""
   config = models.TransformerConfig(V, 1, 8, 8, 2, 1, 4, max_length=16)

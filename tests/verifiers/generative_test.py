@@ -101,6 +101,7 @@ def test_verdicts_after_thoughts_have_their_exact_law():
   assert abs(tokens.mean() - mean_length) < 4 * 1.1 / np.sqrt(verdicts.size)
 
 
+@pytest.mark.slow
 def test_a_score_is_the_mean_of_the_first_verdicts():
   """Verdict `v` is the same however many there are; rows have their own."""
   many, _ = many_verdicts(THINKER)

@@ -83,6 +83,7 @@ def test_scores_are_read_at_the_last_token_of_the_step():
   np.testing.assert_allclose(last[0], [at(EOS), at(1)], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_transformer_reads_the_same_through_the_shared_prompt():
   """As from the plain pass over prompt and response, at every token."""
   model, params = small_transformer()
