@@ -77,8 +77,8 @@ def train_process_reward_model(
 ):
   """Learns from rollouts of the base on training problems, from its weights.
 
-  To check a product takes three tokens at once, and is learned slowly: with
-  4096 problems of 4 rollouts and 500 steps nothing was learned.
+  To check a product takes three tokens at once, and is learned slowly: on sums
+  modulo 5 or 7 nothing was learned in 3000 steps.
   """
   data_key, train_key = jax.random.split(key)
   stop = sampling.stop_rules(task.vocab_size, [task.eos_id])

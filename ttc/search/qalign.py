@@ -34,6 +34,7 @@ from ttc.sampling.state import DecodeState, fork, prefill
 from ttc.sampling.stopping import stop_rules
 from ttc.search.base import Method, winner
 from ttc.search.setting import Setting
+from ttc.search.step_search import write_behind
 from ttc.types import AnswerFn, Generation, Params, Prompt, ScoreFn, Selection
 
 Target = Literal['posterior', 'reward']
@@ -218,10 +219,7 @@ def _own_rows(like: Int[Array, 'B N']) -> Int[Array, 'B N']:
 
 def _join(old: Generation, ending: Generation, cuts) -> Generation:
   """The first `cuts` tokens of a response, and the ending after them."""
-  steps = jnp.arange(old.tokens.shape[-1])
-  kept = steps < cuts[..., None]
-  index = jnp.maximum(steps - cuts[..., None], 0)
-  join = lambda a, b: jnp.where(kept, a, jnp.take_along_axis(b, index, axis=2))
+  join = lambda a, b: write_behind(a, b, cuts)
   return Generation(
     tokens=join(old.tokens, ending.tokens),
     lengths=cuts + ending.lengths,

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, Num
 
 from ttc.models.base import LanguageModel
 from ttc.sampling.decode import sample
@@ -248,7 +248,7 @@ def take_step(
   )
   new = output.generation
   lengths = old.lengths + new.lengths
-  behind = lambda x, y: _join(x, y, old.lengths)
+  behind = lambda x, y: write_behind(x, y, old.lengths)
   tokens = behind(old.tokens, new.tokens)
   last = jnp.take_along_axis(
     tokens, jnp.maximum(lengths - 1, 0)[..., None], axis=-1
@@ -266,6 +266,15 @@ def take_step(
     finish_reasons=jnp.where(_is_running(beams), reasons, old.finish_reasons),
   )
   return Beams(output.state, responses, beams.streams), new.lengths
+
+
+def write_behind(
+  old: Num[Array, 'B N T'], new: Num[Array, 'B N T'], lengths: Int[Array, 'B N']
+) -> Num[Array, 'B N T']:
+  """The first `lengths` entries of `old`, and `new` behind them."""
+  index = jnp.arange(old.shape[-1]) - lengths[..., None]
+  moved = jnp.take_along_axis(new, jnp.maximum(index, 0), axis=-1)
+  return jnp.where(index < 0, old, moved)
 
 
 def expand(
@@ -343,11 +352,3 @@ def _expand(
 
 def _is_running(beams: Beams) -> Bool[Array, 'B N']:
   return beams.responses.finish_reasons == FinishReason.RUNNING
-
-
-def _join(old, new, lengths):
-  """`new [B, N, T]` behind the first `lengths` entries of `old [B, N, T]`."""
-  position = jnp.arange(old.shape[-1])
-  index = position - lengths[..., None]
-  moved = jnp.take_along_axis(new, jnp.maximum(index, 0), axis=-1)
-  return jnp.where(index < 0, old, moved)
