@@ -44,6 +44,7 @@ setuptools.setup(
     'plots': ['matplotlib'],
     'logging': ['tensorboardX', 'wandb'],
     'strategies': ['bayesian-optimization>=3.1'],
+    'translation': ['sacrebleu>=2.4'],
     'notebooks': ['ipykernel', 'jupytext', 'matplotlib', 'nbclient'],
     'dev': [
       'bayesian-optimization>=3.1',
@@ -53,6 +54,7 @@ setuptools.setup(
       'pytest',
       'pytest-xdist',
       'ruff',
+      'sacrebleu>=2.4',
       'scipy',
     ],
   },

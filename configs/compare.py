@@ -1,4 +1,4 @@
-"""Every method on three worlds at equal generated tokens.
+"""Every method on four worlds at equal generated tokens.
 
   python scripts/compare.py --config=configs/compare.py --workdir=runs/compare
 
@@ -13,10 +13,12 @@ def get_config() -> config_dict.ConfigDict:
   """Returns the configuration."""
   config = config_dict.ConfigDict()
   # Files of scripts/worlds. calibrated: the S3 base, a step verifier that errs
-  # in one of ten; learned_verifier: words of two elements of S3, a process
-  # reward model trained from rollouts; smollm2: SmolLM2-135M on two-digit sums,
-  # its own confidence for verifier; table: a table model, to try things out.
-  config.worlds = ('calibrated', 'learned_verifier', 'smollm2')
+  # in one of ten; reasoner: with that verifier, a model that thinks on, revises
+  # and checks its own answers; learned_verifier: words of two elements of S3, a
+  # process reward model trained from rollouts; smollm2: SmolLM2-135M on sums of
+  # two digits, its own confidence for verifier; table: a table model, to try
+  # things out.
+  config.worlds = ('calibrated', 'reasoner', 'learned_verifier', 'smollm2')
   config.methods = ('all',)  # or names of the table in README
   config.budgets = (1, 2, 4, 8, 16)  # in responses of average length
   config.pool_size = 32  # samples shared by the methods that choose among them

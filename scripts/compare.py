@@ -27,7 +27,7 @@ import tqdm
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from ttc import evaluation, io, search
+from ttc import evaluation, io, search, strategies
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _CONFIG = config_flags.DEFINE_config_file(
@@ -61,8 +61,10 @@ def main(argv):
 def run(config, workdir):
   """Measures all methods on all worlds and reports."""
   methods = check(config)
-  measured = {k: v for k, v in config.to_dict().items() if k != 'drawn'}
-  evaluation.start_run(workdir, measured, base_seed=0)
+  # What else there is to measure may change from one start to the next.
+  fixed = ('pool_size', 'num_problems', 'num_items', 'num_permutations')
+  settings = {name: config[name] for name in fixed}
+  evaluation.start_run(workdir, settings, base_seed=0)
   if not _REPORT_ONLY.value:
     measure_all(config, workdir, methods)
   report(config, workdir, methods, read_outcomes(workdir))
@@ -91,7 +93,8 @@ def check(config):
       f'budgets={wrong} must be numbers of responses, '
       f'1 to pool_size={config.pool_size}'
     )
-  known = {m.name: m for m in search.METHODS if m.select or m.decode}
+  everything = (*search.METHODS, *strategies.METHODS)
+  known = {m.name: m for m in everything if m.select or m.decode}
   names = list(known) if 'all' in config.methods else list(config.methods)
   if config.baseline not in names:
     names.append(config.baseline)

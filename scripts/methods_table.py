@@ -9,7 +9,7 @@ import sys
 
 from absl import app, flags
 
-from ttc import search
+from ttc import search, strategies
 
 _WRITE = flags.DEFINE_bool('write', False, 'Replace the table in README.md.')
 _BEGIN, _END = '<!-- methods -->\n', '<!-- /methods -->'
@@ -22,10 +22,10 @@ def table() -> str:
     '| method | paper | file | generated tokens | what | how |',
     '| --- | --- | --- | --- | --- | --- |',
   ]
-  for method in search.METHODS:
+  for method in (*search.METHODS, *strategies.METHODS):
     lines.append(
       f'| `{method.name}` | [{method.paper}](https://arxiv.org/abs/'
-      f'{method.paper}) | [{method.file}](ttc/search/{method.file}) | '
+      f'{method.paper}) | [{method.file}](ttc/{method.file}) | '
       f'`{method.cost}` | {method.what} | {", ".join(method.how)} |'
     )
   return '\n'.join(lines) + '\n'

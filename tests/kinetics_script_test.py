@@ -9,6 +9,7 @@ import tempfile
 import unittest
 
 import numpy as np
+import pytest
 from absl.testing import absltest
 
 from ttc import evaluation
@@ -98,6 +99,7 @@ class KineticsScriptTest(absltest.TestCase):
     self.assertTrue(all(claim['holds'] for claim in claims))
     self.assertEqual(claims, [c()._asdict() for c in kinetics_claims.CLAIMS])
 
+  @pytest.mark.slow
   def test_the_frontier_of_records(self):
     small = write_records(self.out / 'small', SMALL, [4, 2, 1, 0, 0])
     large = write_records(self.out / 'large', LARGE, [4, 4, 4, 4, 0])

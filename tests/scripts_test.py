@@ -144,8 +144,11 @@ def test_evaluate_writes_everything_once(tiny_model, tmp_path):
   for name, content in before.items():
     assert (workdir / name).read_bytes() == content, name
 
-  # Other batches, same records.
-  other = tmp_path / 'other'
+
+@pytest.mark.slow
+def test_other_batches_give_the_same_records(tiny_model, tmp_path):
+  workdir, other = tmp_path / 'run', tmp_path / 'other'
+  run('evaluate.py', arguments(tiny_model, workdir), tmp_path)
   run('evaluate.py', arguments(tiny_model, other, batch_size=4), tmp_path)
   for got, want in zip(records(other), records(workdir), strict=True):
     assert_same_up_to_rounding(got, want)

@@ -14,8 +14,17 @@ from ttc import models, sampling, scaling, search, tasks
 # easier and harder problems of words of one length.
 TEMPERATURES = (0.6, 1.0, 1.3, 1.6, 2.0)
 BUDGETS = (4, 16, 64)
-WIDTHS = (2, 4)
-STRATEGIES = ('majority', 'best-of-N weighted', 'beam M=2', 'beam M=4')
+# Search and width; what looks one step ahead has half as many beams.
+SEARCHES = {
+  'beam M=2': (search.beam_search, 2),
+  'beam M=4': (search.beam_search, 4),
+  'DVTS M=4': (search.dvts, 4),
+  'lookahead M=2': (
+    functools.partial(search.lookahead_search, num_lookahead=1),
+    2,
+  ),
+}
+STRATEGIES = ('majority', 'best-of-N weighted', *SEARCHES)
 NUM_BINS = 5
 NUM_PROBLEMS, NUM_ALIKE = 125, 50  # of a seed; alike: all at temperature 1
 NUM_DIFFICULTY = 64  # samples that difficulty is taken from
@@ -134,9 +143,12 @@ def run_seed(seed, directory):
       sampled = search_steps(model, *given, sigma * noise, keys, n, 1)
       rows['majority'].append(sampled['majority'])
       rows['best-of-N weighted'].append(sampled['prm_vote'])
-      for width in WIDTHS:
-        beams = search_steps(model, *given, sigma * noise, keys, n, width)
-        rows[f'beam M={width}'].append(beams['prm_vote'])
+      for strategy, (search_fn, width) in SEARCHES.items():
+        beams = n // 2 if strategy.startswith('lookahead') else n
+        leaves = search_steps(
+          model, *given, sigma * noise, keys, beams, width, search_fn
+        )
+        rows[strategy].append(leaves['prm_vote'])
     tables[name] = np.stack([np.stack(row) for row in rows.values()])
   others = search_steps(
     model,
@@ -149,9 +161,17 @@ def run_seed(seed, directory):
   return tables, {'oracle': others['right'], 'predicted': others['score']}
 
 
-@functools.partial(jax.jit, static_argnums=(0, 6, 7))
+@functools.partial(jax.jit, static_argnums=(0, 6, 7, 8))
 def search_steps(
-  model, params, problems, temperatures, noise, keys, num_beams, width
+  model,
+  params,
+  problems,
+  temperatures,
+  noise,
+  keys,
+  num_beams,
+  width,
+  search_fn=search.beam_search,
 ):
   """Whether the leaves' votes are right, and what the samples say.
 
@@ -179,9 +199,7 @@ def search_steps(
     error = noise[rows, last[..., 0], token]
     return jax.nn.sigmoid((reward - 0.5 + error) / SIGMA)
 
-  output = search.beam_search(
-    params, keys, prompt, steps, score_fn, num_beams, width
-  )
+  output = search_fn(params, keys, prompt, steps, score_fn, num_beams, width)
   result = {
     name: search.select_leaf(output, prompt, answer_fn, vote).answer
     == problems.answer

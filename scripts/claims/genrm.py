@@ -273,19 +273,32 @@ def train(model, key):
 
 
 def verified_sequence(task, key):
-  """A problem, a noisy solution, the question, a noisy verification of it.
-
-  The verification ends with a no behind the first product that differs from
-  the solution's. With one verdict behind all products, whether they agree was
-  not learned in as many steps.
-  """
-  problem_key, where_key, what_key = jax.random.split(key, 3)
+  """A problem, a noisy solution, the question, a noisy verification of it."""
+  problem_key, *keys = jax.random.split(key, 3)
   problem = task.generate(problem_key)
-  written = problem.trace[:LENGTH] - FIRST_ID
+  written = problem.trace[:LENGTH]
+  check = verification(keys, problem, written, NOISE)
+  sequence = tasks.training_sequence(problem)
+  tokens = jnp.concatenate([sequence.tokens, jnp.array([ASK]), check])
+  learned = jnp.concatenate(
+    [sequence.is_trace, jnp.array([False]), check != TASK.pad_id]
+  )
+  return tokens, learned
+
+
+def verification(keys, problem, written, noise):
+  """`[LENGTH + 1]` products as they should have been, with noise.
+
+  It ends with a no behind the first product that differs from the written one.
+  With one verdict behind all products, whether they agree was not learned in as
+  many steps.
+  """
+  where_key, what_key = keys
+  written = written - FIRST_ID
   before = jnp.append(problem.data.start, written[:-1])
   due = problem.data.steps[jnp.arange(LENGTH), before]
   other = due + jax.random.randint(what_key, due.shape, 1, NUM_VALUES)
-  errs = jax.random.bernoulli(where_key, NOISE, due.shape)
+  errs = jax.random.bernoulli(where_key, noise, due.shape)
   checked = jnp.where(errs, other % NUM_VALUES, due)
   differs = checked != written
   is_right = ~jnp.any(differs)
@@ -293,10 +306,4 @@ def verified_sequence(task, key):
   position = jnp.arange(CHECK_LENGTH)
   check = jnp.append(checked + FIRST_ID, 0)
   check = jnp.where(position == end, jnp.where(is_right, YES, NO), check)
-  check = jnp.where(position <= end, check, TASK.pad_id)
-  sequence = tasks.training_sequence(problem)
-  tokens = jnp.concatenate([sequence.tokens, jnp.array([ASK]), check])
-  learned = jnp.concatenate(
-    [sequence.is_trace, jnp.array([False]), position <= end]
-  )
-  return tokens, learned
+  return jnp.where(position <= end, check, TASK.pad_id)

@@ -98,7 +98,7 @@ def reviser(num_seeds):
 
 
 @functools.cache
-def train(sequence, name, num_seeds, num_steps=3000):
+def train(sequence, name, num_seeds, num_steps=3000, config=MODEL):
   """Parameters of each seed; trains those that are not in the workdir.
 
   Args:
@@ -106,11 +106,12 @@ def train(sequence, name, num_seeds, num_steps=3000):
     name: of the directories.
     num_seeds: how many.
     num_steps: of 64 sequences.
+    config: of the model.
 
   Returns:
-    A list of parameters of the model above.
+    A list of parameters.
   """
-  model = models.transformer(MODEL)
+  model = models.transformer(config)
   batch_fn = lambda key: jax.vmap(sequence)(jax.random.split(key, 64))
   optimizer = optax.adamw(
     optax.warmup_cosine_decay_schedule(0.0, 3e-3, 100, num_steps)
@@ -129,7 +130,7 @@ def train(sequence, name, num_seeds, num_steps=3000):
   for seed in range(num_seeds):
     path = pathlib.Path(flags.FLAGS.workdir) / f'{name}_{seed}'
     if not (path / 'transformer.json').exists():
-      models.save_checkpoint(path, MODEL, run(jax.random.key(seed)).params)
+      models.save_checkpoint(path, config, run(jax.random.key(seed)).params)
     params.append(models.load(str(path)).params)
   return params
 

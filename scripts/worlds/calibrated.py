@@ -41,7 +41,9 @@ def build(seed: int, num_problems: int) -> World:
     {'policy': loaded.params, 'noise': noise_key},  # a key is no constant
     setting_fn,
     seed,
-    flops_per_token(loaded, TASK.prompt_length, TASK.response_length),
+    flops_per_token(
+      loaded.config, loaded.params, TASK.prompt_length, TASK.response_length
+    ),
   )
 
 

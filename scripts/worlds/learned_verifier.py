@@ -44,7 +44,9 @@ def build(seed: int, num_problems: int) -> World:
       max_step_tokens=1,
     )
 
-  per_token = flops_per_token(loaded, TASK.prompt_length, TASK.response_length)
+  per_token = flops_per_token(
+    loaded.config, loaded.params, TASK.prompt_length, TASK.response_length
+  )
   return of_problems(
     'words of two elements, learned verifier',
     jax.vmap(test_task.generate)(keys),

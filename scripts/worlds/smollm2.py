@@ -61,7 +61,7 @@ def build(
     gold=np.array([int(item.answer) for item in task.items]),
     item_ids=[item.id for item in task.items],
     setting_fn=setting_fn,
-    flops_per_token=flops_per_token(loaded, *shape),
+    flops_per_token=flops_per_token(loaded.config, loaded.params, *shape),
   )
 
 

@@ -7,7 +7,7 @@ and an exact verifier is all that helps. For trying out a new method.
 import jax
 import jax.numpy as jnp
 
-from ttc import models, search, tasks
+from ttc import models, search, tasks, verifiers
 from worlds.world import World, of_problems
 
 TASK = tasks.permutation_word_problem('s3', 3)
@@ -33,6 +33,7 @@ def build(seed: int, num_problems: int) -> World:
       max_step_tokens=1,
       thinking=search.Thinking(END_ID, [END_ID], [3], answer_tokens=2),
       revise=(3,),
+      question=verifiers.Question((3,), 4, 5, (TASK.eos_id,)),
     )
 
   return of_problems('table', problems, table, setting_fn, seed, 1.0)

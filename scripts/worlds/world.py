@@ -37,9 +37,14 @@ class World(NamedTuple):
   flops_per_call: float = 0.0
 
 
-def flops_per_token(loaded, prompt_length: int, response_length: int) -> float:
+def flops_per_token(
+  config: models.TransformerConfig,
+  params: Params,
+  prompt_length: int,
+  response_length: int,
+) -> float:
   """Of a response of full length, on average over its tokens."""
-  shape = costs.model_shape(loaded.config, models.num_params(loaded.params))
+  shape = costs.model_shape(config, models.num_params(params))
   flops = costs.decode_flops(shape, [prompt_length], [[response_length]])
   return float(flops[0, 0]) / response_length
 

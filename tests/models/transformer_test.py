@@ -4,6 +4,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 
 from ttc import models
@@ -56,12 +57,21 @@ def stacked(params):
 
 class TransformerTest(parameterized.TestCase):
   @parameterized.named_parameters(
-    ('llama', {}),
     ('everything', EVERYTHING),
-    ('everything_scanned', EVERYTHING | {'scan_layers': True}),
     ('interleaved', {'rope_interleaved': True}),
   )
   def test_incremental_equals_full(self, changes):
+    self.assert_incremental(changes)
+
+  @parameterized.named_parameters(
+    ('llama', {}),
+    ('everything_scanned', EVERYTHING | {'scan_layers': True}),
+  )
+  @pytest.mark.slow
+  def test_incremental_equals_full_too(self, changes):
+    self.assert_incremental(changes)
+
+  def assert_incremental(self, changes):
     _, model, params = make(**changes)
     B, N, P, T = 2, 3, 5, 6
     prompt_lengths = np.array([5, 2])

@@ -15,18 +15,22 @@ TABLE = jnp.full((10, 10), -30.0).at[:, 1].set(0.0)
 PROMPT = Prompt(jnp.zeros((2, 1), jnp.int32), jnp.ones((2,), jnp.int32))
 
 
-def run(controller, num_samples=2, capacity=12, stop_ids=(9,), **options):
-  return sampling.generate(
-    TABLE,
-    jax.random.split(jax.random.key(0), 2),
-    PROMPT,
-    num_samples,
-    model=MODEL,
-    capacity=capacity,
-    stop=sampling.stop_rules(10, stop_ids),
-    controller=controller,
-    **options,
-  )
+def run(controller, num_samples=2, table=TABLE, **options):
+  @jax.jit
+  def draw(table, key):
+    return sampling.generate(
+      table,
+      jax.random.split(key, 2),
+      PROMPT,
+      num_samples,
+      model=MODEL,
+      capacity=12,
+      stop=sampling.stop_rules(10, [9]),
+      controller=controller,
+      **options,
+    )
+
+  return draw(table, jax.random.key(0))
 
 
 def every(period):
@@ -58,16 +62,7 @@ class ControllerTest(parameterized.TestCase):
   def test_forced_tokens_enter_the_context(self):
     # After 3 the model says 9, which stops; only a forced 3 leads there.
     table = TABLE.at[3].set(-30.0).at[3, 9].set(0.0)
-    got = sampling.generate(
-      table,
-      jax.random.split(jax.random.key(0), 2),
-      PROMPT,
-      1,
-      model=MODEL,
-      capacity=12,
-      stop=sampling.stop_rules(10, [9]),
-      controller=every(3),
-    )
+    got = run(every(3), 1, table)
     self.assertEqual(got.tokens[0, 0, :5].tolist(), [1, 1, 2, 3, 9])
     self.assertEqual(int(got.lengths[0, 0]), 5)
 

@@ -72,11 +72,11 @@ class InvarianceTest(parameterized.TestCase):
 
   def test_batch_and_order(self):
     whole = run()
-    for problems in ((1,), (2, 0), (2, 2, 1, 0)):
+    for problems in ((1,), (2, 2, 1, 0)):
       index = list(problems)
       assert_same(run(problems), take(whole, index))
 
-  @parameterized.parameters(1, 2, 3, 7)
+  @parameterized.parameters(1, 3)
   def test_rows_and_refill(self, num_rows):
     assert_same(run(num_rows=num_rows), run())
 
@@ -88,18 +88,15 @@ class InvarianceTest(parameterized.TestCase):
     whole = run()
     ids = jnp.array([[6, 1, 0, 0]] * 3)
     active = jnp.array([[True, True, False, False]] * 3)
-    for num_rows in (None, 1):
-      part = run(
-        num_samples=4, sample_ids=ids, active=active, num_rows=num_rows
-      )
-      assert_same(
-        jax.tree.map(lambda x: x[:, :2], part),
-        jax.tree.map(lambda x: x[:, jnp.array([6, 1])], whole),
-      )
-      np.testing.assert_array_equal(part.lengths[:, 2:], 0)
-      np.testing.assert_array_equal(
-        part.finish_reasons[:, 2:], FinishReason.CANCELLED
-      )
+    part = run(num_samples=4, sample_ids=ids, active=active, num_rows=1)
+    assert_same(
+      jax.tree.map(lambda x: x[:, :2], part),
+      jax.tree.map(lambda x: x[:, jnp.array([6, 1])], whole),
+    )
+    np.testing.assert_array_equal(part.lengths[:, 2:], 0)
+    np.testing.assert_array_equal(
+      part.finish_reasons[:, 2:], FinishReason.CANCELLED
+    )
 
   def test_problems_with_different_keys_differ(self):
     both = run((0, 0))
@@ -151,9 +148,7 @@ class LawTest(parameterized.TestCase):
 
   @parameterized.named_parameters(
     ('plain', {}, 64),
-    ('refilled', {}, 5),
-    ('tempered', {'temperature': 0.6}, 64),
-    ('top_k', {'top_k': 2}, 64),
+    ('tempered_top_k_refilled', {'temperature': 0.6, 'top_k': 2}, 5),
   )
   def test_frequencies_are_exact(self, params, num_rows):
     vocab, eos, length, num = 4, 3, 4, 20_000
@@ -237,10 +232,9 @@ class LoopTest(parameterized.TestCase):
     cut = np.asarray(got.finish_reasons) == FinishReason.LENGTH
     np.testing.assert_array_equal(np.asarray(got.lengths)[cut], 24)
 
-  @parameterized.parameters(None, 2)
-  def test_limits_per_response(self, num_rows):
+  def test_limits_per_response(self):
     limits = jnp.array([[1, 2, 3, 24, 24, 5, 6, 7]])
-    free, limited = run(), run(max_new_tokens=limits, num_rows=num_rows)
+    free, limited = run(), run(max_new_tokens=limits, num_rows=2)
     want = np.minimum(free.lengths, limits)
     np.testing.assert_array_equal(limited.lengths, want)
 

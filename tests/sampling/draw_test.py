@@ -14,7 +14,7 @@ def draws(logits, num, seed=0, greedy=False):
 
 
 class DrawTest(parameterized.TestCase):
-  @parameterized.parameters(3, 256, 257, 1000)
+  @parameterized.parameters(3, 257)  # a block holds 256
   def test_frequencies_are_the_softmax(self, vocab):
     logits = 2 * jax.random.normal(jax.random.key(vocab), (vocab,))
     num = 100_000

@@ -259,6 +259,7 @@ class TestTransformers:
     assert calls.sum() < out.counters.tokens.sum()
     assert jnp.any(out.counters.accepted < out.counters.tokens)
 
+  @pytest.mark.slow
   def test_a_draft_that_is_the_target_is_always_right(self):
     """All is accepted, and responses are those of `sample`."""
     out = run(3, draft=(TARGET, PARAMS))

@@ -38,7 +38,7 @@ def make(scan_layers):
     **{**vars(CONFIG), 'scan_layers': scan_layers}
   )
   model = models.transformer(config)
-  return model, model.init(jax.random.key(0))
+  return model, jax.jit(model.init)(jax.random.key(0))
 
 
 def exact_log_probs(model, params, b, row, length):
@@ -52,7 +52,7 @@ def exact_log_probs(model, params, b, row, length):
 
 
 class StateTest(parameterized.TestCase):
-  @parameterized.product(scan_layers=[False, True], cuts=[(), (1,), (4, 9)])
+  @parameterized.parameters((False, (1,)), (False, (4, 9)), (True, (4, 9)))
   def test_score_after_extends_is_the_forward_pass(self, scan_layers, cuts):
     model, params = make(scan_layers)
     state = prefill(model, params, PROMPT, R, CAPACITY)
@@ -64,9 +64,7 @@ class StateTest(parameterized.TestCase):
       piece = jnp.take_along_axis(
         TOKENS, jnp.minimum(start[..., None] + np.arange(9), 11), axis=-1
       )
-      state = sampling.extend(
-        model, params, state, piece, jnp.asarray(stop - start)
-      )
+      state = extend(model, params, state, piece, jnp.asarray(stop - start))
       start = stop
     np.testing.assert_array_equal(state.lengths, start)
     rest = jnp.take_along_axis(
@@ -145,7 +143,10 @@ class StateTest(parameterized.TestCase):
       return model.features(params, tokens, num_tokens, cache)
 
     counted = model._replace(features=features)
-    state = sampling.prefill(counted, params, PROMPT, 64, CAPACITY)
+    state = jax.eval_shape(
+      lambda params: sampling.prefill(counted, params, PROMPT, 64, CAPACITY),
+      params,
+    )
     self.assertEqual(read, [(B, 1, 6)])
     # And its keys and values have no sample axis.
     for segment in state.prefix:

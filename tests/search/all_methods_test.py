@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from jax.experimental import io_callback
 
-from ttc import models, sampling, search, tasks
+from ttc import models, sampling, search, strategies, tasks, verifiers
 
 TASK = tasks.permutation_word_problem('s3', 2)
 B, N, CAPACITY = 4, 4, 5
@@ -25,7 +25,8 @@ TABLE = (
   .set(-jnp.inf)
 )
 NEVER_ENDS = TABLE.at[:, TASK.eos_id].set(-jnp.inf)
-METHODS = [m for m in search.METHODS if m.select or m.decode]
+EVERYTHING = (*search.METHODS, *strategies.METHODS)
+METHODS = [m for m in EVERYTHING if m.select or m.decode]
 # One of each kind; the others are slow. Selections have tests of their own.
 QUICK = (
   'best_of_n',
@@ -60,6 +61,20 @@ def counting_model():
 MODEL = counting_model()
 
 
+ATOMS = search.Atoms(  # a word asks for its first factor, once
+  decompose=lambda prompt: search.QuestionGraph(
+    jnp.broadcast_to(jnp.eye(2, k=-1, dtype=bool), (B, 2, 2)),
+    jnp.stack([prompt.tokens[:, 0] != 2, prompt.tokens[:, 0] > 0], axis=1),
+  ),
+  subquestions=lambda prompt: jax.tree.map(
+    lambda x: jnp.repeat(x[:, None], 2, axis=1), prompt
+  ),
+  contract=lambda prompt, mask, answers: prompt._replace(
+    tokens=jnp.where(mask[:, :1] & (jnp.arange(3) == 0), 2, prompt.tokens)
+  ),
+)
+
+
 def setting_of(table, problems, answers_exist, temperature):
   def answer_fn(prompt, responses):
     """Careless: reads an answer from what has not ended, too."""
@@ -80,6 +95,8 @@ def setting_of(table, problems, answers_exist, temperature):
     sampling=sampling.SamplingParams(temperature),
     thinking=search.Thinking(6, [6], [4], answer_tokens=2),
     revise=(5,),
+    question=verifiers.Question([3], 4, 5, [TASK.eos_id]),
+    atoms=ATOMS,
   )
 
 
@@ -177,10 +194,10 @@ class TestAllMethods:
 
 def test_every_method_says_how_it_runs():
   live = {m.name for m in METHODS}
-  offline = {m.name for m in search.METHODS} - live
+  offline = {m.name for m in EVERYTHING} - live
   unrunnable = offline - {'atts', 'hybrid_selection', 'test_votes'}
   assert not unrunnable, f'{unrunnable} can be run by no one'
-  assert len({m.name for m in search.METHODS}) == len(search.METHODS)
+  assert len({m.name for m in EVERYTHING}) == len(EVERYTHING)
 
 
 NEW_METHOD = """

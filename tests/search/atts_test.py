@@ -197,6 +197,7 @@ def test_chains_do_not_see_each_other():
   np.testing.assert_array_equal(few.turns.tested, many.turns.tested[..., :2])
 
 
+@pytest.mark.slow
 def test_ended_chains_write_nothing_more():
   out = run(0.0)
   lengths, turns = out.generation.lengths, out.turns

@@ -31,7 +31,7 @@ def prompt_of(token, count):
   )
 
 
-@pytest.mark.parametrize('n', [1, 4])
+@pytest.mark.parametrize('n', [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_best_of_n_has_the_exact_law(n):
   """All responses of a table of 4 tokens; scores with ties between them."""
   V, T, eos, trials = 4, 3, 3, 8000
@@ -152,11 +152,8 @@ class TestBudgetForcing:
     budgets, num_waits = np.broadcast_arrays(budgets, num_waits)
     return jax.device_get(respond(jnp.array(budgets), jnp.array(num_waits)))
 
-  @pytest.mark.parametrize('num_waits', [0, 1, 2])
-  def test_thinking_length_is_the_smaller_of_budget_and_natural(
-    self, num_waits
-  ):
-    budgets = np.arange(0, 40)
+  def test_thinking_length_is_the_smaller_of_budget_and_natural(self):
+    budgets, num_waits = map(np.ravel, np.mgrid[:40, :3])
     out = self.run(budgets, num_waits)
     natural = (num_waits + 1) * T0 + num_waits
     thinking = (out.tokens == END).argmax(axis=1)
@@ -209,6 +206,19 @@ class TestBudgetForcing:
     got, plain = both(keys)
     jax.tree.map(np.testing.assert_array_equal, got, plain)
     assert 0 < jnp.mean(plain.tokens[:, 0, T0] == END) < 1
+
+  def test_a_bare_stop_token_at_the_budget_ends_the_response(self):
+    """A forced one would not stop it; this one is the only choice."""
+    controller = search.budget_forcing(
+      EOS, end=[EOS], cut=[EOS], wait=[WAIT], budget=3
+    )
+    key, prompt = jax.random.split(jax.random.key(0), 1), prompt_of(WAIT, 1)
+    out = self.sample_fn(stub_table(), key, prompt, 1, controller=controller)
+    assert out.tokens[0, 0, :4].tolist() == [*range(FIRST, FIRST + 3), EOS]
+    assert out.lengths[0, 0] == 4
+    assert out.finish_reasons[0, 0] == FinishReason.STOP
+    assert out.sampling_log_probs[0, 0, 3] == 0
+    assert out.log_probs[0, 0, 3] < -50
 
 
 @pytest.mark.parametrize('name', ['budget_forcing', 'iterative_deepening'])

@@ -192,7 +192,7 @@ class TestChains:
       pytest.param('posterior', 2.0, 0, marks=SLOW),
       # Then it is the model's own law.
       pytest.param('posterior', 1e9, 0, marks=SLOW),
-      ('reward', BETA, 0),
+      pytest.param('reward', BETA, 0, marks=SLOW),
     ],
   )
   # Simulating the exact kernel gives .024 +- .008 and .010 +- .003 for QUEST,

@@ -25,6 +25,9 @@ _TASKS = {
   'modular': lambda: tasks.modular_chain(11, 5, stride=2, min_length=1),
   'pointers': lambda: tasks.pointer_chasing(6, 5, stride=2),
   'countdown': lambda: tasks.countdown(3),
+  'expressions': lambda: tasks.expressions.expression_task(
+    tasks.expressions.Grammar(5, 5), 3
+  ),
 }
 
 

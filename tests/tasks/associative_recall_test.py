@@ -5,9 +5,14 @@ import numpy as np
 from ttc import tasks
 
 
+def draw(task, seed, count):
+  keys = jax.random.split(jax.random.key(seed), count)
+  return jax.jit(jax.vmap(task.generate))(keys)
+
+
 def test_the_trace_follows_the_facts_of_the_prompt():
   task = tasks.associative_recall(6, 4, num_fillers=9)
-  problems = jax.vmap(task.generate)(jax.random.split(jax.random.key(0), 8))
+  problems = draw(task, 0, 8)
   for b in range(8):
     words = task.to_text(problems.prompt[b]).split()
     *body, start, equals = words
@@ -24,15 +29,15 @@ def test_the_trace_follows_the_facts_of_the_prompt():
 
 def test_the_map_is_one_cycle():
   task = tasks.associative_recall(7, 7)
-  problems = jax.vmap(task.generate)(jax.random.split(jax.random.key(1), 16))
+  problems = draw(task, 1, 16)
   visited = np.sort(np.asarray(problems.trace[:, :7]), axis=1)
   np.testing.assert_array_equal(visited, np.tile(3 + np.arange(7), (16, 1)))
 
 
 def test_noise_has_the_closed_form():
   task = tasks.associative_recall(5, 3, noise=0.2)
-  problems = jax.vmap(task.generate)(jax.random.split(jax.random.key(2), 4000))
-  rewards = jax.vmap(task.reward)(
+  problems = draw(task, 2, 4000)
+  rewards = jax.jit(jax.vmap(task.reward))(
     problems, problems.trace, problems.trace_length
   )
   expected = tasks.noisy_chain_accuracy(0.2, 3, 5)

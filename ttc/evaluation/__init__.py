@@ -90,6 +90,7 @@ from ttc.evaluation.statistics import (
   wilson_interval,
 )
 from ttc.evaluation.tabulate import Table, tabulate
+from ttc.evaluation.translation import bleu, chrf
 
 __all__ = [
   'Curve',
@@ -115,11 +116,13 @@ __all__ = [
   'append_records',
   'arise',
   'bca_interval',
+  'bleu',
   'bootstrap',
   'budget_control',
   'budget_performance',
   'budget_scaling',
   'canonical',
+  'chrf',
   'comparison_report',
   'confidence_interval',
   'config_hash',

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ttc.models.base import Cache, LanguageModel
 
@@ -91,6 +91,16 @@ def enumerate_sequences(
   previous = np.concatenate(
     [np.full((len(tokens), 1), start), tokens[:, :-1]], axis=1
   )
-  steps = jax.nn.log_softmax(table)[previous, tokens]
-  log_probs = jnp.sum(jnp.where(inside, steps, 0.0), axis=1)
+  log_probs = _path_log_probs(table, previous, tokens, inside)
   return Sequences(tokens, lengths, log_probs)
+
+
+@jax.jit  # there is one shape for each start and length
+def _path_log_probs(
+  table: Float[Array, 'V V'],
+  previous: Int[Array, 'S T'],
+  tokens: Int[Array, 'S T'],
+  inside: Bool[Array, 'S T'],
+) -> Float[Array, ' S']:
+  steps = jax.nn.log_softmax(table)[previous, tokens]
+  return jnp.sum(jnp.where(inside, steps, 0.0), axis=1)

@@ -4,6 +4,7 @@
 and a line here.
 """
 
+from ttc.search import atom_of_thoughts as _atom_of_thoughts
 from ttc.search import atts as _atts
 from ttc.search import beam_search as _beam_search
 from ttc.search import best_of_n as _best_of_n
@@ -11,6 +12,7 @@ from ttc.search import budget_forcing as _budget_forcing
 from ttc.search import dvts as _dvts
 from ttc.search import execution_selection as _execution_selection
 from ttc.search import first_finish_search as _first_finish_search
+from ttc.search import generative_verification as _generative_verification
 from ttc.search import iterative_deepening as _iterative_deepening
 from ttc.search import lookahead_search as _lookahead_search
 from ttc.search import mcts as _mcts
@@ -21,6 +23,17 @@ from ttc.search import rpc as _rpc
 from ttc.search import self_consistency as _self_consistency
 from ttc.search import verifier_refinement as _verifier_refinement
 from ttc.search import weighted_best_of_n as _weighted_best_of_n
+from ttc.search.atom_of_thoughts import (
+  Answered,
+  AtomOutput,
+  Contraction,
+  SolveFn,
+  atom_of_thoughts,
+  best_contraction,
+  contract_question,
+  first_agreeing,
+  sampling_solver,
+)
 from ttc.search.atts import AttsOutput, atts, turn_perplexity
 from ttc.search.base import Method, observe, select_each, tally, winner
 from ttc.search.beam_search import beam_search
@@ -82,6 +95,13 @@ from ttc.search.medprompt import (
 )
 from ttc.search.post_editing import quality_feedback
 from ttc.search.qalign import Chains, QAlignOutput, qalign
+from ttc.search.question_graph import (
+  Atoms,
+  QuestionGraph,
+  graph_depth,
+  is_independent,
+  is_needed,
+)
 from ttc.search.rerank import Ranking, rerank
 from ttc.search.revisions import (
   FeedbackFn,
@@ -154,7 +174,9 @@ METHODS = (
   _revisions.METHOD,
   _post_editing.METHOD,
   _verifier_refinement.METHOD,
+  _generative_verification.METHOD,
   _iterative_deepening.METHOD,
+  _atom_of_thoughts.METHOD,
   _atts.METHOD,
   _qalign.METHOD,
   _qalign.QUEST,
@@ -163,24 +185,30 @@ METHODS = (
 __all__ = [
   'METHODS',
   'VOTE_RULES',
+  'Answered',
   'AskFn',
+  'AtomOutput',
+  'Atoms',
   'AttsOutput',
   'BestOfNOutput',
   'Calibration',
   'Chains',
   'ChoiceShuffleOutput',
   'ConceptMemory',
+  'Contraction',
   'FeedbackFn',
   'GeneratedChains',
   'MctsOutput',
   'Method',
   'QAlignOutput',
+  'QuestionGraph',
   'Ranking',
   'Refinement',
   'RetrievalOutput',
   'Retrieved',
   'SelfConsistencyOutput',
   'Setting',
+  'SolveFn',
   'StepSampler',
   'StepSearchOutput',
   'Thinking',
@@ -191,9 +219,11 @@ __all__ = [
   'add_concepts',
   'answer_shares',
   'append_scores',
+  'atom_of_thoughts',
   'atts',
   'beam_search',
   'best_at_k',
+  'best_contraction',
   'best_of_n',
   'beta_confidence',
   'beta_stop',
@@ -205,15 +235,20 @@ __all__ = [
   'choice_shuffle',
   'confidence_vote',
   'conformal_rank',
+  'contract_question',
   'deepening_budgets',
   'dvts',
   'empty_memory',
   'execution_based',
   'execution_free',
+  'first_agreeing',
   'first_finish_search',
   'fit_weibull_mixture',
   'fixed_feedback',
+  'graph_depth',
   'hybrid_selection',
+  'is_independent',
+  'is_needed',
   'iterative_deepening',
   'longest_vote',
   'lookahead_search',
@@ -239,6 +274,7 @@ __all__ = [
   'retrieve_concepts',
   'revisions',
   'rpc',
+  'sampling_solver',
   'select_best',
   'select_each',
   'select_leaf',

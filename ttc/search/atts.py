@@ -247,7 +247,7 @@ def _join(first: Generation, then: Generation) -> Generation:
 METHOD = Method(
   name='atts',
   title='ATTS',
-  file='atts.py',
+  file='search/atts.py',
   paper='2509.15148',
   cost='N T_draft + N T_target',
   what='hybrid',

@@ -31,7 +31,7 @@ class Method(NamedTuple):
   Attributes:
     name: the field's name of it.
     title: as a plot's legend says it.
-    file: in `ttc/search`.
+    file: in `ttc`.
     paper: arXiv id.
     cost: generated tokens as a formula in `N` samples of `T` tokens.
     what: what is scaled.
@@ -55,7 +55,7 @@ class Method(NamedTuple):
   ]
   select: SelectFn | None = None
   decode: Callable[..., Selection] | None = None
-  needs: Literal['thinking', 'revise'] | None = None
+  needs: Literal['thinking', 'revise', 'question', 'atoms'] | None = None
 
 
 def drawn(samples: Samples, n: Int[Array, '']) -> Bool[Array, ' N']:
@@ -94,6 +94,12 @@ def observe(
     lengths=generation.lengths,
     finished=generation.finish_reasons == FinishReason.STOP,
   )
+
+
+def first_tokens(responses: Generation, capacity: int) -> Generation:
+  """Responses of at most `T` tokens, without the room that is behind them."""
+  cut = lambda x: x[..., :capacity] if x.ndim == 3 else x
+  return jax.tree.map(cut, responses)
 
 
 def select_each(select: SelectFn, samples: Samples) -> Selection:

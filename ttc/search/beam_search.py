@@ -62,7 +62,7 @@ def beam_search(
 METHOD = Method(
   name='beam_search',
   title='beam search',
-  file='beam_search.py',
+  file='search/beam_search.py',
   paper='2408.03314',
   cost='N T',
   what='hybrid',

@@ -75,7 +75,7 @@ def select_best(samples: Samples, n: Int[Array, '']) -> Selection:
 METHOD = Method(
   name='best_of_n',
   title='best-of-N',
-  file='best_of_n.py',
+  file='search/best_of_n.py',
   paper='2110.14168',
   cost='N T',
   what='parallel',

@@ -57,9 +57,12 @@ def budget_forcing(
 
   Returns:
     A controller. Forced tokens are in the context and in the count of tokens,
-    and not in the sampling log-probability.
+    and not in the sampling log-probability. A bare `end_id` is never forced: it
+    is let pass, or at the budget left as the only choice, so that it ends the
+    response if it is a stop token.
   """
   at_end = -1 if tuple(end) == (end_id,) else _END  # -1: let it pass
+  at_cut = -1 if tuple(cut) == (end_id,) else _CUT
 
   def init():
     return _Memory(jnp.bool_(True), jnp.int32(0))
@@ -70,7 +73,7 @@ def budget_forcing(
     room = position + len(wait) <= budget
     waits = ends & ~over & (memory.num_waits < num_waits) & room
     template = jnp.where(
-      over, _CUT, jnp.where(waits, _WAIT, jnp.where(ends, at_end, -1))
+      over, at_cut, jnp.where(waits, _WAIT, jnp.where(ends, at_end, -1))
     )
     template = jnp.where(memory.thinking, template, -1)
     closes = over | (ends & ~waits)
@@ -83,7 +86,9 @@ def budget_forcing(
     used = position / jnp.maximum(budget, 1)
     nearness = jnp.clip((used - soft_from) / (1 - soft_from), 0.0, 1.0)
     boost = jnp.where(memory.thinking, soft_boost * nearness, 0.0)
-    return logits.at[end_id].add(boost)
+    only = memory.thinking & (position >= budget) & (at_cut < 0)
+    barred = only & (jnp.arange(logits.size) != end_id)
+    return jnp.where(barred, -jnp.inf, logits.at[end_id].add(boost))
 
   templates = stack_templates([wait, cut, end])
   return Controller(init, update, templates, logits)
@@ -107,7 +112,7 @@ def _decode(
 METHOD = Method(
   name='budget_forcing',
   title='budget forcing',
-  file='budget_forcing.py',
+  file='search/budget_forcing.py',
   paper='2501.19393',
   cost='B + T_answer',
   what='sequential',

@@ -53,7 +53,7 @@ def dvts(
 METHOD = Method(
   name='dvts',
   title='DVTS',
-  file='dvts.py',
+  file='search/dvts.py',
   paper='2502.06703',
   cost='N T',
   what='hybrid',

@@ -183,7 +183,7 @@ def _first(
 METHOD = Method(
   name='hybrid_selection',
   title='hybrid selection',
-  file='execution_selection.py',
+  file='search/execution_selection.py',
   paper='2504.07164',
   cost='N T',
   what='parallel',
@@ -192,7 +192,7 @@ METHOD = Method(
 VOTES = Method(
   name='test_votes',
   title='votes of tests',
-  file='execution_selection.py',
+  file='search/execution_selection.py',
   paper='2501.14723',
   cost='N T',
   what='parallel',

@@ -119,7 +119,7 @@ def _decode(
 METHOD = Method(
   name='first_finish_search',
   title='first finish',
-  file='first_finish_search.py',
+  file='search/first_finish_search.py',
   paper='2505.18149',
   cost='N min(T)',
   what='parallel',

@@ -132,7 +132,7 @@ def _decode(
 METHOD = Method(
   name='iterative_deepening',
   title='iterative deepening',
-  file='iterative_deepening.py',
+  file='search/iterative_deepening.py',
   paper='2502.05449',
   cost='T + log(T / B_0) T_trigger',
   what='sequential',

@@ -86,7 +86,7 @@ def _one_step_ahead(
 METHOD = Method(
   name='lookahead_search',
   title='lookahead search',
-  file='lookahead_search.py',
+  file='search/lookahead_search.py',
   paper='2408.03314',
   cost='(k + 1) N T',
   what='hybrid',

@@ -456,7 +456,7 @@ def _decode(
 METHOD = Method(
   name='mcts',
   title='MCTS',
-  file='mcts.py',
+  file='search/mcts.py',
   paper='2502.07191',
   cost='N T at most',
   what='hybrid',

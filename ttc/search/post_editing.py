@@ -71,7 +71,7 @@ def _decode(
 METHOD = Method(
   name='post_editing',
   title='post-editing',
-  file='post_editing.py',
+  file='search/post_editing.py',
   paper='2510.06471',
   cost='2 T',
   what='sequential',

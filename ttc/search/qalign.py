@@ -298,7 +298,7 @@ def _decode(
 METHOD = Method(
   name='qalign',
   title='QAlign',
-  file='qalign.py',
+  file='search/qalign.py',
   paper='2504.03790',
   cost='N (1 + S/2) T',
   what='hybrid',

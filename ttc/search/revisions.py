@@ -25,7 +25,15 @@ from ttc.sampling.decode import sample
 from ttc.sampling.logits import Preset, SamplingParams
 from ttc.sampling.state import DecodeState, extend, prefill
 from ttc.sampling.stopping import StopRules
-from ttc.search.base import Method, drawn, observe, select_each, tally, winner
+from ttc.search.base import (
+  Method,
+  drawn,
+  first_tokens,
+  observe,
+  select_each,
+  tally,
+  winner,
+)
 from ttc.search.setting import Setting
 from ttc.search.step_search import default_width
 from ttc.types import Generation, Params, Prompt, Samples, SelectFn, Selection
@@ -39,6 +47,8 @@ FeedbackFn = Callable[
 # `(prompt, attempts [B, N]) -> [B, N]`: good enough to end their chains.
 IsDoneFn = Callable[[Prompt, Generation], Bool[Array, 'B N']]
 
+_NUM_CONTEXT = 4  # earlier attempts that a revision sees (2408.03314)
+
 
 def revisions(
   params: Params,
@@ -51,7 +61,7 @@ def revisions(
   model: LanguageModel,
   capacity: int,
   stop: StopRules,
-  num_context: int = 4,
+  num_context: int = _NUM_CONTEXT,
   is_done_fn: IsDoneFn | None = None,
   sampling: SamplingParams = SamplingParams(),  # noqa: B008
   preset: Preset = 'hf',
@@ -121,8 +131,7 @@ def revisions(
       active=~done,
       sample_ids=jnp.broadcast_to(t * C + jnp.arange(C), (B, C)),
     )
-    cut = lambda x: x[..., :T] if x.ndim == 3 else x
-    attempt = jax.tree.map(cut, output.generation)
+    attempt = first_tokens(output.generation, T)
     if is_done_fn is not None:
       done |= is_done_fn(prompt, attempt)
     return (output.state, attempt, window, counts, done), attempt
@@ -203,7 +212,8 @@ def decode_chains(
 ) -> Selection:
   """Draws chains in a setting and chooses among their finished attempts.
 
-  What is written between attempts counts as tokens, as all forced ones do.
+  What is written between attempts counts as tokens, as all forced ones do. A
+  revision sees as many earlier attempts as the model has room for, up to 4.
 
   Args:
     setting: what the method runs on.
@@ -223,6 +233,8 @@ def decode_chains(
   """
   if setting.revise is None:
     raise ValueError('setting.revise is None; this method needs its tokens')
+  room = setting.model.max_length - prompt.tokens.shape[1]
+  attempts_that_fit = room // (setting.capacity + len(setting.revise))
   attempts = revisions(
     setting.params,
     keys,
@@ -233,6 +245,7 @@ def decode_chains(
     model=setting.model,
     capacity=setting.capacity,
     stop=setting.stop,
+    num_context=min(max(attempts_that_fit - 1, 1), _NUM_CONTEXT),
     is_done_fn=is_done_fn,
     sampling=setting.sampling,
     preset=setting.preset,
@@ -290,7 +303,7 @@ def _decode(
 METHOD = Method(
   name='revisions',
   title='revisions',
-  file='revisions.py',
+  file='search/revisions.py',
   paper='2408.03314',
   cost='N T',
   what='hybrid',

@@ -188,7 +188,7 @@ def _vote(weight_fn) -> SelectFn:
 METHOD = Method(
   name='rpc',
   title='RPC',
-  file='rpc.py',
+  file='search/rpc.py',
   paper='2502.00511',
   cost='N T',
   what='parallel',

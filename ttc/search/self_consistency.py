@@ -171,7 +171,7 @@ def _confidence(
 METHOD = Method(
   name='self_consistency',
   title='self-consistency',
-  file='self_consistency.py',
+  file='search/self_consistency.py',
   paper='2203.11171',
   cost='N T',
   what='parallel',

@@ -18,6 +18,7 @@ from ttc.sampling.generate import generate
 from ttc.sampling.logits import Preset, SamplingParams
 from ttc.sampling.stopping import StopRules, stop_rules
 from ttc.search.base import Method, observe, select_each
+from ttc.search.question_graph import Atoms
 from ttc.search.self_consistency import majority_vote
 from ttc.search.step_search import (
   StepSampler,
@@ -35,6 +36,7 @@ from ttc.types import (
   ScoreFn,
   Selection,
 )
+from ttc.verifiers.generative import Question
 
 
 class Thinking(NamedTuple):
@@ -74,6 +76,9 @@ class Setting(NamedTuple):
       no such part.
     revise: what is written behind a response to have the policy revise it; None
       if it was not trained to.
+    question: what the policy is asked about a response, to have it verified;
+      None if it was not trained to.
+    atoms: how prompts are taken apart into smaller ones; None if they are not.
   """
 
   model: LanguageModel
@@ -89,6 +94,8 @@ class Setting(NamedTuple):
   preset: Preset = 'hf'
   thinking: Thinking | None = None
   revise: Sequence[int] | None = None
+  question: Question | None = None
+  atoms: Atoms | None = None
 
   @property
   def finished_answer_fn(self) -> AnswerFn:

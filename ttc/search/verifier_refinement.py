@@ -146,7 +146,7 @@ def _last_written(samples: Samples, n: Int[Array, '']) -> Selection:
 METHOD = Method(
   name='verifier_refinement',
   title='verifier refinement',
-  file='verifier_refinement.py',
+  file='search/verifier_refinement.py',
   paper='2510.13804',
   cost='E[k] T, k <= N',
   what='sequential',

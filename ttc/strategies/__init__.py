@@ -1,5 +1,9 @@
-"""Strategies: which techniques to combine, found by search."""
+"""Strategies: which techniques to combine, found by search.
 
+`METHODS` are those that answer problems like any method of `ttc.search`.
+"""
+
+from ttc.strategies import archon as _archon
 from ttc.strategies.agent_graph import (
   FUSE,
   REFINE,
@@ -41,6 +45,7 @@ from ttc.strategies.archive import (
   mutate,
   parent_law,
 )
+from ttc.strategies.archon import VERIFIED_VOTE, by_architecture
 from ttc.strategies.layers import MAX_WIDTH, Drafts, Operators, Pool
 from ttc.strategies.parameter_search import (
   History,
@@ -58,11 +63,15 @@ from ttc.strategies.parameter_search import (
 )
 from ttc.strategies.stage_allocation import allocation_costs, guided
 
+METHODS = (_archon.METHOD,)
+
 __all__ = [
   'FUSE',
   'MAX_WIDTH',
+  'METHODS',
   'PARENT_RULES',
   'REFINE',
+  'VERIFIED_VOTE',
   'Architecture',
   'Archive',
   'Calls',
@@ -87,6 +96,7 @@ __all__ = [
   'Verify',
   'allocation_costs',
   'bayesian',
+  'by_architecture',
   'check',
   'describe',
   'encode',

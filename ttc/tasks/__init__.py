@@ -1,6 +1,13 @@
 """Tasks with exact verifiers: tokens on the device, text on the host."""
 
-from ttc.tasks import arithmetic, graders, humaneval, mutations, programs
+from ttc.tasks import (
+  arithmetic,
+  expressions,
+  graders,
+  humaneval,
+  mutations,
+  programs,
+)
 from ttc.tasks.associative_recall import associative_recall
 from ttc.tasks.catalog import load
 from ttc.tasks.chains import noise_for_accuracy, noisy_chain_accuracy
@@ -39,6 +46,7 @@ __all__ = [
   'code_lookup',
   'competition_math',
   'countdown',
+  'expressions',
   'graders',
   'gsm8k',
   'humaneval',
