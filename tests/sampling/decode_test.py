@@ -14,7 +14,7 @@ from ttc.types import FinishReason, Prompt
 
 CONFIG = models.TransformerConfig(
   vocab_size=31,
-  num_layers=2,
+  num_layers=1,
   embed_dim=16,
   mlp_dim=32,
   num_heads=4,

@@ -15,6 +15,7 @@ SELECTING = [m for m in search.METHODS if m.select is not None]
 COMPILED = {
   m.name: jax.jit(jax.vmap(m.select, in_axes=(0, None))) for m in SELECTING
 }
+select_each = jax.jit(search.select_each, static_argnums=0)
 NUM_ITEMS, NUM_SAMPLES = 6, 8
 NUM_TRIALS = 8000
 
@@ -56,7 +57,9 @@ def assert_within(got, exact):
 def exact_majority(samples):
   counts = (samples.answers[..., None] == jnp.arange(4)).sum(1)
   invalid = (samples.answers < 0).sum(1)
-  law = lambda k: jax.vmap(lambda c, i: scaling.majority_accuracy(c, 0, k, i))
+  law = lambda k: jax.jit(
+    jax.vmap(lambda c, i: scaling.majority_accuracy(c, 0, k, i))
+  )
   return np.stack([law(int(k))(counts, invalid) for k in BUDGETS], axis=1)
 
 
@@ -79,9 +82,9 @@ class TestAgainstExactEstimators:
   def test_select_best_is_best_of_k(self):
     samples = random_samples(2, (NUM_ITEMS, NUM_SAMPLES), invalid=False)
     got = mean_curve(search.select_best, samples).accuracy
-    best = lambda k: jax.vmap(lambda s, z: scaling.best_of_k_accuracy(s, z, k))(
-      samples.scores, (samples.answers == 0).astype(jnp.float32)
-    )
+    best = lambda k: jax.jit(
+      jax.vmap(lambda s, z: scaling.best_of_k_accuracy(s, z, k))
+    )(samples.scores, (samples.answers == 0).astype(jnp.float32))
     exact = np.stack([best(int(k)) for k in BUDGETS], axis=1)
     assert_within(got, exact)
 
@@ -89,8 +92,8 @@ class TestAgainstExactEstimators:
     pair = random_samples(3, (200, 2), invalid=False)
     vote = search.weighted_vote(search.minmax_weights)
     np.testing.assert_array_equal(
-      search.select_each(vote, pair).answer,
-      search.select_each(search.select_best, pair).answer,
+      select_each(vote, pair).answer,
+      select_each(search.select_best, pair).answer,
     )
 
   def test_weighted_vote_by_hand(self):
@@ -218,9 +221,8 @@ def test_beta_confidence_is_the_integer_formula():
 
 def test_beta_stopping_by_a_python_twin():
   samples = random_samples(6, (200, 24))
-  got = jax.vmap(search.beta_stopped_vote(0.9), in_axes=(0, None))(
-    samples, jnp.int32(20)
-  )
+  vote = jax.jit(jax.vmap(search.beta_stopped_vote(0.9), in_axes=(0, None)))
+  got = vote(samples, jnp.int32(20))
   for i, answers in enumerate(np.asarray(samples.answers).tolist()):
     for used in range(1, 21):
       votes = {a: answers[:used].count(a) for a in answers[:used] if a >= 0}
@@ -293,7 +295,7 @@ class TestFamily:
         'first_finish_search': search.shortest_vote(NUM_SAMPLES),
         'last_finish_search': search.longest_vote(NUM_SAMPLES),
       }[method.name]
-      got = np.asarray(search.select_each(select, samples).answer)
+      got = np.asarray(select_each(select, samples).answer)
     np.testing.assert_array_equal(got >= 0, any_valid)
 
   def test_costs_are_ordered(self, method):

@@ -1,7 +1,13 @@
 """Language models as pure functions, and where their parameters come from."""
 
 from ttc.models.adapters import from_nnx, without_cache
-from ttc.models.base import Cache, LanguageModel, encode_prompt, forward
+from ttc.models.base import (
+  Cache,
+  LanguageModel,
+  embed,
+  encode_prompt,
+  forward,
+)
 from ttc.models.chat import CHAT_LAYOUTS, ChatLayout
 from ttc.models.checkpoints import load_checkpoint, save_checkpoint
 from ttc.models.gguf import load_gguf
@@ -33,6 +39,7 @@ __all__ = [
   'TransformerConfig',
   'block_topk',
   'cache_shardings',
+  'embed',
   'encode_prompt',
   'enumerate_sequences',
   'forward',

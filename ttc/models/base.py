@@ -5,7 +5,7 @@ or is not ours (see `adapters.py`) takes part by filling in a `LanguageModel`.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -27,9 +27,11 @@ class Cache(NamedTuple):
   suffix_lengths: Int[Array, 'B N']
 
 
-# `(params, tokens [B, N, T], num_tokens [B, N], cache) -> (features, cache)`.
+# Token ids, or, for models that have `embed`, the embeddings in their place.
+Inputs: TypeAlias = Int[Array, 'B N T'] | Float[Array, 'B N T D']
+# `(params, inputs, num_tokens [B, N], cache) -> (features, cache)`.
 FeaturesFn = Callable[
-  [Params, Int[Array, 'B N T'], Int[Array, 'B N'], Cache],
+  [Params, Inputs, Int[Array, 'B N'], Cache],
   tuple[Float[Array, 'B N T D'], Cache],
 ]
 
@@ -51,6 +53,8 @@ class LanguageModel(NamedTuple):
     max_length: longest context, prompt and response together.
     batch_axis: where the leaves of `prefix` and `suffix` have their `B` axis:
       0, or 1 if layers are stacked in front.
+    embed: `(params, token ids) -> [..., D]`, the embeddings that `features`
+      takes in their place; None if the model reads nothing but ids.
   """
 
   init: Callable[[PRNGKeyArray], Params]
@@ -60,6 +64,9 @@ class LanguageModel(NamedTuple):
   vocab_size: int
   max_length: int
   batch_axis: int = 0
+  embed: Callable[[Params, Int[Array, '*A']], Float[Array, '*A D']] | None = (
+    None
+  )
 
 
 def forward(
@@ -72,6 +79,18 @@ def forward(
     params, tokens[:, None], zeros + T, Cache(None, zeros[:, 0], None, zeros)
   )
   return model.logits(params, features[:, 0])
+
+
+def embed(
+  model: LanguageModel, params: Params, tokens: Int[Array, '*A']
+) -> Float[Array, '*A D']:
+  """The input embeddings of tokens; ValueError if the model has none."""
+  if model.embed is None:
+    raise ValueError(
+      'the model reads token ids only; for embeddings it needs '
+      'LanguageModel.embed, as that of `transformer`'
+    )
+  return model.embed(params, tokens)
 
 
 def encode_prompt(

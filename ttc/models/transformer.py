@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ttc.kernels.partial_attention import Segment
 from ttc.models import layer_cache, rope
-from ttc.models.base import Cache, LanguageModel
+from ttc.models.base import Cache, Inputs, LanguageModel
 from ttc.models.sparse_attention import SparseAttention
 from ttc.types import Params
 
@@ -103,6 +103,7 @@ def transformer(
     vocab_size=config.vocab_size,
     max_length=config.max_length,
     batch_axis=1 if config.scan_layers else 0,
+    embed=_embed,
   )
 
 
@@ -179,6 +180,7 @@ class Block(nn.Module):
     return x, carried
 
 
+@functools.partial(jax.jit, static_argnums=0)  # op by op is much slower
 def _init(config: TransformerConfig, key: PRNGKeyArray) -> Params:
   c = config
   embed_key, unembed_key, layers_key = jax.random.split(key, 3)
@@ -209,11 +211,11 @@ def _features(
   config: TransformerConfig,
   attention: SparseAttention | None,
   params: Params,
-  tokens: Int[Array, 'B N T'],
+  inputs: Inputs,
   num_tokens: Int[Array, 'B N'],
   cache: Cache,
 ) -> tuple[Float[Array, 'B N T D'], Cache]:
-  steps = jnp.arange(tokens.shape[-1])
+  steps = jnp.arange(inputs.shape[2])
   positions = cache.prefix_lengths[:, None] + cache.suffix_lengths
   positions = positions[..., None] + steps
   # Where each new entry goes in the suffix; -1 for those that are not written.
@@ -240,7 +242,10 @@ def _features(
     variables = {'params': layer_params}
     return Block(config).apply(variables, x, positions, attend)
 
-  x = params['embed'][tokens]
+  if inputs.ndim == 3:
+    x = _embed(params, inputs)
+  else:
+    x = inputs.astype(params['embed'].dtype)
   run = _scanned if config.scan_layers else _unrolled
   x, suffix = run(config, attention, layer, x, params['layers'], cache)
   x = _rms_norm(x, params['final_norm'], config.norm_eps)
@@ -322,6 +327,10 @@ def _windows(config: TransformerConfig) -> list[int] | None:
     config.sliding_window if windowed is None or i in windowed else _NO_WINDOW
     for i in range(config.num_layers)
   ]
+
+
+def _embed(params: Params, tokens: Int[Array, '*A']) -> Float[Array, '*A D']:
+  return params['embed'][tokens]
 
 
 def _logits(

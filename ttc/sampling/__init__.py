@@ -24,6 +24,7 @@ from ttc.sampling.speculative import (
 from ttc.sampling.speculative_generate import speculative_generate
 from ttc.sampling.state import (
   DecodeState,
+  SoftEntries,
   extend,
   fork,
   prefill,
@@ -50,6 +51,7 @@ __all__ = [
   'Progress',
   'SampleOutput',
   'SamplingParams',
+  'SoftEntries',
   'SpeculativeCounters',
   'SpeculativeOutput',
   'StopRules',

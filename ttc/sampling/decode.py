@@ -26,7 +26,7 @@ from ttc.sampling import logits as logits_lib
 from ttc.sampling.controllers import Controller, Queue, force
 from ttc.sampling.draw import draw, log_prob_of
 from ttc.sampling.logits import Preset, SamplingParams
-from ttc.sampling.state import DecodeState
+from ttc.sampling.state import DecodeState, read_from
 from ttc.sampling.stopping import (
   Policy,
   Progress,
@@ -43,6 +43,7 @@ class Counters(NamedTuple):
   steps: Int[Array, '']  # rounds of drawing; the model ran one time less
   row_steps: Int[Array, '']  # rows that the model ran on, idle ones included
   tokens: Int[Array, '']  # written to responses
+  soft_entries: Int[Array, '']  # embeddings in the rows that it began from
 
 
 class SampleOutput(NamedTuple):
@@ -132,6 +133,7 @@ def sample(
     steps=loop.steps,
     row_steps=(loop.steps - 1) * B * R,
     tokens=jnp.sum(loop.out.lengths),
+    soft_entries=jnp.int32(0) if state.soft is None else state.soft.num_entries,
   )
   return SampleOutput(loop.out, loop.resume(state), counters)
 
@@ -209,9 +211,7 @@ def _start(plan: _Plan) -> _Loop:
 def _feed(plan: _Plan, loop: _Loop) -> tuple[_Loop, Float[Array, 'B R V']]:
   """Lets the model read the pending token of every row that goes on."""
   state = loop.resume(plan.state)
-  pending = jnp.take_along_axis(
-    loop.tokens, state.cache_lengths[..., None], axis=2
-  )
+  pending = read_from(plan.model, plan.params, state, state.cache_lengths, 1)
   reads = (loop.job < plan.active.shape[1]) & (loop.lengths > 0)
   features, cache = plan.model.features(
     plan.params, pending, reads.astype(jnp.int32), state.cache

@@ -105,8 +105,8 @@ def speculative_sample(
     log-probabilities those of the target.
 
   Raises:
-    ValueError: if the vocabularies or the shapes of the states differ, or the
-      preset is not known.
+    ValueError: if the vocabularies or the shapes of the states differ, a state
+      holds embeddings in place of tokens, or the preset is not known.
   """
   if target.vocab_size != draft.vocab_size:
     raise ValueError(
@@ -118,6 +118,11 @@ def speculative_sample(
     raise ValueError(
       f'the states hold {(B, N, capacity)} and {draft_state.tokens.shape} '
       'problems, rows and tokens; they must be of the same shape'
+    )
+  if target_state.soft is not None or draft_state.soft is not None:
+    raise ValueError(
+      'a state holds embeddings in place of tokens, which drafts are not made '
+      'from; use sample'
     )
   spread = lambda x: jnp.broadcast_to(jnp.asarray(x), (B, N))
   ids = spread(jnp.arange(N) if sample_ids is None else sample_ids)

@@ -10,17 +10,32 @@ The fifth, `sample`, is in `decode.py`. All are pure; a state may be used twice.
 The last token of a row is *pending*: it is in `tokens` but the model has not
 read it yet. So cutting a row to any length costs nothing, and the model never
 reads a token whose successor nobody asks for.
+
+An entry of a row may be an input embedding that is no token's (a soft prompt, a
+soft thought). It is pending, cut and copied like any other; `soft` keeps it.
 """
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from ttc.models.base import Cache, LanguageModel, encode_prompt
+from ttc.models.base import Cache, Inputs, LanguageModel, embed, encode_prompt
 from ttc.sampling.draw import log_prob_of
 from ttc.types import Params, Prompt
+
+
+class SoftEntries(NamedTuple):
+  """The entries of rows that are embeddings; `tokens` is 0 there."""
+
+  embeddings: Float[Array, 'B R S D']
+  is_soft: Bool[Array, 'B R S']  # which entries; none beyond `lengths`
+
+  @property
+  def num_entries(self) -> Int[Array, '']:
+    """How many there are in all rows."""
+    return jnp.sum(self.is_soft)
 
 
 class DecodeState(NamedTuple):
@@ -32,6 +47,7 @@ class DecodeState(NamedTuple):
   suffix: Any  # its memory of each row, leaves `[B, R, ...]`
   tokens: Int[Array, 'B R S']  # what follows the prompt: given, forced or drawn
   lengths: Int[Array, 'B R']
+  soft: SoftEntries | None = None  # None: no entry is an embedding
 
   @property
   def cache_lengths(self) -> Int[Array, 'B R']:
@@ -83,18 +99,32 @@ def extend(
   model: LanguageModel,
   params: Params,
   state: DecodeState,
-  tokens: Int[Array, 'B R T'],
+  tokens: Inputs,
   num_tokens: Int[Array, 'B R'],
 ) -> DecodeState:
   """Appends the first `num_tokens` of `tokens` to each row.
 
-  A "Wait", a verifier's question, the next turn of a dialogue. Costs `T` tokens
-  of the model per row. Tokens beyond the capacity are dropped; check on the
-  host that there is room.
+  A "Wait", a verifier's question, the next turn of a dialogue; or thoughts that
+  are no tokens. Costs `T` tokens of the model per row. Tokens beyond the
+  capacity are dropped; check on the host that there is room.
+
+  Args:
+    model: static.
+    params: its parameters.
+    state: with `R` rows.
+    tokens: ids `[B, R, T]`, or input embeddings `[B, R, T, D]`. A state with
+      embeddings keeps `[B, R, S, D]` of them.
+    num_tokens: how many of the `T` count.
+
+  Returns:
+    The state behind them.
+
+  Raises:
+    ValueError: at embeddings, if the model reads token ids only.
   """
   start = state.cache_lengths
   appended = _append(state, tokens, num_tokens)
-  unread = _window(appended.tokens, start, tokens.shape[-1])
+  unread = read_from(model, params, appended, start, tokens.shape[2])
   to_read = appended.cache_lengths - start
   _, cache = model.features(params, unread, to_read, state.cache)
   return appended._replace(suffix=cache.suffix)
@@ -126,10 +156,18 @@ def fork(
     take_cached = jax.vmap(take_cached, in_axes=(0, None))
   suffix = jax.tree.map(lambda leaf: take_cached(leaf, parents), state.suffix)
   kept = take(state.lengths, parents)
+  kept = kept if lengths is None else jnp.minimum(kept, lengths)
+  soft = state.soft
+  if soft is not None:
+    inside = jnp.arange(state.tokens.shape[-1]) < kept[..., None]
+    soft = SoftEntries(
+      take(soft.embeddings, parents), take(soft.is_soft, parents) & inside
+    )
   return state._replace(
     suffix=suffix,
     tokens=take(state.tokens, parents),
-    lengths=kept if lengths is None else jnp.minimum(kept, lengths),
+    lengths=kept,
+    soft=soft,
   )
 
 
@@ -183,11 +221,31 @@ def score_stepwise(
   return jnp.moveaxis(log_probs, 0, -1)
 
 
+def read_from(
+  model: LanguageModel,
+  params: Params,
+  state: DecodeState,
+  start: Int[Array, 'B R'],
+  size: int,
+) -> Inputs:
+  """What `model.features` reads of the entries `start` to `start + size - 1`.
+
+  Token ids, 0 beyond the capacity; embeddings if some entry of the state is
+  one.
+  """
+  tokens = _window(state.tokens, start, size)
+  if state.soft is None:
+    return tokens
+  is_soft = _window(state.soft.is_soft, start, size)
+  embeddings = _window(state.soft.embeddings, start, size)
+  return jnp.where(is_soft[..., None], embeddings, embed(model, params, tokens))
+
+
 def _score(model, params, state, tokens, num_tokens):
   """Log-probabilities of appended tokens, and the state after them."""
   appended = _append(state, tokens, num_tokens)
   start = state.cache_lengths
-  unread = _window(appended.tokens, start, tokens.shape[-1])
+  unread = read_from(model, params, appended, start, tokens.shape[-1])
   to_read = appended.cache_lengths - start
   features, cache = model.features(params, unread, to_read, state.cache)
   # In a row with a pending token, feature t predicts continuation token t; in
@@ -213,21 +271,38 @@ def _score(model, params, state, tokens, num_tokens):
 
 def _append(state, tokens, num_tokens) -> DecodeState:
   """Writes tokens behind each row; the model does not read them."""
-  steps = jnp.arange(tokens.shape[-1])
+  steps = jnp.arange(tokens.shape[2])
   capacity = state.tokens.shape[-1]
   index = jnp.where(
     steps < num_tokens[..., None], state.lengths[..., None] + steps, capacity
   )
   put = jax.vmap(jax.vmap(lambda row, i, x: row.at[i].set(x, mode='drop')))
+  if tokens.ndim == 4:
+    soft = state.soft or _no_soft_entries(state, tokens)
+    state = state._replace(
+      soft=SoftEntries(
+        put(soft.embeddings, index, tokens),
+        put(soft.is_soft, index, jnp.ones(index.shape, bool)),
+      )
+    )
+    tokens = jnp.zeros(index.shape, jnp.int32)
   return state._replace(
     tokens=put(state.tokens, index, tokens),
     lengths=jnp.minimum(state.lengths + num_tokens, capacity),
   )
 
 
+def _no_soft_entries(state, embeddings) -> SoftEntries:
+  shape = (*state.tokens.shape, embeddings.shape[-1])
+  return SoftEntries(
+    jnp.zeros(shape, embeddings.dtype), jnp.zeros(shape[:-1], bool)
+  )
+
+
 def _window(
-  tokens: Int[Array, 'B R S'], start: Int[Array, 'B R'], size: int
-) -> Int[Array, 'B R W']:
-  """`size` tokens of each row from `start` on, zeros beyond the end."""
+  entries: Shaped[Array, 'B R S *D'], start: Int[Array, 'B R'], size: int
+) -> Shaped[Array, 'B R W *D']:
+  """`size` entries of each row from `start` on, zeros beyond the end."""
   index = start[..., None] + jnp.arange(size)
-  return jnp.take_along_axis(tokens, index, axis=-1, mode='fill', fill_value=0)
+  get = lambda row, i: row.at[i].get(mode='fill', fill_value=0)
+  return jax.vmap(jax.vmap(get))(entries, index)
