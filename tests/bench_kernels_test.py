@@ -7,12 +7,14 @@ import subprocess
 import sys
 import tempfile
 
+import pytest
 from absl.testing import absltest
 
 SCRIPT = pathlib.Path(__file__).parents[1] / 'scripts' / 'bench_kernels.py'
 
 
 class BenchKernelsTest(absltest.TestCase):
+  @pytest.mark.slow
   def test_check(self):
     with tempfile.TemporaryDirectory() as directory:
       out = pathlib.Path(directory, 'out.json')

@@ -131,6 +131,7 @@ class KineticsScriptTest(absltest.TestCase):
     np.testing.assert_array_equal(best.choice[:, 0] // 3, [0, 0, 0, 1, 0])
     self.assertIn('small 80%, large 20%', last)
 
+  @pytest.mark.slow
   def test_bad_input_is_one_line(self):
     empty = self.out / 'empty'
     empty.mkdir()

@@ -227,6 +227,7 @@ def test_bad_configs_are_named(evaluate, name, tiny_model, tmp_path):
     evaluate.run(config, tmp_path / 'run')
 
 
+@pytest.mark.slow
 def test_each_bad_input_is_one_line(tiny_model, tmp_path):
   damaged = tmp_path / 'damaged'
   write_tiny_model(damaged)

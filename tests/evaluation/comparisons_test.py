@@ -3,6 +3,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest
 from scipy import stats
 
@@ -72,6 +73,7 @@ class SignFlipTest(absltest.TestCase):
     got = sign_flip_test(jax.random.key(0), jnp.zeros(6), 20_000)
     self.assertEqual(float(got), 1)
 
+  @pytest.mark.slow
   def test_size_under_the_null(self):
     # 2000 pairs of equal runs; one s.e. of the rejection rate is 0.005.
     data_key, test_key = jax.random.split(jax.random.key(2))

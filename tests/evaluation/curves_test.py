@@ -3,6 +3,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest
 
 from ttc import evaluation, scaling
@@ -130,6 +131,7 @@ class ScalingCurveTest(absltest.TestCase):
         self.first.tokens[:, column], self.best.tokens[:, 0], rtol=1e-6
       )
 
+  @pytest.mark.slow
   def test_batches_do_not_change_the_curve(self):
     parts = jax.jit(lambda: curve_of(first, batch_size=4))()
     for got, expected in zip(parts, self.first, strict=True):

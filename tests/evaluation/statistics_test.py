@@ -3,6 +3,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest
 from scipy import stats
 
@@ -109,6 +110,7 @@ class WilsonTest(absltest.TestCase):
 class CoverageTest(absltest.TestCase):
   """95% intervals of 2000 simulated benchmarks; one s.e. is 0.005."""
 
+  @pytest.mark.slow
   def test_bernoulli_items(self):
     data_key, boot_key = jax.random.split(jax.random.key(0))
     scores = jax.random.bernoulli(data_key, 0.3, (2000, 200))

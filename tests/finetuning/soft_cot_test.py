@@ -175,6 +175,7 @@ def test_gradients_reach_only_what_is_trained():
   assert not np.any(grads.initial)
 
 
+@pytest.mark.slow
 def test_sample_i_follows_thought_i_mod_k():
   keys = jax.random.split(jax.random.key(5), 3)
   many = draw(PARAMS, keys, BATCH.prompt, 2 * K)

@@ -14,8 +14,8 @@ def draws(logits, num, seed=0, greedy=False):
 
 
 class DrawTest(parameterized.TestCase):
-  @parameterized.parameters(3, 257)  # a block holds 256
-  def test_frequencies_are_the_softmax(self, vocab):
+  def test_frequencies_are_the_softmax(self):
+    vocab = 257  # a block holds 256
     logits = 2 * jax.random.normal(jax.random.key(vocab), (vocab,))
     num = 100_000
     tokens, _ = draws(logits, num)

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest
 
 from ttc import models, sampling, scaling
@@ -75,6 +76,7 @@ class MemoryTest(absltest.TestCase):
     naive = cache_bytes(SAMPLES, PROMPT, NEW, shared_prompt=False)
     self.assertLess(arguments + memory.temp_size_in_bytes, naive / 10)
 
+  @pytest.mark.slow
   def test_prefill_and_sample_grow_by_the_suffixes_only(self):
     more, fewer = self.peak_bytes(SAMPLES), self.peak_bytes(SAMPLES // 2)
     growth = cache_bytes(SAMPLES, 0, NEW) - cache_bytes(SAMPLES // 2, 0, NEW)

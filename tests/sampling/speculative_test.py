@@ -252,6 +252,7 @@ class TestCost:
 
 
 class TestTransformers:
+  @pytest.mark.slow
   def test_greedy_is_the_targets_greedy(self):
     out = run(2, temperature=0.0)
     assert_same(out.generation, run_alone(temperature=0.0))
@@ -314,6 +315,7 @@ class TestTransformers:
       atol=1e-4,
     )
 
+  @pytest.mark.slow
   def test_rows_that_begin_at_different_lengths(self):
     """One is empty. The log-probabilities are those of the forward pass."""
     tokens = jax.random.randint(jax.random.key(9), (B, N, 6), 0, 23)

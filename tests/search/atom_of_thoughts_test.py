@@ -164,7 +164,9 @@ def random_questions():
   return draw(keys_of(1, 512), 1 + jnp.arange(512) % 8)
 
 
-@pytest.mark.parametrize('which', ['every small one', 'random'])
+@pytest.mark.parametrize(
+  'which', ['every small one', pytest.param('random', marks=pytest.mark.slow)]
+)
 def test_every_contraction_keeps_the_answer_and_is_one_step_less_deep(which):
   if which == 'random':
     chain = contract_exactly(LARGE, random_questions())
@@ -255,6 +257,7 @@ def assert_near(values, law):
   assert abs(values.mean() - law) < 4 * error, (values.mean(), law)
 
 
+@pytest.mark.slow
 def test_contraction_changes_nothing_for_errors_of_single_steps():
   """Eight bijections, an error at each: the law of a noisy chain."""
   (direct, contracted, *_), _ = erring()

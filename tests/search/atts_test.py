@@ -213,7 +213,9 @@ def test_ended_chains_write_nothing_more():
   assert not turns.tested[written == 0].any()
 
 
-@pytest.mark.parametrize('budget', [0, 1, 4])
+@pytest.mark.parametrize(
+  'budget', [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 4))]
+)
 def test_a_budget_takes_over_the_first_that_come(budget):
   """All turns are rejected: by turn, then by chain, until it is spent."""
   turns = run(0.0, max_takeovers=budget).turns

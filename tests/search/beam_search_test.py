@@ -145,6 +145,7 @@ def best_leaf(output):
   return np.asarray(output.leaves.tokens[jnp.arange(len(best)), best])
 
 
+@pytest.mark.slow
 def test_step_level_best_of_n_has_the_exact_law():
   """With exact values each step follows the law of best-of-N on its own."""
   n, size, length, trials = 3, 3, 3, 8000

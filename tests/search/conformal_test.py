@@ -59,6 +59,7 @@ def test_all_ranks_of_a_new_score_reject_at_the_rate(n):
   )
 
 
+@pytest.mark.slow
 def test_ties_only_make_rejections_rarer():
   """All calibrations of three scores and a new one, of two values."""
   worlds = jnp.array(list(itertools.product([1.0, 2.0], repeat=4)))
@@ -131,6 +132,7 @@ class TestAppend:
     )
     jax.tree.map(np.testing.assert_array_equal, at_once, one_by_one)
 
+  @pytest.mark.slow
   def test_a_running_test_keeps_its_rate_if_it_appends_all(self):
     """From 9 scores to 49: each step is at the exact rate of its `n`.
 

@@ -123,34 +123,32 @@ def stub_table():
   return jnp.asarray(60.0 * np.eye(VOCAB)[following], jnp.float32)
 
 
+stub_sampler = table_sampler(VOCAB, EOS, 64)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))
+@functools.partial(jax.vmap, in_axes=(0, 0, None, None, None))
+def respond(budget, num_waits, wait, end_id, cut):
+  controller = search.budget_forcing(
+    end_id,
+    end=[end_id],
+    cut=cut,
+    wait=wait,
+    budget=budget,
+    num_waits=num_waits,
+  )
+  key, prompt = jax.random.split(jax.random.key(0), 1), prompt_of(WAIT, 1)
+  out = stub_sampler(stub_table(), key, prompt, 1, controller=controller)
+  return jax.tree.map(lambda x: x[0, 0], out)
+
+
 class TestBudgetForcing:
-  sample_fn = staticmethod(table_sampler(VOCAB, EOS, 64))
-
-  def run(self, budgets, num_waits, wait=(WAIT,)):
-    table = stub_table()
-
-    @jax.jit
-    @jax.vmap
-    def respond(budget, num_waits):
-      controller = search.budget_forcing(
-        END,
-        end=[END],
-        cut=[END, FINAL],
-        wait=wait,
-        budget=budget,
-        num_waits=num_waits,
-      )
-      out = self.sample_fn(
-        table,
-        jax.random.split(jax.random.key(0), 1),
-        prompt_of(WAIT, 1),
-        1,
-        controller=controller,
-      )
-      return jax.tree.map(lambda x: x[0, 0], out)
-
+  def run(self, budgets, num_waits, wait=(WAIT,), end_id=END, cut=(END, FINAL)):
+    """All numbers of budgets share one program."""
     budgets, num_waits = np.broadcast_arrays(budgets, num_waits)
-    return jax.device_get(respond(jnp.array(budgets), jnp.array(num_waits)))
+    pad = lambda x: jnp.pad(jnp.array(x), (0, 120 - budgets.size))
+    out = respond(pad(budgets), pad(num_waits), wait, end_id, cut)
+    return jax.tree.map(lambda x: np.asarray(x)[: budgets.size], out)
 
   def test_thinking_length_is_the_smaller_of_budget_and_natural(self):
     budgets, num_waits = map(np.ravel, np.mgrid[:40, :3])
@@ -185,6 +183,7 @@ class TestBudgetForcing:
     np.testing.assert_array_equal(out.sampling_log_probs[0, 3:5], 0.0)
     np.testing.assert_allclose(out.log_probs[0, 3], -60, atol=1e-3)
 
+  @pytest.mark.slow
   def test_an_end_that_is_let_pass_was_sampled(self):
     """With nothing added to it, it has its own log-probability."""
     out = self.run([100], 0)
@@ -201,7 +200,7 @@ class TestBudgetForcing:
     @jax.jit
     def both(keys):
       args = noisy, keys, prompt_of(WAIT, 64), 1
-      return self.sample_fn(*args, controller=controller), self.sample_fn(*args)
+      return stub_sampler(*args, controller=controller), stub_sampler(*args)
 
     got, plain = both(keys)
     jax.tree.map(np.testing.assert_array_equal, got, plain)
@@ -209,16 +208,12 @@ class TestBudgetForcing:
 
   def test_a_bare_stop_token_at_the_budget_ends_the_response(self):
     """A forced one would not stop it; this one is the only choice."""
-    controller = search.budget_forcing(
-      EOS, end=[EOS], cut=[EOS], wait=[WAIT], budget=3
-    )
-    key, prompt = jax.random.split(jax.random.key(0), 1), prompt_of(WAIT, 1)
-    out = self.sample_fn(stub_table(), key, prompt, 1, controller=controller)
-    assert out.tokens[0, 0, :4].tolist() == [*range(FIRST, FIRST + 3), EOS]
-    assert out.lengths[0, 0] == 4
-    assert out.finish_reasons[0, 0] == FinishReason.STOP
-    assert out.sampling_log_probs[0, 0, 3] == 0
-    assert out.log_probs[0, 0, 3] < -50
+    out = self.run([3], 0, end_id=EOS, cut=(EOS,))
+    assert out.tokens[0, :4].tolist() == [*range(FIRST, FIRST + 3), EOS]
+    assert out.lengths[0] == 4
+    assert out.finish_reasons[0] == FinishReason.STOP
+    assert out.sampling_log_probs[0, 3] == 0
+    assert out.log_probs[0, 3] < -50
 
 
 @pytest.mark.parametrize('name', ['budget_forcing', 'iterative_deepening'])

@@ -146,6 +146,7 @@ def solve(keys, name, n):
   return search.solve(METHODS[name], setting_of(), keys, prompt, n)
 
 
+@pytest.mark.slow
 def test_an_edit_has_the_law_of_its_context():
   """In a table it depends on the feedback alone."""
   trials = 4000

@@ -70,7 +70,11 @@ class TestAgainstExactEstimators:
 
   @pytest.mark.parametrize(
     'weight_fn',
-    [search.softmax_weights, search.sigmoid_weights, search.minmax_weights],
+    [
+      search.softmax_weights,
+      pytest.param(search.sigmoid_weights, marks=pytest.mark.slow),
+      pytest.param(search.minmax_weights, marks=pytest.mark.slow),
+    ],
   )
   def test_equal_scores_make_a_weighted_vote_a_majority(self, weight_fn):
     samples = SAMPLES._replace(scores=jnp.full_like(SAMPLES.scores, 0.3))
