@@ -325,6 +325,7 @@ def test_a_changed_config_is_refused(tiny_model, tmp_path):
   assert 'allow_config_change' in done.stderr
 
 
+@pytest.mark.slow
 def test_sample_prints_samples_choice_and_cost(tiny_model, tmp_path):
   args = [
     '--prompt=2 + 2 =',

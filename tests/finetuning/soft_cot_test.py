@@ -193,6 +193,7 @@ def test_sample_i_follows_thought_i_mod_k():
   assert np.abs(score((ids + 1) % K) - many.log_probs).max() > 0.01
 
 
+@pytest.mark.slow
 def test_samples_with_thoughts_vote_and_are_chosen_from():
   keys = jax.random.split(jax.random.key(6), 3)
   answer_fn = lambda prompt, generation: generation.tokens[..., 0]

@@ -96,6 +96,7 @@ class SparseDecodingTest(parameterized.TestCase):
     np.testing.assert_array_equal(dense.tokens, sparse.tokens)
     np.testing.assert_allclose(dense.log_probs, sparse.log_probs, atol=2e-5)
 
+  @pytest.mark.slow
   def test_refill_and_layers_by_scan(self):
     """Summaries survive slot refill, and scanned layers are the same ones."""
     kwargs = dict(block_size=4, budget=12, sink=1, local=2)

@@ -6,6 +6,7 @@ import heapq
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import scipy.stats
 from absl.testing import absltest, parameterized
 
@@ -238,6 +239,7 @@ class LoopTest(parameterized.TestCase):
     want = np.minimum(free.lengths, limits)
     np.testing.assert_array_equal(limited.lengths, want)
 
+  @pytest.mark.slow
   def test_steps_are_the_longest_response(self):
     state = sampling.prefill(MODEL, PARAMS, PROMPT, 8, 24)
     sample = jax.jit(sampling.sample, static_argnums=0)
