@@ -31,6 +31,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from ttc.models.base import LanguageModel
 from ttc.sampling.state import fork
 from ttc.search.base import Method
+from ttc.search.search_tree import Tree, attach, descend, put_slice
 from ttc.search.setting import Setting
 from ttc.search.step_search import (
   Beams,
@@ -51,21 +52,6 @@ from ttc.types import (
 )
 
 Prior = Literal['policy', 'drawn']
-
-
-class Tree(NamedTuple):
-  """The `K` nodes of `B` trees; children are adjacent, node 0 is the root.
-
-  Batched over problems; a search sees the fields of one problem, `[K]`.
-  """
-
-  parents: Int[Array, '*B K']  # -1 for the root and for places not in use
-  first_child: Int[Array, '*B K']  # 0 if there are no children
-  priors: Float[Array, '*B K']  # 0 for a step that an elder sibling also took
-  visits: Int[Array, '*B K']
-  value_sums: Float[Array, '*B K']  # over visits; the mean is the node's value
-  scores: Float[Array, '*B K']  # what the verifier said
-  has_ended: Bool[Array, '*B K']
 
 
 class MctsOutput(NamedTuple):
@@ -151,13 +137,13 @@ def mcts(
     active=jnp.ones((B,), bool),
   )
   evaluate = _roll_out if rollout else _read
-  descend = lambda *args: _descend(*args, width, c_init, c_base)
+  go_down = lambda *args: descend(*args, width, c_init, c_base)
 
   def body(search):
     start = 1 + search.round * width
     places = start + jnp.arange(width)
     limit = jnp.where(search.active, num_simulations, 0)
-    tree, node, num_done = jax.vmap(descend)(
+    tree, node, num_done = jax.vmap(go_down)(
       search.tree, search.node, search.num_simulations, limit
     )
     grows = num_done < limit
@@ -169,14 +155,14 @@ def mcts(
     running = children.responses.finish_reasons == FinishReason.RUNNING
     has_ended = ~running | (depths >= steps.max_steps)
     is_twin, priors = jax.vmap(lambda r: _prior(r, prior))(children.responses)
-    attach = lambda *args: _attach(*args, start)
-    tree = jax.vmap(attach)(tree, node, grows, scores, priors, has_ended)
+    grow = lambda *args: attach(*args, start)
+    tree = jax.vmap(grow)(tree, node, grows, scores, priors, has_ended)
     if not rollout:  # two completions of one step are two samples
       reasons = read.finish_reasons
       read = read._replace(
         finish_reasons=jnp.where(is_twin, FinishReason.CANCELLED, reasons)
       )
-    put = lambda old, new: _put(old, new, start, axis=1)
+    put = lambda old, new: put_slice(old, new, start, axis=1)
     spent = jnp.sum(drawn + looked, axis=1)
     search = _Search(
       nodes=_put_rows(steps.model, search.nodes, children, start),
@@ -256,98 +242,6 @@ class _Search(NamedTuple):
   active: Bool[Array, ' B']
 
 
-def _descend(
-  tree: Tree,
-  node: Int[Array, ''],
-  num_done: Int[Array, ''],
-  limit: Int[Array, ''],
-  width: int,
-  c_init: ArrayLike,
-  c_base: ArrayLike,
-) -> tuple[Tree, Int[Array, ''], Int[Array, '']]:
-  """Goes on to a node of one tree that has no children and has not ended.
-
-  Each end on the way is a simulation done, and the next starts at the root.
-
-  Args:
-    tree: of one problem.
-    node: where the simulation is.
-    num_done: simulations done.
-    limit: of these; at it, nothing more is visited.
-    width: `M`.
-    c_init: of the rule.
-    c_base: of the rule.
-
-  Returns:
-    The tree with the visits to ends, the node, and the simulations done.
-  """
-
-  def is_inside(carry):
-    tree, node, num_done = carry
-    goes_on = (tree.first_child[node] > 0) | tree.has_ended[node]
-    return goes_on & (num_done < limit)
-
-  def step(carry):
-    tree, node, num_done = carry
-    ends = tree.has_ended[node]
-    tree = _back_up(
-      tree, node, ends.astype(jnp.int32), tree.scores[node] * ends
-    )
-    children = tree.first_child[node] + jnp.arange(width)
-    explore = c_init + jnp.log((tree.visits[node] + c_base + 1) / c_base)
-    visits, prior = tree.visits[children], tree.priors[children]
-    bonus = prior * jnp.sqrt(tree.visits[node]) / (1 + visits) * explore
-    value = tree.value_sums[children] / jnp.maximum(visits, 1)
-    rank = jnp.where(prior > 0, value + bonus, -jnp.inf)
-    best = children[jnp.argmax(rank)]
-    return tree, jnp.where(ends, 0, best), num_done + ends
-
-  return jax.lax.while_loop(is_inside, step, (tree, node, num_done))
-
-
-def _back_up(
-  tree: Tree, node: Int[Array, ''], visits: Int[Array, ''], value: Array
-) -> Tree:
-  """Adds visits and their summed value to a node and all above it."""
-
-  def step(carry):
-    node, counts, sums = carry
-    counts = counts.at[node].add(visits)
-    return tree.parents[node], counts, sums.at[node].add(value)
-
-  node = jnp.where(visits > 0, node, -1)
-  carry = node, tree.visits, tree.value_sums
-  _, counts, sums = jax.lax.while_loop(lambda c: c[0] >= 0, step, carry)
-  return tree._replace(visits=counts, value_sums=sums)
-
-
-def _attach(
-  tree: Tree,
-  node: Int[Array, ''],
-  grows: Bool[Array, ''],
-  scores: Float[Array, ' W'],
-  priors: Float[Array, ' W'],
-  has_ended: Bool[Array, ' W'],
-  start: Int[Array, ''],
-) -> Tree:
-  """Gives a node of one tree its children; each draw is a visit."""
-  W = scores.size
-  scores = jnp.where(grows, scores, 0.0)
-  count = jnp.broadcast_to(grows, (W,)).astype(jnp.int32)
-  put = lambda old, new: _put(old, new, start, axis=0)
-  first = jnp.where(grows, start, tree.first_child[node])
-  tree = Tree(
-    parents=put(tree.parents, jnp.where(grows, node, jnp.full((W,), -1))),
-    first_child=tree.first_child.at[node].set(first),
-    priors=put(tree.priors, jnp.where(grows, priors, 0.0)),
-    visits=put(tree.visits, count),
-    value_sums=put(tree.value_sums, scores),
-    scores=put(tree.scores, scores),
-    has_ended=put(tree.has_ended, has_ended),
-  )
-  return _back_up(tree, node, jnp.sum(count), jnp.sum(scores))
-
-
 def _children(model: LanguageModel, nodes: Beams, node, grows, places) -> Beams:
   """`[B, M]` copies of a node; of problems that do not grow, cancelled.
 
@@ -415,14 +309,12 @@ def _mean_length(read: Generation, capacity: int) -> Float[Array, ' B']:
   return jnp.where(count > 0, total / jnp.maximum(count, 1), capacity)
 
 
-def _put(old: Array, new: Array, start, axis: int) -> Array:
-  return jax.lax.dynamic_update_slice_in_dim(old, new, start, axis)
-
-
 def _put_rows(model: LanguageModel, nodes: Beams, rows: Beams, start) -> Beams:
   """Writes rows into the places from `start` on."""
-  put = lambda old, new: _put(old, new, start, axis=1)
-  put_cached = lambda old, new: _put(old, new, start, axis=model.batch_axis + 1)
+  put = lambda old, new: put_slice(old, new, start, axis=1)
+  put_cached = lambda old, new: put_slice(
+    old, new, start, axis=model.batch_axis + 1
+  )
   state = nodes.state._replace(
     suffix=jax.tree.map(put_cached, nodes.state.suffix, rows.state.suffix),
     tokens=put(nodes.state.tokens, rows.state.tokens),
