@@ -1,4 +1,4 @@
-"""Every method on four worlds at equal generated tokens.
+"""Every method on five worlds at equal generated tokens.
 
   python scripts/compare.py --config=configs/compare.py --workdir=runs/compare
 
@@ -15,10 +15,17 @@ def get_config() -> config_dict.ConfigDict:
   # Files of scripts/worlds. calibrated: the S3 base, a step verifier that errs
   # in one of ten; reasoner: with that verifier, a model that thinks on, revises
   # and checks its own answers; learned_verifier: words of two elements of S3, a
-  # process reward model trained from rollouts; smollm2: SmolLM2-135M on sums of
-  # two digits, its own confidence for verifier; table: a table model, to try
-  # things out.
-  config.worlds = ('calibrated', 'reasoner', 'learned_verifier', 'smollm2')
+  # process reward model trained from rollouts; expressions: twice as large as
+  # the policy has learned, for those who take questions apart; smollm2:
+  # SmolLM2-135M on sums of two digits, its own confidence for verifier; table: a
+  # table model, to try things out.
+  config.worlds = (
+    'calibrated',
+    'reasoner',
+    'learned_verifier',
+    'expressions',
+    'smollm2',
+  )
   config.methods = ('all',)  # or names of the table in README
   config.budgets = (1, 2, 4, 8, 16)  # in responses of average length
   config.pool_size = 32  # samples shared by the methods that choose among them
