@@ -2,7 +2,7 @@
 
   python scripts/compare.py --config=configs/compare.py --workdir=runs/compare
 
-Half an hour on two CPU cores; killed, it goes on where it was. With
+An hour and a half on two CPU cores; killed, it goes on where it was. With
 --config.worlds="('table',)" it takes a minute and trains nothing.
 """
 
@@ -16,9 +16,9 @@ def get_config() -> config_dict.ConfigDict:
   # in one of ten; reasoner: with that verifier, a model that thinks on, revises
   # and checks its own answers; learned_verifier: words of two elements of S3, a
   # process reward model trained from rollouts; expressions: twice as large as
-  # the policy has learned, for those who take questions apart; smollm2:
-  # SmolLM2-135M on sums of two digits, its own confidence for verifier; table: a
-  # table model, to try things out.
+  # the policy has learned, for those who take questions apart; smollm2: a real
+  # model, SmolLM2-135M, on sums of two digits, its own confidence for verifier;
+  # table: a table model, to try things out.
   config.worlds = (
     'calibrated',
     'reasoner',
