@@ -1,4 +1,10 @@
-"""Beam search and DVTS against best-of-N at equal tokens (2408.03314)."""
+"""Beam search and DVTS against best-of-N at equal tokens (2408.03314).
+
+Two controls that know nothing. Noise that is drawn anew for every beam leaves
+the law of a leaf as it was. A random function of the text does not: equal beams
+have equal scores, so every different continuation has one chance to be kept,
+however seldom it is drawn, and most wrong ones are seldom and different.
+"""
 
 import functools
 from typing import NamedTuple
@@ -13,6 +19,7 @@ from ttc import evaluation, models, sampling, search, tasks, verifiers
 from worlds.learned_verifier import TASK, process_reward_model
 
 BUDGETS = {4: 2, 16: 4}  # beams and width: the paper's M = sqrt(N)
+BLIND = ('noise', 'random function of the text')
 METHODS = {'beam': search.beam_search, 'DVTS': search.dvts}
 
 
@@ -55,10 +62,14 @@ def reproduce(num_seeds: int) -> Row:
   }
   holds &= all(d.mean > -2 * d.standard_error for d in diversity.values())
   blind = {
-    name: difference(runs['random', name, 16][0], results.single)
+    (verifier, name): difference(runs[verifier, name, 16][0], results.single)
+    for verifier in BLIND
     for name in METHODS
   }
-  holds &= all(abs(d.mean) < 3 * d.standard_error for d in blind.values())
+  holds &= all(
+    abs(blind['noise', name].mean) < 3 * blind['noise', name].standard_error
+    for name in METHODS
+  )
   scores = [np.mean(results.right), np.mean(results.wrong)]
   return Row(
     'beam_search, dvts (words of 12 of two elements of S3, e=.08)',
@@ -70,9 +81,12 @@ def reproduce(num_seeds: int) -> Row:
       f'N={n} {d.mean:+.2f} (s.e. {d.standard_error:.2f})'
       for n, d in diversity.items()
     ),
-    'random verifier, N=16, best leaf against one sample '
-    f'(closed form {100 * law:.1f}): '
-    + ', '.join(f'{name} {signed(d)}' for name, d in blind.items())
+    f'N=16, best leaf against one sample (closed form {100 * law:.1f}): '
+    + '; '.join(
+      f'{verifier} '
+      + ', '.join(f'{name} {signed(blind[verifier, name])}' for name in METHODS)
+      for verifier in BLIND
+    )
     + f'; mean learned score of right steps {scores[0]:.2f}, of wrong ones '
     f'{scores[1]:.2f}',
     bool(holds),
@@ -99,6 +113,11 @@ def run_seed(seed, directory):
       return tasks.step_score_fn(TASK, problems)
     if verifier == 'learned':
       return functools.partial(verifiers.last_score, model, prm)
+    if verifier == 'noise':
+      return lambda _, responses: jax.random.uniform(
+        jax.random.fold_in(blind_key, jnp.max(responses.lengths)),
+        responses.lengths.shape,
+      )
     return lambda _, responses: verifiers.response_uniform(
       blind_key, responses.tokens, responses.lengths
     )
@@ -130,10 +149,11 @@ def run_seed(seed, directory):
         runs[verifier, name, n], _ = spend(
           verifier, method, n, width, search.weighted_best_of_n
         )
-  for name, method in METHODS.items():
-    runs['random', name, 16], _ = spend(
-      'random', method, 16, BUDGETS[16], search.select_best
-    )
+  for verifier in BLIND:
+    for name, method in METHODS.items():
+      runs[verifier, name, 16], _ = spend(
+        verifier, method, 16, BUDGETS[16], search.select_best
+      )
   ones = tasks.score_fn(TASK, problems)(prompt, samples)
   written = jnp.arange(TASK.response_length) < samples.lengths[..., None]
   said = np.asarray(verifiers.step_scores(model, prm, prompt, samples, written))
