@@ -40,6 +40,7 @@ from ttc.sampling.decode import sample
 from ttc.sampling.logits import Preset, SamplingParams
 from ttc.sampling.state import DecodeState, extend, prefill
 from ttc.sampling.stopping import Policy, StopRules, wait_for_all
+from ttc.search.base import first_tokens
 from ttc.types import Generation, Params, Prompt
 
 
@@ -361,11 +362,7 @@ def generate_with_thoughts(
     policy=policy,
     controller=controller,
   ).generation
-  return responses._replace(
-    tokens=responses.tokens[..., :capacity],
-    log_probs=responses.log_probs[..., :capacity],
-    sampling_log_probs=responses.sampling_log_probs[..., :capacity],
-  )
+  return first_tokens(responses, capacity)
 
 
 def _directions(thoughts: Float[Array, 'K L D']) -> Float[Array, 'K LD']:

@@ -101,10 +101,7 @@ def chain_task(
     length: Int[Array, ''],
   ) -> Int[Array, '']:
     del problem
-    end = token_task.end_of(response, length)
-    value = response[end - 1] - token_task.FIRST_ID
-    is_valid = (end > 0) & (value >= 0) & (value < num_values)
-    return jnp.where(is_valid, value, -1)
+    return token_task.last_value(response, length, num_values)
 
   def process_rewards(
     problem: token_task.Problem,

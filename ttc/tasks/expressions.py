@@ -134,10 +134,7 @@ def expression_task(
     length: Int[Array, ''],
   ) -> Int[Array, '']:
     del problem
-    end = token_task.end_of(response, length)
-    value = response[end - 1] - token_task.FIRST_ID
-    is_value = (end > 0) & (value >= 0) & (value < grammar.modulus)
-    return jnp.where(is_value, value, -1)
+    return token_task.last_value(response, length, grammar.modulus)
 
   def process_rewards(
     problem: token_task.Problem,

@@ -178,6 +178,16 @@ def end_of(
   return jnp.where(jnp.any(is_eos), jnp.argmax(is_eos), -1)
 
 
+def last_value(
+  response: Int[Array, ' T'], length: Int[Array, ''], num_values: int
+) -> Int[Array, '']:
+  """Returns the value that stands before the first EOS, -1 if none does."""
+  end = end_of(response, length)
+  value = response[end - 1] - FIRST_ID
+  is_value = (end > 0) & (value >= 0) & (value < num_values)
+  return jnp.where(is_value, value, -1)
+
+
 def is_written(
   response: Int[Array, ' T'], length: Int[Array, '']
 ) -> Bool[Array, ' T']:
