@@ -57,11 +57,7 @@ from ttc.evaluation.ranking import (
 from ttc.evaluation.records import (
   SampleRecord,
   ScoreRecord,
-  append_records,
   canonical,
-  merge_shards,
-  read_records,
-  recorded_keys,
   write_parquet,
 )
 from ttc.evaluation.report import (
@@ -71,15 +67,8 @@ from ttc.evaluation.report import (
   scalars,
   summarize_curve,
 )
-from ttc.evaluation.runs import (
-  RunInfo,
-  config_hash,
-  problem_key,
-  read_run,
-  sample_seed,
-  start_run,
-)
 from ttc.evaluation.sandbox import Execution, run_programs
+from ttc.evaluation.seeds import problem_key, sample_seed
 from ttc.evaluation.statistics import (
   Estimate,
   Interval,
@@ -89,6 +78,7 @@ from ttc.evaluation.statistics import (
   variance_split,
   wilson_interval,
 )
+from ttc.evaluation.tables import markdown_table
 from ttc.evaluation.tabulate import Table, tabulate
 from ttc.evaluation.translation import bleu, chrf
 
@@ -101,7 +91,6 @@ __all__ = [
   'Outcomes',
   'PairedDifference',
   'RankingSummary',
-  'RunInfo',
   'RunMeans',
   'SampleRecord',
   'ScoreRecord',
@@ -113,7 +102,6 @@ __all__ = [
   'adaptive_runs',
   'against',
   'allocate_runs',
-  'append_records',
   'arise',
   'bca_interval',
   'bleu',
@@ -125,16 +113,15 @@ __all__ = [
   'chrf',
   'comparison_report',
   'confidence_interval',
-  'config_hash',
   'expected_calibration_error',
   'holm',
   'interquartile_mean',
   'markdown_report',
+  'markdown_table',
   'mcnemar_test',
   'mean_and_standard_error',
   'mean_score_profile',
   'median_of_task_means',
-  'merge_shards',
   'minimum_detectable_effect',
   'ndcg',
   'optimality_gap',
@@ -143,11 +130,8 @@ __all__ = [
   'pool_outcomes',
   'probability_of_improvement',
   'problem_key',
-  'read_records',
-  'read_run',
   'recall',
   'reciprocal_rank',
-  'recorded_keys',
   'required_items',
   'run_programs',
   'run_score_profile',
@@ -155,7 +139,6 @@ __all__ = [
   'scalars',
   'scaling_curve',
   'sign_flip_test',
-  'start_run',
   'stratified_bootstrap',
   'summarize_curve',
   'summarize_ranking',

@@ -18,6 +18,7 @@ from ttc.evaluation.statistics import (
   confidence_interval,
   mean_and_standard_error,
 )
+from ttc.evaluation.tables import markdown_table
 
 
 class Outcomes(NamedTuple):
@@ -140,7 +141,7 @@ def comparison_report(
     ]
     num_items = next(iter(by_method.values())).accuracy.shape[1]
     lines += ['', f'## {world}', '', f'{num_items} problems.', '']
-    lines += [_row(head), _row(['---'] + ['---:'] * (len(head) - 1))]
+    rows = []
     for name, outcomes in by_method.items():
       mean, low, high = 100 * np.array(outcomes.accuracy_interval())
       at = {
@@ -158,9 +159,6 @@ def comparison_report(
         f'{outcomes.mean_flops[-1] / 1e6:.1f}',
         f'{100 * gap.mean:+.1f} [{100 * ends[0]:+.1f}, {100 * ends[1]:+.1f}]',
       ]
-      lines.append(_row([name, *cells]))
+      rows.append([name, *cells])
+    lines += markdown_table(head, rows, num_left=1)
   return '\n'.join(lines) + '\n'
-
-
-def _row(cells: Sequence[str]) -> str:
-  return '| ' + ' | '.join(cells) + ' |'

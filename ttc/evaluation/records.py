@@ -1,17 +1,16 @@
-r"""What a run leaves behind: one JSON line per (item, sample), safe to resume.
+r"""What a run leaves behind: one JSON line per (item, sample).
 
-Lines are appended and synced batch by batch; a line cut short by a crash is
-dropped, everything before it stands. Each process writes a shard of its own,
-`samples-00001-of-00002.jsonl`; readers see all shards. The key of a record is
-the pair (item, sample index), never the prompt, so `n` samples of an item stay
-`n` samples. Raw completions are kept, so that every metric can be computed
-again without sampling.
+The key of a record is the pair (item, sample index), never the prompt, so `n`
+samples of an item stay `n` samples. Raw completions are kept, so that every
+metric can be computed again without sampling. Files are the business of
+`ttc.drivers`.
 """
 
 import dataclasses
 import json
 import os
-import pathlib
+import types
+import typing
 from collections.abc import Iterable
 from typing import Any, Literal, TypeVar
 
@@ -70,106 +69,47 @@ class ScoreRecord:
 
 Record = TypeVar('Record', SampleRecord, ScoreRecord)
 
-_FILES = {SampleRecord: 'samples', ScoreRecord: 'scores'}
 _WALL_CLOCK = ('wall_s',)
+# How files spell the numbers that JSON lacks.
+_NAMED = ('NaN', 'Infinity', '-Infinity')
 
 
-def append_records(
-  directory: str | os.PathLike[str],
-  records: Iterable[SampleRecord] | Iterable[ScoreRecord],
-  *,
-  process_index: int = 0,
-  process_count: int = 1,
-) -> None:
-  """Appends a batch of records of one kind and waits until it is on disk.
-
-  A line that an earlier crash cut short is removed from the file first.
-
-  Args:
-    directory: of the run.
-    records: all `SampleRecord` or all `ScoreRecord`.
-    process_index: of this process.
-    process_count: with more than one, each appends to a shard of its own.
-  """
-  batch = list(records)
-  if not batch:
-    return
-  stem = _FILES[type(batch[0])]
-  if any(_FILES[type(record)] != stem for record in batch):
-    raise ValueError('one call appends records of one kind')
-  name = f'{stem}.jsonl'
-  if process_count > 1:
-    name = f'{stem}-{process_index:05d}-of-{process_count:05d}.jsonl'
-  path = pathlib.Path(directory, name)
-  _drop_truncated_line(path)
-  with path.open('ab') as file:
-    file.write(b''.join(_to_line(record) for record in batch))
-    file.flush()
-    os.fsync(file.fileno())
+def to_fields(record: SampleRecord | ScoreRecord) -> dict[str, Any]:
+  """The fields of a record that say something, of JSON types."""
+  fields = dataclasses.asdict(record)
+  return {name: x for name, x in fields.items() if x is not None}
 
 
-def read_records(
-  directory: str | os.PathLike[str], kind: type[Record]
-) -> list[Record]:
-  """Reads the records of a run from all its shards, in file order.
-
-  A truncated last line is ignored. A record that is there twice counts once.
+def from_fields(fields: Any, kind: type[Record]) -> Record:
+  """A record from what a file says of it.
 
   Args:
-    directory: of the run.
+    fields: the object of a line; numbers that JSON lacks are the strings 'NaN',
+      'Infinity' and '-Infinity'.
     kind: `SampleRecord` or `ScoreRecord`.
 
   Returns:
-    The records; none if nothing was written yet.
+    The record.
 
   Raises:
-    ValueError: naming file and line of a corrupt record, or the key of two
-      records that contradict each other.
+    ValueError: naming the field that is missing, unknown or of another type.
   """
-  found: dict[tuple[str | int, ...], Record] = {}
-  for path in _shards(directory, kind):
-    *lines, _ = path.read_bytes().split(b'\n')  # the last ends in no newline
-    for number, line in enumerate(lines, start=1):
-      try:
-        record = kind(**json.loads(line))
-      except (TypeError, ValueError) as error:
-        raise ValueError(f'{path}:{number}: corrupt record: {error}') from None
-      first = found.setdefault(record.key, record)
-      if first is not record and canonical([first]) != canonical([record]):
-        raise ValueError(f'{path}:{number}: contradicts {record.key}')
-  return list(found.values())
-
-
-def recorded_keys(
-  directory: str | os.PathLike[str], kind: type[Record]
-) -> set[tuple[str | int, ...]]:
-  """Keys of the records that a resumed run need not produce again."""
-  return {record.key for record in read_records(directory, kind)}
-
-
-def merge_shards(
-  directory: str | os.PathLike[str], kind: type[Record]
-) -> pathlib.Path:
-  """Replaces all shards by one file sorted by key.
-
-  The new file appears at once or not at all; a crash before the shards are
-  deleted leaves duplicates, which readers accept.
-
-  Args:
-    directory: of the run.
-    kind: `SampleRecord` or `ScoreRecord`.
-
-  Returns:
-    The path of `samples.jsonl` or `scores.jsonl`.
-  """
-  shards = _shards(directory, kind)
-  records = sorted(read_records(directory, kind), key=lambda r: r.key)
-  path = pathlib.Path(directory, f'{_FILES[kind]}.jsonl')
-  write_atomically(path, b''.join(_to_line(record) for record in records))
-  for shard in shards:
-    if shard != path:
-      shard.unlink()
-  return path
+  if not isinstance(fields, dict):
+    raise ValueError(f'a record is an object, not {type(fields).__name__}')
+  known = {field.name: field for field in dataclasses.fields(kind)}
+  hints = typing.get_type_hints(kind)
+  if unknown := sorted(set(fields) - set(known)):
+    raise ValueError(f'field {unknown[0]!r} is not one of {sorted(known)}')
+  values = {}
+  for name, field in known.items():
+    if name in fields:
+      values[name] = _read(name, fields[name], hints[name])
+    elif (
+      field.default is dataclasses.MISSING
+      and field.default_factory is dataclasses.MISSING
+    ):
+      raise ValueError(f'field {name!r} is missing')
+  return kind(**values)
 
 
 def canonical(records: Iterable[Record]) -> bytes:
@@ -186,8 +126,8 @@ def canonical(records: Iterable[Record]) -> bytes:
   for record in sorted(records, key=lambda r: r.key):
     if isinstance(record, SampleRecord):
       record = dataclasses.replace(record, **timeless)
-    lines.append(_to_line(record))
-  return b''.join(lines)
+    lines.append(json.dumps(to_fields(record), sort_keys=True) + '\n')
+  return ''.join(lines).encode()
 
 
 def write_parquet(
@@ -219,43 +159,32 @@ def write_parquet(
   parquet.write_table(table, os.fspath(path))
 
 
-def write_atomically(path: pathlib.Path, content: bytes) -> None:
-  """Writes a file so that readers see all of it or none."""
-  draft = path.with_name(path.name + '.tmp')
-  with draft.open('wb') as file:
-    file.write(content)
-    file.flush()
-    os.fsync(file.fileno())
-  draft.replace(path)
-
-
-def _to_line(record: SampleRecord | ScoreRecord) -> bytes:
-  fields = dataclasses.asdict(record)
-  present = {name: x for name, x in fields.items() if x is not None}
-  return json.dumps(present, sort_keys=True).encode() + b'\n'
-
-
-def _shards(
-  directory: str | os.PathLike[str], kind: type[Record]
-) -> list[pathlib.Path]:
-  stem = _FILES[kind]
-  whole = pathlib.Path(directory, f'{stem}.jsonl')
-  shards = sorted(pathlib.Path(directory).glob(f'{stem}-*-of-*.jsonl'))
-  return [whole, *shards] if whole.exists() else shards
-
-
-def _drop_truncated_line(path: pathlib.Path) -> None:
-  """Cuts the file after its last newline."""
-  if not path.exists():
-    return
-  with path.open('rb+') as file:
-    end = file.seek(0, os.SEEK_END)
-    while end > 0:
-      start = max(0, end - 4096)
-      file.seek(start)
-      newline = file.read(end - start).rfind(b'\n')
-      if newline >= 0:
-        end = start + newline + 1
-        break
-      end = start
-    file.truncate(end)
+def _read(name: str, value: Any, hint: Any) -> Any:
+  """The value of a field, of the type that the field declares."""
+  if typing.get_origin(hint) is types.UnionType:  # `X | None`
+    hint, _ = typing.get_args(hint)
+    if value is None:
+      return None
+  if hint is float and isinstance(value, str) and value in _NAMED:
+    return float(value)
+  origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+  if origin is Literal:
+    right = value in arguments
+  elif origin is list:
+    right = isinstance(value, list)
+    value = [_read(name, x, arguments[0]) for x in value] if right else value
+  elif origin is dict:
+    right = isinstance(value, dict)
+    if right and arguments[1] is float:
+      value = {k: _read(name, x, float) for k, x in value.items()}
+  elif hint is float:
+    right = isinstance(value, int | float) and not isinstance(value, bool)
+    value = float(value) if right else value
+  else:
+    right = type(value) is hint
+  if not right:
+    expected = getattr(hint, '__name__', str(hint))
+    if origin is not None:
+      expected = str(hint).replace('typing.', '')
+    raise ValueError(f'field {name!r} is {value!r}, not of {expected}')
+  return value

@@ -9,6 +9,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from ttc.evaluation.bootstrap import bootstrap, percentile_interval
 from ttc.evaluation.curves import Curve
+from ttc.evaluation.tables import markdown_table
 
 
 class CurveSummary(NamedTuple):
@@ -101,21 +102,16 @@ def markdown_report(
       f'{result.num_items} items, {result.num_samples} samples each; prompts '
       f'of {result.prompt_tokens:.0f} tokens; samples ended by: {rates}.',
       '',
-      _row(
-        'method', (f'n = {n}' for n in budgets), 'tokens', 'TFLOPs', 'depth'
-      ),
-      _row('---', ('---:' for _ in budgets), '---:', '---:', '---:'),
     ]
+    rows = []
     for name, c in result.curves.items():
       cells = (
         f'{100 * a:.1f} [{100 * low:.1f}, {100 * high:.1f}]'
         for a, low, high in zip(c.accuracy, c.low, c.high, strict=True)
       )
       last = (f'{c.tokens[-1]:.0f}', f'{c.flops[-1] / 1e12:.3f}')
-      lines.append(_row(name, cells, *last, f'{c.depth[-1]:.1f}'))
+      rows.append([name, *cells, *last, f'{c.depth[-1]:.1f}'])
+    head = ['method', *(f'n = {n}' for n in budgets), 'tokens', 'TFLOPs']
+    lines += markdown_table([*head, 'depth'], rows, num_left=1)
     lines += ['', f'Tokens, TFLOPs and depth are those at n = {budgets[-1]}.']
   return '\n'.join(lines) + '\n'
-
-
-def _row(first, cells, *last) -> str:
-  return '| ' + ' | '.join([first, *cells, *last]) + ' |'

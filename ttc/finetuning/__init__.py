@@ -21,6 +21,7 @@ from ttc.finetuning.train_step import (
   init_state,
   make_train_step,
   run_steps,
+  train,
 )
 
 __all__ = [
@@ -42,4 +43,5 @@ __all__ = [
   'run_steps',
   'soft_cot_loss',
   'think',
+  'train',
 ]

@@ -4,7 +4,8 @@ The state is one pytree with everything that training depends on, its random key
 included: saving and restoring it resumes a run bit for bit.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -89,3 +90,33 @@ def run_steps(
     return train_step(state._replace(key=key), batch_fn(batch_key))
 
   return jax.lax.scan(step, state, length=num_steps)
+
+
+def train(
+  train_step: TrainStep,
+  batch_fn: Callable[[PRNGKeyArray], Batch],
+  state: TrainState,
+  num_steps: int,
+  every: int = 100,
+) -> Iterator[tuple[TrainState, Metrics]]:
+  """Trains up to a number of steps, and tells how it goes on the way.
+
+  Args:
+    train_step: from `make_train_step`.
+    batch_fn: `key -> batch`, the key is consumed.
+    state: to go on from; `state.step` steps are done already. It is donated,
+      and so is what is yielded: be done with it before asking for the next.
+    num_steps: of the whole training.
+    every: steps from one report to the next.
+
+  Yields:
+    The state and the metrics `[every]` of the steps since the last one.
+  """
+  run = jax.jit(
+    functools.partial(run_steps, train_step, batch_fn),
+    static_argnames='num_steps',
+    donate_argnums=0,
+  )
+  while (done := int(state.step)) < num_steps:
+    state, metrics = run(state, num_steps=min(every, num_steps - done))
+    yield state, metrics

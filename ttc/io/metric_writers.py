@@ -6,13 +6,14 @@ call. Write from one process only (`jax.process_index() == 0`).
 """
 
 import csv
-import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, SupportsFloat, runtime_checkable
 
 from absl import logging
+
+from ttc.io import files
 
 
 @runtime_checkable
@@ -90,7 +91,7 @@ class JsonlWriter:
   def _write(self, step: int, values: Mapping[str, Any]) -> None:
     if 'step' in values:
       raise ValueError("'step' cannot name a metric")
-    self._file.write(json.dumps({'step': int(step), **values}) + '\n')
+    self._file.write(files.to_json({'step': int(step), **values}) + '\n')
 
 
 class CsvWriter:

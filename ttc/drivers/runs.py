@@ -1,29 +1,29 @@
-r"""The identity of a run: its configuration, its surroundings and its seeds.
+"""The identity of a run: its configuration, its surroundings, what it read.
 
-`run.json` is written once, before sampling. Starting again in the same
-directory resumes it, and is refused if the configuration has changed.
+`run.json` is written once, after everything that was asked for has been found
+and checked, and before the first record. Starting again in the same directory
+resumes it, and is refused if the configuration, the weights, the tokenizer or
+the data are others. Before the first record anything may change.
 """
 
 import dataclasses
 import datetime
 import hashlib
 import json
-import os
 import pathlib
 import subprocess
 import sys
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
-import numpy as np
-from jaxtyping import PRNGKeyArray
 
-from ttc.evaluation.records import SCHEMA_VERSION, write_atomically
+from ttc.evaluation.records import SCHEMA_VERSION
+from ttc.io import files
 
 # Top-level keys of a configuration that change no result.
 HARMLESS_KEYS = ('batch_size', 'output_dir', 'verbosity', 'workdir')
+_NAME = 'run.json'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,21 +43,19 @@ class RunInfo:
   n_devices: int
   base_seed: int
   dtype: str | None = None
-  model: dict[str, Any] | None = None  # name, checkpoint_step, params_hash, ...
-  tokenizer_hash: str | None = None
-  dataset: dict[str, Any] | None = None  # name, split, path_sha256, n_items
+  # SHA-256 of what was read, by what it is: weights, tokenizer, data.
+  inputs: dict[str, str] = dataclasses.field(default_factory=dict)
   schema_version: int = SCHEMA_VERSION
 
 
 def start_run(
-  directory: str | os.PathLike[str],
+  directory: files.Path,
   config: Mapping[str, Any],
   base_seed: int,
   *,
   dtype: str | None = None,
-  model: dict[str, Any] | None = None,
-  tokenizer_hash: str | None = None,
-  dataset: dict[str, Any] | None = None,
+  inputs: Mapping[str, str] | None = None,
+  has_records: bool = True,
   allow_config_change: bool = False,
 ) -> RunInfo:
   """Writes `run.json`, or checks that the one there is of the same run.
@@ -69,31 +67,38 @@ def start_run(
     config: fully resolved, of JSON types.
     base_seed: seed of all keys of the run.
     dtype: of the weights.
-    model: name, checkpoint_step, params_hash, n_params.
-    tokenizer_hash: of the tokenizer's files.
-    dataset: name, split, path_sha256, n_items.
-    allow_config_change: resume although the configuration differs; the first
-      `run.json` stays.
+    inputs: SHA-256 of what the run reads. One that is not named here, because
+      it need not be read any more, is not compared.
+    has_records: whether anything was written yet; if not, a `run.json` of
+      another run is replaced.
+    allow_config_change: resume although configuration or inputs differ; the
+      first `run.json` stays.
 
   Returns:
     What `run.json` says.
 
   Raises:
-    ValueError: if the run there has another configuration or seed.
+    ValueError: if the run there has another configuration, seed or input.
   """
-  path = pathlib.Path(directory, 'run.json')
+  path = pathlib.Path(directory, _NAME)
+  inputs = dict(inputs or {})
   if path.exists():
     info = read_run(directory)
     changed = _changed_keys(
       {**info.config, 'base_seed': info.base_seed},
       {**config, 'base_seed': base_seed},
-    )
-    if changed and not allow_config_change:
+    ) + [
+      f'the {name}'
+      for name, value in inputs.items()
+      if info.inputs.get(name, value) != value
+    ]
+    if not changed or (allow_config_change and has_records):
+      return info
+    if has_records:
       raise ValueError(
         f'{path} is of another run: {", ".join(changed)} changed; use another '
         'directory or --allow_config_change'
       )
-    return info
 
   created = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
   info = RunInfo(
@@ -102,7 +107,7 @@ def start_run(
     git_hash=_git('rev-parse', 'HEAD'),
     git_dirty=_is_dirty(),
     argv=sys.argv,
-    config=json.loads(json.dumps(dict(config))),
+    config=json.loads(files.to_json(dict(config))),
     config_hash=config_hash(config),
     jax_version=jax.__version__,
     backend=jax.default_backend(),
@@ -110,20 +115,28 @@ def start_run(
     n_devices=jax.device_count(),
     base_seed=base_seed,
     dtype=dtype,
-    model=model,
-    tokenizer_hash=tokenizer_hash,
-    dataset=dataset,
+    inputs=inputs,
   )
-  path.parent.mkdir(parents=True, exist_ok=True)
-  text = json.dumps(dataclasses.asdict(info), indent=2, sort_keys=True)
-  write_atomically(path, text.encode() + b'\n')
+  text = files.to_json(dataclasses.asdict(info), indent=2)
+  files.write_atomically(path, text + '\n')
   return info
 
 
-def read_run(directory: str | os.PathLike[str]) -> RunInfo:
-  """Reads `run.json`."""
-  text = pathlib.Path(directory, 'run.json').read_text(encoding='utf-8')
-  return RunInfo(**json.loads(text))
+def read_run(directory: files.Path) -> RunInfo:
+  """Reads `run.json`.
+
+  Raises:
+    ValueError: naming the file, if it is not what `start_run` writes.
+  """
+  path = pathlib.Path(directory, _NAME)
+  try:
+    fields = json.loads(path.read_text(encoding='utf-8'))
+    # Runs of before there were digests of all inputs.
+    for old in ('model', 'tokenizer_hash', 'dataset'):
+      fields.pop(old, None)
+    return RunInfo(**fields)
+  except (ValueError, TypeError, AttributeError) as error:
+    raise ValueError(f'{path}: not a description of a run: {error}') from None
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
@@ -139,20 +152,13 @@ def config_hash(config: Mapping[str, Any]) -> str:
   return hashlib.sha256(text.encode()).hexdigest()
 
 
-def problem_key(base_seed: int, item_id: str) -> PRNGKeyArray:
-  """Random key of a problem: `fold_in(key(base_seed), crc32(item_id))`.
-
-  It does not depend on order, batch or which problems were done before. Fold
-  the sample index into it for the key of one sample.
-  """
-  item = np.uint32(zlib.crc32(item_id.encode()))
-  return jax.random.fold_in(jax.random.key(base_seed), item)
-
-
-def sample_seed(base_seed: int, item_id: str, sample_idx: int) -> int:
-  """The key of one sample as an integer, for `SampleRecord.seed`."""
-  key = jax.random.fold_in(problem_key(base_seed, item_id), sample_idx)
-  return int.from_bytes(np.asarray(jax.random.key_data(key), '>u4').tobytes())
+def hash_texts(*parts: str) -> str:
+  """SHA-256 of texts, in hexadecimal; where one ends matters."""
+  total = hashlib.sha256()
+  for part in parts:
+    data = part.encode('utf-8', 'surrogatepass')
+    total.update(len(data).to_bytes(8) + data)
+  return total.hexdigest()
 
 
 def _meaningful(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pytest
 from absl.testing import absltest
 
 from ttc import evaluation
+from ttc.drivers import journal
 from ttc.io import kinetics_plots
 from ttc.scaling import costs, frontier, hardware, kinetics, kinetics_claims
 
@@ -21,7 +22,7 @@ try:
 except ImportError as error:
   raise unittest.SkipTest('matplotlib is not installed') from error
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parents[2]
 SMALL = costs.ModelShape(10**6, 4, 4, 2, 16)
 LARGE = costs.ModelShape(10**8, 8, 8, 2, 32)
 NUM_ITEMS, NUM_SAMPLES, PROMPT = 5, 4, 30
@@ -61,8 +62,8 @@ def write_records(directory, shape, num_correct, items=range(NUM_ITEMS)):
           score=float(j < num_correct[item]),
         )
       )
-  evaluation.append_records(directory, samples)
-  evaluation.append_records(directory, scores)
+  journal.append_records(directory, samples)
+  journal.append_records(directory, scores)
   return directory
 
 

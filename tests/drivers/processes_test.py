@@ -13,6 +13,7 @@ import pytest
 from absl.testing import absltest, parameterized
 
 from ttc import evaluation, sampling
+from ttc.drivers import journal
 
 pytestmark = pytest.mark.slow
 
@@ -22,6 +23,7 @@ PROGRAM = """
   import jax
   from jax.experimental import multihost_utils
   from ttc import evaluation, models, sampling
+  from ttc.drivers import journal
 
   directory, address = sys.argv[1], sys.argv[4]
   index, count = map(int, sys.argv[2:4])
@@ -57,13 +59,13 @@ PROGRAM = """
           completion=' '.join(map(str, out.tokens[row, sample, :length])),
           finish_reason='stop', sum_logprob=sum_logprob,
           mean_logprob=sum_logprob / length, wall_s=float(index)))
-    evaluation.append_records(
+    journal.append_records(
       directory, records, process_index=index, process_count=count)
 
   if count > 1:
     multihost_utils.sync_global_devices('sampled')
   if index == 0:
-    evaluation.merge_shards(directory, evaluation.SampleRecord)
+    journal.merge_shards(directory, evaluation.SampleRecord)
   if count > 1:
     multihost_utils.sync_global_devices('merged')
     jax.distributed.shutdown()
@@ -102,7 +104,7 @@ def run(directory, count):
       process.kill()
   codes = [process.returncode for process in processes]
   assert not any(codes), '\n'.join(errors)
-  return evaluation.read_records(directory, evaluation.SampleRecord)
+  return journal.read_records(directory, evaluation.SampleRecord)
 
 
 class DistributedTest(parameterized.TestCase):

@@ -1,0 +1,1 @@
+"""What scripts share: flags, clean exits, journals, and the long runs."""

@@ -1,0 +1,269 @@
+"""Compares every method at equal generated tokens, paired by problem.
+
+Methods that choose among samples share one pool, drawn once per bed and seed;
+the others steer the decoder themselves, once for every budget. All see the same
+problems and keys. What was measured is in outcomes.jsonl, one line for each
+bed, seed, method and budget, so a killed run goes on where it was.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+
+from ttc import evaluation, io, search, strategies, testbeds
+from ttc.drivers import journal, options, runs
+from ttc.io import files
+from ttc.types import Samples
+
+BEDS = {bed.__name__: bed for bed in testbeds.TESTBEDS}
+METHODS = {
+  m.name: m
+  for m in (*search.METHODS, *strategies.METHODS)
+  if m.select or m.decode
+}
+# What else there is to measure may change from one start to the next.
+_FIXED = ('pool_size', 'num_problems', 'num_items', 'num_permutations')
+_option = options.option
+_names = lambda known: options.several(options.one_of(tuple(known)))
+_whole = options.whole
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareOptions:
+  """What a comparison chooses; configs/compare.py explains each."""
+
+  worlds: tuple[str, ...] = _option(_names(BEDS))
+  methods: tuple[str, ...] = _option(_names(('all', *METHODS)))
+  budgets: tuple[int, ...] = _option(options.several(_whole(1)))
+  pool_size: int = _option(_whole(1, 100_000))
+  num_seeds: int = _option(_whole(1, 1000))
+  num_problems: int = _option(_whole(1, 100_000))
+  num_items: int = _option(_whole(1, 100_000))
+  baseline: str = _option(options.one_of(tuple(METHODS)))
+  num_permutations: int = _option(_whole(1, 100_000))
+  drawn: tuple[str, ...] = _option(_names(METHODS))
+
+  @property
+  def chosen(self) -> list[search.Method]:
+    """The methods, the baseline among them."""
+    names = list(METHODS) if 'all' in self.methods else list(self.methods)
+    if self.baseline not in names:
+      names.append(self.baseline)
+    return [METHODS[name] for name in names]
+
+
+def compare(
+  config: Mapping[str, Any],
+  workdir: files.Path,
+  cache: files.Path,
+  *,
+  report_only: bool = False,
+) -> None:
+  """Measures what is missing and reports.
+
+  Args:
+    config: see `CompareOptions`.
+    workdir: for outcomes.jsonl, compare.md and compare.png.
+    cache: where the beds keep what they train.
+    report_only: measure nothing.
+
+  Raises:
+    ValueError: for a value that means nothing, before anything is computed.
+  """
+  chosen = options.parse(CompareOptions, config)
+  for n in chosen.budgets:
+    if n > chosen.pool_size:
+      raise ValueError(
+        f'config.budgets={chosen.budgets} must be numbers of responses, 1 to '
+        f'pool_size={chosen.pool_size}'
+      )
+  workdir = pathlib.Path(workdir)
+  with files.lock_directory(workdir):
+    outcomes = journal.Journal(workdir / 'outcomes.jsonl')
+    settings = {name: getattr(chosen, name) for name in _FIXED}
+    has_records = bool(outcomes.lines())
+    runs.start_run(workdir, settings, 0, has_records=has_records)
+    if not report_only:
+      _measure_all(chosen, cache, outcomes)
+    report(chosen, workdir, outcomes)
+
+
+def _measure_all(chosen, cache, outcomes: journal.Journal) -> None:
+  """Measures what has no outcome yet, with a bar."""
+  todo = len(chosen.worlds) * chosen.num_seeds * len(chosen.chosen)
+  with tqdm.tqdm(total=todo, unit=' methods', dynamic_ncols=True) as bar:
+    for name in chosen.worlds:
+      for seed in range(chosen.num_seeds):
+        bar.set_description(f'{name} {seed}')
+        _measure(chosen, cache, name, seed, outcomes, bar)
+
+
+def _measure(chosen, cache, name, seed, outcomes, bar) -> None:
+  """Runs on one bed and seed what has no outcome yet."""
+  key = lambda method, n: {
+    'world': name,
+    'seed': seed,
+    'method': method.name,
+    'budget': n,
+  }
+  missing = {}
+  for method in chosen.chosen:
+    budgets = set(chosen.budgets)
+    if method.name == chosen.baseline:
+      budgets.add(chosen.pool_size)  # others may spend a little more
+    missing[method] = [
+      n for n in sorted(budgets) if key(method, n) not in outcomes
+    ]
+  if not any(missing.values()):
+    bar.update(len(missing))
+    return
+  num = chosen.num_items if name == 'smollm2' else chosen.num_problems
+  world = BEDS[name](seed, testbeds.Size('compare', num_problems=num), cache)
+  keys = jnp.stack([evaluation.problem_key(seed, i) for i in world.item_ids])
+  draw_pool = functools.cache(lambda: draw(chosen.pool_size, world, keys))
+  for method, budgets in missing.items():
+    bar.set_postfix_str(method.name)
+    if budgets and world.has(method):
+      found = (
+        choose(chosen, world, draw_pool(), method, budgets)
+        if method.decode is None
+        else (decode(world, keys, method, n) for n in budgets)
+      )
+      for n, outcome in zip(budgets, found, strict=True):
+        outcomes.append(
+          key(method, n),
+          title=world.title,
+          items=world.item_ids,
+          flops_per_token=world.flops_per_token,
+          flops_per_call=world.flops_per_call,
+          **outcome,
+        )
+    bar.update()
+
+
+def draw(pool_size: int, world: testbeds.World, keys: jax.Array) -> Samples:
+  """Samples that all methods without a decoder of their own choose from."""
+
+  @jax.jit
+  def pool(params, problems, prompt, keys):
+    setting = world.setting_fn(params, problems)
+    generation = setting.sample_fn(setting.params, keys, prompt, pool_size)
+    return search.observe(
+      prompt, generation, setting.finished_answer_fn, setting.score_fn
+    )
+
+  return pool(world.params, world.problems, world.prompt, keys)
+
+
+def choose(
+  chosen: CompareOptions,
+  world: testbeds.World,
+  pool: Samples,
+  method: search.Method,
+  budgets: list[int],
+) -> Iterator[dict[str, list]]:
+  """Outcomes at all budgets, averaged over orders of the pool."""
+  curve = jax.jit(evaluation.scaling_curve, static_argnums=(1, 5))(
+    jax.random.key(0),
+    method.select,
+    pool,
+    jnp.asarray(world.gold),
+    jnp.asarray(budgets),
+    chosen.num_permutations,
+  )
+  reads = 'verification' in method.how
+  for i, n in enumerate(budgets):
+    at_n = lambda x: np.asarray(x[:, i], np.float64).round(4).tolist()  # noqa: B023
+    calls = [n * reads] * len(world.gold)
+    yield to_outcome(*map(at_n, curve), calls)
+
+
+def decode(
+  world: testbeds.World,
+  keys: jax.Array,
+  method: search.Method,
+  num_samples: int,
+) -> dict[str, list]:
+  """Outcome at one budget of a method that steers decoding."""
+
+  @jax.jit
+  def solve(params, problems, prompt, keys):
+    setting = world.setting_fn(params, problems)
+    return search.solve(method, setting, keys, prompt, num_samples)
+
+  chosen = solve(world.params, world.problems, world.prompt, keys)
+  answer, *costs = jax.device_get(chosen)
+  right = (answer == world.gold) & (answer >= 0)
+  full = lambda x: np.broadcast_to(x, right.shape).tolist()
+  return to_outcome(*map(full, (right.astype(float), *costs)))
+
+
+def to_outcome(right, tokens, depth, verifier_calls) -> dict[str, list]:
+  """What is kept of each problem."""
+  return {
+    'right': right,
+    'tokens': tokens,
+    'depth': depth,
+    'verifier_calls': verifier_calls,
+  }
+
+
+def report(
+  chosen: CompareOptions, workdir: pathlib.Path, outcomes: journal.Journal
+) -> None:
+  """Writes compare.md and compare.png."""
+  everything = [{**line['what'], **line} for line in outcomes.lines()]
+  results = {}
+  for name in chosen.worlds:
+    lines = [line for line in everything if line['world'] == name]
+    if not lines:
+      continue
+    measured = {}  # methods of each seed; one that is under way is left out
+    for line in lines:
+      measured.setdefault(line['seed'], set()).add(line['method'])
+    most = max(measured.values(), key=len)
+    lines = [line for line in lines if measured[line['seed']] == most]
+    results[lines[0]['title']] = {
+      method.title: evaluation.pool_outcomes(
+        [line for line in lines if line['method'] == method.name]
+      )
+      for method in chosen.chosen
+      if any(line['method'] == method.name for line in lines)
+    }
+  baseline = METHODS[chosen.baseline].title
+  text = evaluation.comparison_report(results, baseline)
+  files.write_atomically(workdir / 'compare.md', text)
+  titles = [m.title for m in chosen.chosen if m.name in chosen.drawn]
+  io.save_scaling_figure(
+    workdir / 'compare.png', _panels(results, titles or [baseline])
+  )
+  tqdm.tqdm.write(text)
+  tqdm.tqdm.write(f'wrote {workdir}/compare.md and {workdir}/compare.png')
+
+
+def _panels(results, titles):
+  """Curves of the drawn methods, by cost, by bed."""
+  return {
+    label: {
+      bed: {
+        title: io.PlotCurve(
+          getattr(by_method[title], field),
+          *by_method[title].accuracy_interval(),
+        )
+        for title in titles
+        if title in by_method
+      }
+      for bed, by_method in results.items()
+    }
+    for field, label in (
+      ('mean_tokens', 'generated tokens per problem'),
+      ('mean_flops', 'FLOPs per problem, verifier included'),
+    )
+  }

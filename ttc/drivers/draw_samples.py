@@ -1,0 +1,204 @@
+"""The stage of an evaluation that touches the model: missing samples, drawn."""
+
+import functools
+import hashlib
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+import tqdm
+
+from ttc import evaluation, models, sampling, tasks
+from ttc.drivers import devices, journal, runs
+from ttc.drivers.evaluate_options import EvaluateOptions
+from ttc.evaluation import SampleRecord
+from ttc.scaling import costs, kinetics
+from ttc.types import FinishReason, Generation
+
+# As `SampleRecord.finish_reason` calls them.
+REASONS = {
+  FinishReason.STOP: 'stop',
+  FinishReason.LENGTH: 'length',
+  FinishReason.CANCELLED: 'budget',
+}
+
+
+def draw_samples(
+  chosen: EvaluateOptions,
+  workdir: pathlib.Path,
+  loaded_tasks: Sequence[tasks.TextTask],
+  begin: Callable[[dict[str, str]], None],
+) -> None:
+  """Draws the samples that the workdir lacks, with a bar.
+
+  Args:
+    chosen: by the user.
+    workdir: where the records are.
+    loaded_tasks: the tasks.
+    begin: called once with the digests of what has been read, before the first
+      sample is drawn; raises if they are not those of the run.
+  """
+  done = journal.recorded_keys(workdir, SampleRecord)
+  wanted = range(chosen.num_samples)
+  missing = {
+    item.id: [j for j in wanted if (item.id, j) not in done]
+    for task in loaded_tasks
+    for item in task.items
+  }
+  if not any(missing.values()):
+    begin({})  # the model need not even be there any more
+    return
+  loaded = models.load(chosen.model, dtype=chosen.dtype)
+  tokenizer = loaded.tokenizer
+  if tokenizer is None:
+    raise ValueError(f'{chosen.model} has no tokenizer')
+  devices.check_parallel(chosen.model_parallel, loaded.config.num_kv_heads)
+  jobs = [Job(chosen, loaded, tokenizer, task) for task in loaded_tasks]
+  vocabulary = (tokenizer.decode([i]) for i in range(loaded.config.vocab_size))
+  begin(
+    {
+      'weights': loaded.sha,
+      'tokenizer': runs.hash_texts(*vocabulary, str(tokenizer.eos_ids)),
+    }
+  )
+  params, place = devices.place(loaded.params, chosen.model_parallel)
+  for task in loaded_tasks:
+    mine = sampling.share(task.items, jax.process_index(), jax.process_count())
+    kept = {item.id for item in mine}
+    for item in task.items:
+      if item.id not in kept:
+        del missing[item.id]
+  total = sum(map(len, missing.values()))
+  with tqdm.tqdm(total=total, unit=' samples', dynamic_ncols=True) as bar:
+    for job in jobs:
+      bar.set_description(job.task.name)
+      job.draw(workdir, params, place, missing, bar)
+
+
+class Job:
+  """One task on one model: encoded and checked, then drawn."""
+
+  def __init__(
+    self,
+    chosen: EvaluateOptions,
+    loaded: models.Loaded,
+    tokenizer: models.Tokenizer,
+    task: tasks.TextTask,
+  ):
+    """Encodes every prompt.
+
+    Raises:
+      ValueError: if one does not fit into the model's context.
+    """
+    self.chosen, self.task, self.tokenizer = chosen, task, tokenizer
+    self.model = models.transformer(loaded.config, chosen.sparse_attention)
+    self.capacity = chosen.max_new_tokens or task.max_new_tokens
+    self.prompts = {item.id: self._encode(item) for item in task.items}
+    room = self.model.max_length - self.capacity
+    for name, tokens in self.prompts.items():
+      if not 1 <= len(tokens) <= room:
+        raise ValueError(
+          f'the prompt of {name} has {len(tokens)} tokens; 1 to {room} fit '
+          f'beside {self.capacity} new ones'
+        )
+    num_params = models.num_params(loaded.params)
+    self.shape = costs.model_shape(loaded.config, num_params)
+
+  def draw(self, workdir, params, place, missing, bar) -> None:
+    """Draws what is missing and appends it batch by batch."""
+    chosen = self.chosen
+    items = [item for item in self.task.items if missing.get(item.id)]
+    problems = [
+      sampling.Problem(
+        self.prompts[item.id],
+        evaluation.problem_key(chosen.seed, item.id),
+        missing[item.id],
+      )
+      for item in items
+    ]
+    vocab_size = self.model.vocab_size
+    sample_fn = functools.partial(
+      sampling.generate,
+      model=self.model,
+      capacity=self.capacity,
+      stop=sampling.stop_at_texts(self.tokenizer, vocab_size, self.task.stop),
+      sampling=chosen.sampling,
+      preset=chosen.preset,
+    )
+    tokens, began = 0, time.perf_counter()
+    for indices, generation in sampling.decode_batches(
+      params,
+      problems,
+      sample_fn,
+      chosen.num_samples,
+      chosen.batch_size,
+      self.model.max_length - self.capacity,
+      place,
+    ):
+      records = []
+      for row, index in enumerate(indices):
+        ids = problems[index].sample_ids
+        one = jax.tree.map(lambda x: x[row, : len(ids)], generation)  # noqa: B023
+        records += self.to_records(items[index], ids, one)
+      journal.append_records(
+        workdir,
+        records,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+      )
+      tokens += sum(record.completion_tokens for record in records)
+      rate = tokens / (time.perf_counter() - began)
+      bar.set_postfix_str(f'{rate:.0f} tokens/s')
+      bar.update(len(records))
+
+  def to_records(
+    self, item: tasks.Item, ids: Sequence[int], generation: Generation
+  ) -> list[SampleRecord]:
+    """One record for each sample of an item; `generation` is `[N, ...]`."""
+    prompt = self.prompts[item.id]
+    flops = self._decode_flops(len(prompt), generation.lengths)
+    records = []
+    for n, sample_id in enumerate(ids):
+      length = int(generation.lengths[n])
+      text = self.tokenizer.decode(generation.tokens[n, :length].tolist())
+      log_prob = float(generation.log_probs[n, :length].sum())
+      seed = evaluation.sample_seed(self.chosen.seed, item.id, int(sample_id))
+      records.append(
+        SampleRecord(
+          item_id=item.id,
+          sample_idx=int(sample_id),
+          seed=seed,
+          prompt_hash=hashlib.sha256(np.asarray(prompt, '<i4')).hexdigest(),
+          prompt_tokens=len(prompt),
+          completion_tokens=length,
+          completion=text,
+          finish_reason=REASONS[int(generation.finish_reasons[n])],  # type: ignore[arg-type]
+          sum_logprob=log_prob,
+          mean_logprob=log_prob / max(length, 1),
+          flops_est=float(flops[n]),
+          kv_bytes_est=float(self.shape.kv_bytes_per_token * length),
+        )
+      )
+    return records
+
+  def _encode(self, item: tasks.Item) -> list[int]:
+    text = self.task.prompt(item)
+    if self.task.is_chat:
+      return self.tokenizer.chat([{'role': 'user', 'content': text}])
+    return self.tokenizer.encode(text)
+
+  def _decode_flops(self, prompt_length, lengths):
+    """FLOPs of each response, with the attention of the configuration."""
+    chosen = self.chosen
+    if chosen.sparse_attention is None:
+      flops = costs.decode_flops(self.shape, [prompt_length], lengths[None])
+      return flops[0]
+    return kinetics.sparse_cost(
+      self.shape,
+      prompt_length,
+      lengths,
+      chosen.kv_budget + chosen.block_size,
+      block_size=chosen.block_size,
+    ).flops

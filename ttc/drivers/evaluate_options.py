@@ -1,0 +1,108 @@
+"""What an evaluation chooses, and what goes together."""
+
+import dataclasses
+from typing import NamedTuple, get_args
+
+from ttc import models, sampling, search
+from ttc.drivers import devices, options
+from ttc.kernels import block_topk
+from ttc.sampling.logits import Preset
+from ttc.types import SelectFn
+
+VERIFIERS = ('log_prob', 'exact')
+RULES = {
+  name: rule
+  for name, rule in vars(block_topk).items()
+  if isinstance(rule, block_topk.SelectionRule)
+}
+_option = options.option
+_whole = options.whole
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateOptions:
+  """What an evaluation chooses; configs/smollm2_arithmetic.py explains each."""
+
+  seed: int = _option(options.seed())
+  model: str = _option(options.text())
+  dtype: str = _option(options.dtype())
+  tasks: tuple[str, ...] = _option(options.several(options.text()))
+  task_path: str = _option(options.text(empty=True))
+  num_items: int = _option(_whole(1))
+  task_seed: int = _option(options.seed())
+  num_samples: int = _option(_whole(1, 100_000))
+  temperature: float = _option(options.real(0.0))
+  top_k: int = _option(_whole())
+  top_p: float = _option(options.real(0.0, 1.0, above=True))
+  min_p: float = _option(options.real(0.0, 1.0, below=True))
+  preset: str = _option(options.one_of(get_args(Preset)))
+  max_new_tokens: int = _option(_whole())
+  methods: tuple[str, ...] = _option(options.several(options.text()))
+  budgets: tuple[int, ...] = _option(options.several(_whole(1)))
+  num_permutations: int = _option(_whole(1, 100_000))
+  num_resamples: int = _option(_whole(1, 1_000_000))
+  attention: str = _option(options.one_of(('dense', *sorted(RULES))))
+  kv_budget: int = _option(_whole(1))
+  block_size: int = _option(_whole(1))
+  batch_size: int = _option(_whole(1, 100_000))
+  model_parallel: int = _option(_whole(1))
+
+  @property
+  def sampling(self) -> sampling.SamplingParams:
+    """The law that samples are drawn from."""
+    return sampling.SamplingParams(
+      self.temperature, self.top_k, self.top_p, self.min_p
+    )
+
+  @property
+  def sparse_attention(self) -> models.SparseAttention | None:
+    """What a decoding step attends to; None for everything."""
+    if self.attention == 'dense':
+      return None
+    return models.SparseAttention(
+      RULES[self.attention], self.block_size, self.kv_budget
+    )
+
+
+class Choice(NamedTuple):
+  """A method with the verifier that it uses."""
+
+  label: str
+  select: SelectFn
+  verifier: str
+
+
+def check(chosen: EvaluateOptions) -> list[Choice]:
+  """Refuses values that do not go together; returns the methods.
+
+  Raises:
+    ValueError: naming the value and what is accepted.
+  """
+  for n in chosen.budgets:
+    if n > chosen.num_samples:
+      raise ValueError(
+        f'config.budgets={chosen.budgets} must be numbers of samples, 1 to '
+        f'num_samples={chosen.num_samples}'
+      )
+  sampling.check_sampling_params(chosen.sampling)
+  devices.check_parallel(chosen.model_parallel)
+  if chosen.kv_budget % chosen.block_size:
+    raise ValueError(
+      f'config.kv_budget={chosen.kv_budget} must be a multiple of '
+      f'block_size={chosen.block_size}'
+    )
+  known = {m.name: m for m in search.METHODS if m.select is not None}
+  choices = []
+  for text in chosen.methods:
+    name, _, verifier = text.partition(':')
+    if name not in known:
+      raise ValueError(
+        f'config.methods: {name!r} is not one of {sorted(known)}'
+      )
+    if verifier and verifier not in VERIFIERS:
+      raise ValueError(
+        f'config.methods: verifier {verifier!r} is not one of {VERIFIERS}'
+      )
+    label = known[name].title + (f', {verifier} verifier' if verifier else '')
+    choices.append(Choice(label, known[name].select, verifier or VERIFIERS[0]))
+  return choices

@@ -1,0 +1,163 @@
+"""Several processes: their flags, how they meet, wait, and end together.
+
+`jax.distributed` notices a dead process after its heartbeats stop, and then
+aborts the others with a stack trace. Here every process holds a connection to
+process 0; the system closes it when a process dies, however it dies, and the
+others end at once with one line and status 3.
+"""
+
+import os
+import socket
+import sys
+import threading
+import time
+
+import jax
+import numpy as np
+from absl import flags
+
+from ttc.drivers import command
+
+LOST = 3  # exit status of a process whose peer is gone
+_MEET_S = 300  # how long process 0 is waited for
+_GOODBYE = b'.'
+
+
+def define_flags() -> None:
+  """Defines --distributed and what goes with it."""
+  flags.DEFINE_bool(
+    'distributed', False, 'Start jax.distributed and share the work.'
+  )
+  flags.DEFINE_string(
+    'coordinator', None, 'HOST:PORT of process 0; found by itself on TPU pods.'
+  )
+  flags.DEFINE_integer('num_processes', None, 'In all.', 1)
+  flags.DEFINE_integer('process_id', None, 'Of this one, from 0.', 0)
+  command.show_in_help(
+    'distributed', 'coordinator', 'num_processes', 'process_id'
+  )
+
+
+def start() -> None:
+  """Starts `jax.distributed` if the flags say so.
+
+  Raises:
+    ValueError: if the flags do not fit each other.
+    OSError: if the other processes cannot be reached.
+  """
+  values = flags.FLAGS
+  others = ('num_processes', 'process_id')
+  if not values.distributed:
+    for name in ('coordinator', *others):
+      if values[name].value is not None:
+        raise ValueError(f'--{name} needs --distributed')
+    return
+  if values.coordinator is not None:
+    for name in others:
+      if values[name].value is None:
+        raise ValueError(f'--coordinator needs --{name}')
+    if values.process_id >= values.num_processes:
+      raise ValueError(
+        f'--process_id={values.process_id} must be below '
+        f'--num_processes={values.num_processes}'
+      )
+    _try_address(values.coordinator, is_first=values.process_id == 0)
+  # A process that is gone is noticed by the watch, not by an abort.
+  jax.config.update('jax_enable_recoverability', True)
+  try:
+    jax.distributed.initialize(
+      values.coordinator, values.num_processes, values.process_id
+    )
+  except (RuntimeError, ValueError) as error:
+    text = ' '.join(str(error).split())[:200]
+    raise OSError(
+      f'--distributed: the processes did not meet: {text}'
+    ) from None
+  if jax.process_count() > 1:
+    _watch()
+
+
+def wait_for_all(name: str) -> None:
+  """Waits until all processes are here; `name` says where."""
+  if jax.process_count() == 1:
+    return
+  from jax.experimental import multihost_utils
+
+  try:
+    multihost_utils.sync_global_devices(name)
+  except jax.errors.JaxRuntimeError:  # its connection broke before ours
+    _end()
+
+
+def finish() -> None:
+  """Waits for all processes and stops watching them."""
+  wait_for_all('finish')
+  for connection in _connections:
+    connection.sendall(_GOODBYE)
+
+
+_connections: list[socket.socket] = []  # of this process, to the others
+
+
+def _watch() -> None:
+  """Connects to process 0, or lets the others connect, and listens."""
+  from jax.experimental import multihost_utils
+
+  host = flags.FLAGS.coordinator
+  host = host.rpartition(':')[0] if host else socket.gethostname()
+  is_first = jax.process_index() == 0
+  listener = socket.create_server(('', 0)) if is_first else None
+  address = np.zeros((6,), np.int32)
+  if listener:
+    port = listener.getsockname()[1]
+    numbers = socket.gethostbyname(host).split('.')
+    address = np.array([*map(int, numbers), port >> 8, port & 255], np.int32)
+  address = multihost_utils.broadcast_one_to_all(address)
+  if listener:
+    for _ in range(jax.process_count() - 1):
+      _connections.append(listener.accept()[0])
+  else:
+    where = '.'.join(map(str, address[:4])), int(address[4] << 8 | address[5])
+    _connections.append(socket.create_connection(where))
+  for connection in _connections:
+    threading.Thread(target=_listen, args=(connection,), daemon=True).start()
+
+
+def _listen(connection: socket.socket) -> None:
+  """Ends this process if the other side ends without a goodbye."""
+  try:
+    left = connection.recv(1) == _GOODBYE
+  except OSError:
+    left = False
+  if not left:
+    _end()
+
+
+def _end() -> None:
+  program = os.path.basename(sys.argv[0]).removesuffix('.py')
+  os.write(2, f'\n{program}: another process ended; so does this\n'.encode())
+  os._exit(LOST)
+
+
+def _try_address(address: str, *, is_first: bool) -> None:
+  """Binds or reaches the address, since jax aborts where it cannot."""
+  host, colon, port = address.rpartition(':')
+  if not (host and colon and port.isdigit() and 0 < int(port) < 2**16):
+    raise ValueError(f'--coordinator={address} must be HOST:PORT')
+  try:
+    place = socket.gethostbyname(host), int(port)
+    if is_first:
+      socket.create_server(place).close()
+      return
+    deadline = time.monotonic() + _MEET_S
+    while True:
+      try:
+        socket.create_connection(place, timeout=5).close()
+        return
+      except (ConnectionError, TimeoutError):
+        if time.monotonic() > deadline:
+          raise
+        time.sleep(0.2)
+  except OSError as error:
+    reason = error.strerror or str(error)
+    raise OSError(f'--coordinator={address}: {reason}') from None
