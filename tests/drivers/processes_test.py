@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 
 import pytest
 from absl.testing import absltest, parameterized
@@ -107,6 +108,51 @@ def run(directory, count):
   return journal.read_records(directory, evaluation.SampleRecord)
 
 
+# `python PROGRAM --distributed ...`; dies by itself if told to.
+MORTAL = """
+  import os, time
+  from absl import flags
+  from ttc.drivers import command, processes
+  processes.define_flags()
+  DIE = flags.DEFINE_integer('die', -1, 'Process that is killed.')
+
+  def main():
+    processes.start()
+    import jax
+    processes.wait_for_all('met')
+    if jax.process_index() == DIE.value:
+      os.kill(os.getpid(), 9)
+    if DIE.value >= 0:
+      processes.wait_for_all('never')
+    processes.finish()
+
+  command.run('mortal', main, cache=False)
+"""
+
+
+def run_mortal(*flags, count=3):
+  address = f'127.0.0.1:{free_port()}'
+  environment = os.environ | {
+    'JAX_PLATFORMS': 'cpu',
+    'PYTHONPATH': os.pathsep.join(filter(None, sys.path)),
+  }
+  processes = [
+    subprocess.Popen(
+      [
+        *(sys.executable, '-c', textwrap.dedent(MORTAL), '--distributed'),
+        *(f'--coordinator={address}', f'--num_processes={count}'),
+        *(f'--process_id={index}', *flags),
+      ],
+      env=environment,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for index in range(count)
+  ]
+  errors = [process.communicate(timeout=120)[1] for process in processes]
+  return [process.returncode for process in processes], errors
+
+
 class DistributedTest(parameterized.TestCase):
   @parameterized.parameters((7, 1), (7, 2), (3, 5))
   def test_share(self, items, processes):
@@ -116,6 +162,44 @@ class DistributedTest(parameterized.TestCase):
     self.assertEqual(sorted(itertools.chain(*shares)), list(range(items)))
     sizes = [len(share) for share in shares]
     self.assertLessEqual(max(sizes) - min(sizes), 1)
+
+  @parameterized.parameters(0, 2)
+  def test_a_killed_process_ends_the_others_with_a_line(self, die):
+    began = time.monotonic()
+    codes, errors = run_mortal(f'--die={die}')
+    self.assertLess(time.monotonic() - began, 60)
+    self.assertEqual(codes.pop(die), -9)
+    self.assertEqual(codes, [3, 3], errors)
+    del errors[die]
+    for error in errors:
+      self.assertIn('another process ended; so does this\n', error)
+      self.assertNotIn('Traceback', error)
+      self.assertNotIn('Check failure', error)
+
+  def test_without_a_death_all_end_well(self):
+    codes, _ = run_mortal()
+    self.assertEqual(codes, [0, 0, 0])
+
+  @parameterized.parameters(
+    ('nowhere.invalid:1', '--coordinator=nowhere.invalid:1: '),
+    ('127.0.0.1:port', '--coordinator=127.0.0.1:port must be HOST:PORT'),
+    ('127.0.0.1:99999', 'must be HOST:PORT'),
+    ('192.0.2.1:2000', '--coordinator=192.0.2.1:2000: '),  # not of this machine
+  )
+  def test_a_bad_coordinator_is_one_line(self, address, says):
+    done = subprocess.run(
+      [
+        *(sys.executable, '-c', textwrap.dedent(MORTAL), '--distributed'),
+        *(f'--coordinator={address}', '--num_processes=2', '--process_id=0'),
+      ],
+      env=os.environ | {'PYTHONPATH': os.pathsep.join(filter(None, sys.path))},
+      capture_output=True,
+      text=True,
+      timeout=60,
+    )
+    self.assertEqual(done.returncode, 1)
+    (line,) = done.stderr.strip().splitlines()
+    self.assertIn(says, line)
 
   def test_two_processes_leave_the_records_of_one(self):
     with tempfile.TemporaryDirectory() as one:
