@@ -1,0 +1,164 @@
+"""Whole generations from random weights in the shape of Qwen3."""
+
+import functools
+import statistics
+import sys
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ttc import models, sampling
+from ttc.drivers.kernel_cases import attempt, need_gpu
+from ttc.types import Prompt
+
+_RUNS = 4  # the first one warms up
+QWEN3 = {
+  'Qwen3-0.6B': models.TransformerConfig(
+    vocab_size=151_936,
+    num_layers=28,
+    embed_dim=1024,
+    mlp_dim=3072,
+    num_heads=16,
+    num_kv_heads=8,
+    head_dim=128,
+    max_length=40_960,
+    rope_theta=1e6,
+    norm_eps=1e-6,
+    qk_norm=True,
+    scan_layers=True,
+    dtype='bfloat16',
+  ),
+  'Qwen3-8B': models.TransformerConfig(
+    vocab_size=151_936,
+    num_layers=36,
+    embed_dim=4096,
+    mlp_dim=12_288,
+    num_heads=32,
+    num_kv_heads=8,
+    head_dim=128,
+    max_length=40_960,
+    rope_theta=1e6,
+    norm_eps=1e-6,
+    qk_norm=True,
+    tie_embeddings=False,
+    scan_layers=True,
+    dtype='bfloat16',
+  ),
+}
+TINY = models.TransformerConfig(
+  vocab_size=300,
+  num_layers=2,
+  embed_dim=32,
+  mlp_dim=64,
+  num_heads=4,
+  num_kv_heads=2,
+  head_dim=16,
+)
+
+
+def time_engine(small: bool, missing: list[str]) -> list[dict[str, Any]]:
+  """Tokens per second and memory of whole generations."""
+  shapes = {'tiny': TINY} if small else QWEN3
+  prompts, counts = ([16], [2, 3]) if small else ([2048, 16_384], [16, 64, 256])
+  new_tokens = 8 if small else 256
+  rows = []
+  for name, config in shapes.items():
+    params = jax.jit(models.transformer(config).init)(jax.random.key(0))
+    for prompt_tokens in prompts:
+      for num_samples in counts:
+        row = {'model': name, 'prompt_tokens': prompt_tokens}
+        row |= {'num_samples': num_samples, 'new_tokens': new_tokens}
+        print(f'engine: {row}', file=sys.stderr)
+        job = prompt_tokens, num_samples, new_tokens
+        row |= attempt(generate, config, params, *job)
+        rows.append(row)
+    del params
+    for prompt_tokens in prompts:
+      row = {'model': f'{name}, transformers', 'prompt_tokens': prompt_tokens}
+      row |= {'num_samples': counts[0], 'new_tokens': new_tokens}
+      job = prompt_tokens, counts[0], new_tokens
+      rows.append(row | attempt(transformers_generate, config, *job))
+  for row in rows:
+    if 'seconds' not in row:
+      why = row.get('skipped') or row['error']
+      missing.append(f'{row["model"]}, N = {row["num_samples"]}: {why}')
+  return rows
+
+
+def generate(config, params, prompt_tokens, num_samples, new_tokens):
+  """Draws samples to one prompt; nothing stops them early."""
+  decode = functools.partial(
+    sampling.generate,
+    num_samples=num_samples,
+    model=models.transformer(config),
+    capacity=new_tokens,
+    stop=sampling.stop_rules(config.vocab_size),
+  )
+  tokens = np.random.default_rng(0).integers(
+    min(config.vocab_size, 100_000), size=(1, prompt_tokens), dtype=np.int32
+  )
+  prompt = Prompt(jnp.asarray(tokens), jnp.array([prompt_tokens], jnp.int32))
+  args = params, jax.random.split(jax.random.key(0), 1), prompt
+  compiled = jax.jit(decode).lower(*args).compile()
+  memory = compiled.memory_analysis()
+  seconds = []
+  for _ in range(_RUNS):
+    start = time.perf_counter()
+    jax.block_until_ready(compiled(*args))
+    seconds.append(time.perf_counter() - start)
+  median = statistics.median(seconds[1:])
+  return {
+    'seconds': median,
+    'tokens_per_s': num_samples * new_tokens / median,
+    'memory_bytes': memory.argument_size_in_bytes
+    + memory.temp_size_in_bytes
+    + memory.output_size_in_bytes,
+  }
+
+
+def transformers_generate(config, prompt_tokens, num_samples, new_tokens):
+  """The same by `generate` of transformers."""
+  need_gpu()
+  import torch
+  import transformers
+
+  shape = transformers.Qwen3Config(
+    vocab_size=config.vocab_size,
+    hidden_size=config.embed_dim,
+    intermediate_size=config.mlp_dim,
+    num_hidden_layers=config.num_layers,
+    num_attention_heads=config.num_heads,
+    num_key_value_heads=config.num_kv_heads,
+    head_dim=config.head_dim,
+    max_position_embeddings=config.max_length,
+    tie_word_embeddings=config.tie_embeddings,
+    eos_token_id=None,
+    pad_token_id=0,
+  )
+  with torch.device('cuda'):
+    model = transformers.Qwen3ForCausalLM(shape).to(torch.bfloat16).eval()
+    prompt = torch.randint(100_000, (1, prompt_tokens))
+  torch.cuda.reset_peak_memory_stats()
+  seconds = []
+  for _ in range(3):
+    start = time.perf_counter()
+    model.generate(
+      prompt,
+      attention_mask=torch.ones_like(prompt),
+      do_sample=True,
+      top_k=0,
+      num_return_sequences=num_samples,
+      min_new_tokens=new_tokens,
+      max_new_tokens=new_tokens,
+    )
+    torch.cuda.synchronize()
+    seconds.append(time.perf_counter() - start)
+  median = statistics.median(seconds[1:])
+  return {
+    'seconds': median,
+    'tokens_per_s': num_samples * new_tokens / median,
+    'memory_bytes': torch.cuda.max_memory_allocated(),
+  }
