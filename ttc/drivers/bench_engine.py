@@ -104,6 +104,8 @@ def generate(config, params, prompt_tokens, num_samples, new_tokens):
   args = params, jax.random.split(jax.random.key(0), 1), prompt
   compiled = jax.jit(decode).lower(*args).compile()
   memory = compiled.memory_analysis()
+  if memory is None:
+    raise NotImplementedError('the compiler does not tell the memory')
   seconds = []
   for _ in range(_RUNS):
     start = time.perf_counter()

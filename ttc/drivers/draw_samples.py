@@ -170,7 +170,7 @@ class Job:
           item_id=item.id,
           sample_idx=int(sample_id),
           seed=seed,
-          prompt_hash=hashlib.sha256(np.asarray(prompt, '<i4')).hexdigest(),
+          prompt_hash=hashlib.sha256(np.asarray(prompt, '<i4').tobytes()).hexdigest(),
           prompt_tokens=len(prompt),
           completion_tokens=length,
           completion=text,

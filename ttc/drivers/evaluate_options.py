@@ -35,7 +35,7 @@ class EvaluateOptions:
   top_k: int = _option(_whole())
   top_p: float = _option(options.real(0.0, 1.0, above=True))
   min_p: float = _option(options.real(0.0, 1.0, below=True))
-  preset: str = _option(options.one_of(get_args(Preset)))
+  preset: Preset = _option(options.one_of(get_args(Preset)))
   max_new_tokens: int = _option(_whole())
   methods: tuple[str, ...] = _option(options.several(options.text()))
   budgets: tuple[int, ...] = _option(options.several(_whole(1)))
@@ -91,7 +91,11 @@ def check(chosen: EvaluateOptions) -> list[Choice]:
       f'config.kv_budget={chosen.kv_budget} must be a multiple of '
       f'block_size={chosen.block_size}'
     )
-  known = {m.name: m for m in search.METHODS if m.select is not None}
+  known = {
+    m.name: (m.title, m.select)
+    for m in search.METHODS
+    if m.select is not None
+  }
   choices = []
   for text in chosen.methods:
     name, _, verifier = text.partition(':')
@@ -103,6 +107,7 @@ def check(chosen: EvaluateOptions) -> list[Choice]:
       raise ValueError(
         f'config.methods: verifier {verifier!r} is not one of {VERIFIERS}'
       )
-    label = known[name].title + (f', {verifier} verifier' if verifier else '')
-    choices.append(Choice(label, known[name].select, verifier or VERIFIERS[0]))
+    title, select = known[name]
+    label = title + (f', {verifier} verifier' if verifier else '')
+    choices.append(Choice(label, select, verifier or VERIFIERS[0]))
   return choices

@@ -202,7 +202,8 @@ def read_run(
   of_cache = [r for r in records if r.kv_bytes_est and r.completion_tokens]
   if not of_cache or not table.flops.any():
     raise ValueError(f'{path} has no estimates of FLOPs and KV bytes')
-  kv_bytes = of_cache[0].kv_bytes_est / of_cache[0].completion_tokens
+  first = of_cache[0]
+  kv_bytes = (first.kv_bytes_est or 0.0) / first.completion_tokens
   num_samples = table.correct.shape[1]
   trials = 2 ** np.arange(int(np.log2(num_samples)) + 1)
   lengths = table.samples.lengths.astype(np.float64)

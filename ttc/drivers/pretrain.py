@@ -16,8 +16,9 @@ import tqdm
 from ttc import finetuning, io, models, sampling, tasks
 from ttc.drivers import options
 from ttc.io import files
+from ttc.tasks.permutations import Group
 
-NUM_VALUES = {'s3': 6, 's4': 24, 's5': 120}
+NUM_VALUES: dict[Group, int] = {'s3': 6, 's4': 24, 's5': 120}
 _option = options.option
 _whole = options.whole
 
@@ -27,7 +28,7 @@ class PretrainOptions:
   """What a training chooses; configs/pretrain_s3.py explains each."""
 
   seed: int = _option(options.seed())
-  group: str = _option(options.one_of(tuple(NUM_VALUES)))
+  group: Group = _option(options.one_of(tuple(NUM_VALUES)))
   length: int = _option(_whole(1, 1000))
   num_generators: int = _option(_whole(0, 120))
   noise: float = _option(options.real(0.0, 1.0))

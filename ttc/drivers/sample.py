@@ -81,6 +81,7 @@ def ask(question: Question) -> None:
 def check(question: Question):
   """The method and the compiled pattern; ValueError for what means nothing."""
   known = {m.name: m.select for m in search.METHODS if m.select is not None}
+  pattern = question.answer_pattern
   if question.method not in known:
     raise ValueError(
       f'--method={question.method} is not one of {sorted(known)}'
@@ -91,7 +92,6 @@ def check(question: Question):
     raise ValueError('--stop holds an empty text, at which every sample ends')
   sampling.check_sampling_params(question.law)
   try:
-    pattern = question.answer_pattern
     return known[question.method], re.compile(pattern) if pattern else None
   except re.error as error:
     raise ValueError(f'--answer_pattern={pattern}: {error}') from None

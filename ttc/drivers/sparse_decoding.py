@@ -131,7 +131,9 @@ def plan(study: Study) -> Iterator[dict[str, Any]]:
 def attentions(study: Study):
   """What a query attends to, by rule and budget."""
   size = study.block_size
-  choices = {('dense', 0): None}
+  choices: dict[tuple[str, int], models.SparseAttention | None] = {
+    ('dense', 0): None
+  }
   for rule in study.rules:
     for budget in study.budgets:
       # A window takes all of the budget that the sink leaves it.

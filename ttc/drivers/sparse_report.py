@@ -41,7 +41,7 @@ def report_quality(workdir, part, records):
     log_prob = join('log_prob')
     reference = log_prob.pop('dense')['0']
     loss = changes(log_prob, reference)
-    right = {}
+    right, dense_found = {}, []
     if part == 'lookup':
       found = join('found')
       dense_found = found.pop('dense')['0']

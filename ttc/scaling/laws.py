@@ -91,7 +91,7 @@ def fit_power_law(
     return ceiling, slope, jnp.sum((ceiling + slope * x - accuracies) ** 2)
 
   loss = lambda log_exponent: linear(log_exponent)[2]
-  grid = jnp.linspace(*np.log([MIN_EXPONENT, MAX_EXPONENT]), 101)
+  grid = jnp.linspace(np.log(MIN_EXPONENT), np.log(MAX_EXPONENT), 101)
   best = grid[jnp.argmin(jax.vmap(loss)(grid))]
   step = grid[1] - grid[0]
   log_exponent = _golden_section(loss, best - step, best + step)

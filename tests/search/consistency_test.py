@@ -1,0 +1,85 @@
+"""More samples never hurt an estimator whose assumptions hold.
+
+A world of two answers whose paths and their probabilities are known, small
+enough to enumerate every sequence of draws: accuracy at N is exact.
+"""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ttc import search
+from ttc.types import Samples
+
+# Answer, tokens and probability of each path. The right answer, 0, has one
+# likely path; the wrong one many rare ones, of a greater sum of geometric means.
+PATHS = [(0, 2, 0.6), *[(1, 4, 0.1)] * 4]
+MOST = 5
+
+
+def accuracy_by_n(select):
+  """`[MOST]` exact accuracies after 1, 2, ... draws."""
+  answers, lengths, probs = map(np.array, zip(*PATHS, strict=True))
+  log_probs = np.log(probs) + 1e-6 * np.arange(len(PATHS))  # paths differ
+  draws = np.array(list(itertools.product(range(len(PATHS)), repeat=MOST)))
+  weight = np.prod(probs[draws], axis=1)
+  samples = Samples(
+    answers=jnp.asarray(answers)[draws],
+    scores=jnp.zeros(draws.shape),
+    log_probs=jnp.asarray(log_probs, jnp.float32)[draws],
+    lengths=jnp.asarray(lengths)[draws],
+    finished=jnp.ones(draws.shape, bool),
+  )
+
+  @jax.jit
+  def right(samples):
+    at = lambda n: select(samples, n).answer == 0
+    return jax.vmap(at)(1 + jnp.arange(MOST))
+
+  found = np.asarray(jax.vmap(right)(samples))
+  return weight @ found
+
+
+CONSISTENT = ('perplexity_consistency', 'rpc', 'lowest_perplexity')
+
+
+@pytest.mark.parametrize('name', CONSISTENT)
+def test_path_probabilities_gain_with_every_sample(name):
+  method = next(m for m in search.METHODS if m.name == name)
+  accuracy = accuracy_by_n(method.select)
+  # Right as soon as the likely path has been drawn once.
+  np.testing.assert_allclose(
+    accuracy, 1 - 0.4 ** (1 + np.arange(MOST)), atol=1e-6
+  )
+
+
+def test_a_vote_gains_with_every_second_sample():
+  (vote,) = (m for m in search.METHODS if m.name == 'self_consistency')
+  accuracy = accuracy_by_n(vote.select)
+  p = 0.6
+  # Two of three, three of five; ties go to the first drawn.
+  want = [p, p, p**2 * (3 - 2 * p), None, p**3 * (10 - 15 * p + 6 * p**2)]
+  for got, expected in zip(accuracy, want, strict=True):
+    if expected is not None:
+      np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_geometric_means_over_different_paths_lose_with_samples():
+  """What the released code weighs by: four rare paths outweigh a likely one."""
+  (method,) = (
+    m for m in search.METHODS if m.name == 'perplexity_consistency_geometric'
+  )
+  accuracy = accuracy_by_n(method.select)
+  assert accuracy[0] == pytest.approx(0.6)
+  # exp(log .6 / 2) = .775 against k exp(log .1 / 4) = .562 k: lost from k = 2.
+  want = accuracy_of_at_most_one_rare(1 + np.arange(MOST))
+  np.testing.assert_allclose(accuracy, want, atol=1e-6)
+  assert np.all(np.diff(accuracy[1:]) < 0)
+
+
+def accuracy_of_at_most_one_rare(n):
+  """The likely path was drawn, and at most one of the rare ones."""
+  return 0.6**n + 4 * (0.7**n - 0.6**n - 0.1**n)
