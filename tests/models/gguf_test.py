@@ -97,6 +97,8 @@ def write(path, architecture, config, params, kind=Q.F32, extra=()):
       tensors[name] = value
     elif isinstance(value, str):
       writer.add_string(key(name), value)
+    elif isinstance(value, float):
+      writer.add_float32(key(name), value)
     elif isinstance(value, list):
       writer.add_array(key(name), value)
     else:
@@ -189,6 +191,8 @@ class GGUFTest(parameterized.TestCase):
   @parameterized.named_parameters(
     ('architecture', 'gemma', {}, "'gemma' is not one of llama, qwen2, qwen3"),
     ('yarn', 'qwen2', {'rope.scaling.type': 'yarn'}, "scaling 'yarn'"),
+    ('linear', 'qwen2', {'rope.scaling.factor': 4.0}, "scaling 'linear' by 4"),
+    ('old_linear', 'llama', {'rope.scale_linear': 2.0}, "'linear' by 2"),
     ('experts', 'llama', {'expert_count': 8}, 'experts'),
     ('partial', 'llama', {'rope.dimension_count': 8}, 'rope.dimension_count=8'),
     ('layers', 'llama', {'attention.head_count_kv': [2, 1]}, 'differs between'),
@@ -222,7 +226,9 @@ class GGUFTest(parameterized.TestCase):
     params = random_params(TINY)
     more = dataclasses.replace(TINY, num_layers=3)
     write(self.path, 'llama', more, params)
-    with self.assertRaisesRegex(ValueError, 'no tensor .blk.2.attn_k.weight'):
+    with self.assertRaisesRegex(
+      ValueError, 'no tensor .blk.2.attn_norm.weight'
+    ):
       models.load_gguf(self.path)
     writer = gguf.GGUFWriter(self.path, 'llama')
     writer.add_tensor('token_embd.weight', params['embed'])

@@ -148,6 +148,21 @@ class SafetensorsTest(parameterized.TestCase):
       {'rope_parameters': LLAMA3 | {'rope_theta': 5e5}},
       {'rope_theta': 5e5, 'rope_scaling': models.Llama3Scaling(32.0)},
     ),
+    (
+      'both_rope_settings',
+      {
+        'rope_theta': 7e5,
+        'rope_scaling': LLAMA3 | {'factor': 2.0},
+        'rope_parameters': LLAMA3 | {'factor': 4.0, 'rope_theta': 5e5},
+      },
+      {'rope_theta': 7e5, 'rope_scaling': models.Llama3Scaling(2.0)},
+    ),
+    (
+      'null_rope_scaling',
+      {'rope_scaling': None, 'rope_parameters': {'rope_theta': 5e5}},
+      {'rope_theta': 5e5},
+    ),
+    ('untied_by_default', {}, {'tie_embeddings': False}),
     ('llama_has_no_window', {'sliding_window': 9}, {}),
     (
       'mistral',
@@ -224,6 +239,42 @@ class SafetensorsTest(parameterized.TestCase):
     self.write_config(**changes)
     with self.assertRaisesRegex(ValueError, f'config.json: .*{message}'):
       huggingface_config(self.path)
+
+  def test_the_index_decides_between_copies(self):
+    params = random_params(TINY)
+    self.write_config()
+    first, second = self.write_shards(params, 2)
+    stale = st.load_file(first)
+    name = next(iter(stale))
+    tensors = st.load_file(second)
+    st.save_file(tensors | {name: np.zeros_like(stale[name])}, second)
+    _, got = models.load_safetensors(self.path)
+    chex.assert_trees_all_equal(got, params)
+    extra = {'model.layers.9.self_attn.q_proj.weight': np.zeros((2, 2))}
+    st.save_file(tensors | extra, second)
+    with self.assertRaisesRegex(ValueError, 'layers.9.* is not in the index'):
+      models.load_safetensors(self.path)
+
+  def test_stray_files_are_not_read(self):
+    params = random_params(TINY)
+    self.write_config()
+    st.save_file(named_tensors(params), self.path / 'model.safetensors')
+    other = jax.tree.map(np.zeros_like, params)
+    st.save_file(named_tensors(other), self.path / 'other.safetensors')
+    chex.assert_trees_all_equal(models.load_safetensors(self.path)[1], params)
+    os.rename(self.path / 'model.safetensors', self.path / 'mine.safetensors')
+    with self.assertRaisesRegex(ValueError, 'has 2 .safetensors files'):
+      models.load_safetensors(self.path)
+
+  def test_quantised_weights_without_a_config_are_refused(self):
+    self.write_config()
+    tensors = named_tensors(random_params(TINY))
+    name = 'model.layers.0.mlp.up_proj.weight'
+    for dtype, kind in (('int8', 'I8'), ('uint8', 'U8'), ('bool', 'BOOL')):
+      changed = tensors | {name: np.zeros(tensors[name].shape, dtype)}
+      st.save_file(changed, self.path / 'model.safetensors')
+      with self.assertRaisesRegex(ValueError, f"'{name}' is {kind}, not one"):
+        models.load_safetensors(self.path)
 
   def test_damaged_directories(self):
     load = lambda: models.load_safetensors(self.path)

@@ -7,6 +7,7 @@ import pytest
 from absl.testing import absltest, parameterized
 
 from ttc import models
+from ttc.models import chat
 from ttc.models.gguf_file import GGUFFile
 from ttc.models.tokenizer_files import (
   tokenizer_from_directory,
@@ -24,6 +25,40 @@ TEXTS = (
   '<|im_end|> is text here',
 )
 SYSTEM = 'You are a helpful AI assistant named SmolLM, trained by Hugging Face'
+
+
+def chatml(system=None, reply=''):
+  """A template as ChatML models have it, with a default system message."""
+  default = (
+    "{%- if messages[0]['role'] != 'system' -%}"
+    f"{{{{ '<|im_start|>system\\n{system}<|im_end|>\\n' }}}}"
+    '{%- endif -%}'
+  )
+  return (default if system is not None else '') + (
+    '{%- for m in messages -%}'
+    "{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}"
+    '{%- endfor -%}'
+    '{%- if add_generation_prompt -%}'
+    f"{{{{ '<|im_start|>assistant\\n{reply}' }}}}"
+    '{%- endif -%}'
+  )
+
+
+LLAMA3 = (
+  "{% for m in messages %}{% set content = '<|start_header_id|>' + m.role"
+  " + '<|end_header_id|>\\n\\n' + m.content | trim + '<|eot_id|>' %}"
+  '{% if loop.first %}{% set content = bos_token + content %}{% endif %}'
+  '{{ content }}{% endfor %}{% if add_generation_prompt %}'
+  "{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"
+)
+PHI4 = (
+  "{% for m in messages %}{{ '<|im_start|>' + m.role + '<|im_sep|>' + "
+  "m.content + '<|im_end|>' }}{% endfor %}{% if add_generation_prompt %}"
+  "{{ '<|im_start|>assistant<|im_sep|>' }}{% endif %}"
+)
+DATED = "{{ '<|im_start|>system\\nToday<|im_end|>\\n' }}" + chatml()
+TRIMMED = chatml().replace('m.content', 'm.content | trim')
+OTHER_ROLE = chatml().replace('m.role', "m.role | replace('ass', 'Ass')")
 
 
 @functools.cache
@@ -56,7 +91,7 @@ def gguf_header(**changes):
     'ggml.eos_token_id': 2,
     'ggml.bos_token_id': 1,
     'ggml.add_bos_token': False,
-    'chat_template': "{{ '<|im_start|>system\n" + SYSTEM + "<|im_end|>' }}",
+    'chat_template': chatml(SYSTEM),
   }
   metadata |= {name.replace('__', '.'): v for name, v in changes.items()}
   return GGUFFile(
@@ -72,7 +107,7 @@ def gguf_tokenizer(**changes):
 
 class TokenizerTest(parameterized.TestCase):
   @parameterized.product(
-    split=('default', 'gpt-2', 'smollm', 'qwen2', 'llama-bpe'), text=TEXTS
+    split=('gpt-2', 'smollm', 'qwen2', 'llama-bpe'), text=TEXTS
   )
   def test_decode_inverts_encode(self, split, text):
     tokenizer = gguf_tokenizer(ggml__pre=split)
@@ -145,16 +180,68 @@ class TokenizerTest(parameterized.TestCase):
     ('smollm2', SYSTEM, 'smollm2'),
     ('qwen2', 'You are a helpful assistant.', 'qwen2'),
     (
-      'qwen2.5',
+      'qwen2_5',
       'You are Qwen, created by Alibaba Cloud. You are a helpful assistant.',
       'qwen2.5',
     ),
-    ('qwen3', '', 'chatml'),
+    ('qwen3', None, 'chatml'),
   )
   def test_layout_is_found(self, system, name):
-    template = f"{{{{ '<|im_start|>system\n{system}<|im_end|>' }}}}"
-    tokenizer = gguf_tokenizer(chat_template=template)
+    pytest.importorskip('jinja2')
+    tokenizer = gguf_tokenizer(chat_template=chatml(system))
     self.assertEqual(tokenizer.layout, models.CHAT_LAYOUTS[name])
+
+  def test_what_templates_add_is_kept(self):
+    pytest.importorskip('jinja2')
+    chatml_layout = models.CHAT_LAYOUTS['chatml']
+    step = 'Please reason step by step.'
+    found = chat.find_layout(chatml(step, '<think>\\n'))
+    self.assertEqual(found.default_system, step)
+    self.assertEqual(found.reply, (*chatml_layout.reply, '<think>\n'))
+    found = chat.find_layout(LLAMA3, {'bos_token': '<|begin_of_text|>'})
+    self.assertEqual(found, models.CHAT_LAYOUTS['llama3'])
+    self.assertEqual(
+      chat.find_layout(TRIMMED), chatml_layout._replace(strip=True)
+    )
+
+  @parameterized.named_parameters(
+    ('phi4', PHI4),
+    ('dated', DATED),
+    ('other_role', OTHER_ROLE),
+    ('no_bos', LLAMA3),
+    ('no_reply', chatml().replace('add_generation_prompt', 'false')),
+    ('words_alone', "{{ '<|im_start|>system\n" + SYSTEM + "<|im_end|>' }}"),
+    ('broken', chatml() + '{% if %}'),
+    ('raises', chatml() + "{{ raise_exception('no') }}"),
+    ('reaches_out', chatml() + "{{ ''.__class__.__mro__[1] }}"),
+  )
+  def test_what_only_looks_alike_is_no_layout(self, template):
+    self.assertIsNone(chat.find_layout(template))
+
+  @parameterized.parameters(
+    ([{'role': 'user', 'content': None}], r'message 0 \(user\): .* is None'),
+    ([{'role': 'user', 'content': [{'text': 'x'}]}], 'its content is list'),
+    ([{'role': 'tool', 'content': 'x'}], "role 'tool' is not one of system"),
+    ([{'content': 'x'}], 'role None is not one of'),
+    (
+      [{'role': 'user', 'content': 'x'}, {'role': 'system', 'content': 'x'}],
+      'message 1: a system message must be the first',
+    ),
+    (
+      [{'role': 'assistant', 'content': '<think>x</think>y'}],
+      'message 0 .*contains </think>',
+    ),
+  )
+  def test_messages_that_cannot_be_written(self, messages, message):
+    with self.assertRaisesRegex(ValueError, message):
+      gguf_tokenizer().chat(messages)
+
+  def test_a_prompt_begins_as_the_model_expects(self):
+    plain = gguf_tokenizer().encode('thing')
+    self.assertEqual(gguf_tokenizer().prompt('thing'), plain)
+    begun = gguf_tokenizer(ggml__add_bos_token=True)
+    self.assertEqual(begun.prompt('thing'), [1, *plain])
+    self.assertEqual(begun.encode('thing'), plain)
 
   def test_chat_without_a_layout(self):
     tokenizer = gguf_tokenizer(chat_template='[INST]')
@@ -165,7 +252,9 @@ class TokenizerTest(parameterized.TestCase):
 
   @parameterized.parameters(
     ({'ggml__model': 'llama'}, "tokenizer 'llama' is not implemented"),
-    ({'ggml__pre': 'deepseek'}, "'deepseek' is not one of default, gpt-2"),
+    ({'ggml__pre': 'deepseek'}, "'deepseek' is not one of gpt-2, smollm"),
+    ({'ggml__pre': None}, 'None is not one of gpt-2'),
+    ({'ggml__pre': 'default'}, "'default' is not one of gpt-2"),
     ({'ggml__merges': ['nowhere tofind']}, 'damaged vocabulary: .*nowhere'),
   )
   def test_unknown_kinds(self, changes, message):

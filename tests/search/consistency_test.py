@@ -68,7 +68,7 @@ def test_a_vote_gains_with_every_second_sample():
 
 
 def test_geometric_means_over_different_paths_lose_with_samples():
-  """What the released code weighs by: four rare paths outweigh a likely one."""
+  """As the released code weighs: rare paths outweigh the likely one."""
   (method,) = (
     m for m in search.METHODS if m.name == 'perplexity_consistency_geometric'
   )

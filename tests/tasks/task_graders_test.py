@@ -21,7 +21,7 @@ from ttc.tasks import graders, text_task
     ('1,234.50', 'about $1234.5', 1, '$1234.5', 'last_number'),
     ('1234567', 'It is 1,234,567 in all', 1, '1,234,567', 'last_number'),
     ('-3', 'x = -3', 1, '-3', 'last_number'),
-    ('3', '10-3', 1, '3', 'last_number'),
+    ('3', '10-3', 0, '10-3', 'last_number'),
     ('0.5', '.5', 1, '.5', 'last_number'),
     ('3', 'x3', 0, None, 'no_answer'),
     ('7', 'seven', 0, None, 'no_answer'),
@@ -34,6 +34,125 @@ from ttc.tasks import graders, text_task
 def test_numeric(gold, completion, score, extracted, detail):
   expected = text_task.Grade(score, extracted, detail)
   assert graders.numeric(gold, completion) == expected
+
+
+# Gold, completion, score: an answer is read whole or not at all.
+WHOLE_NUMBERS = [
+  ('1', '#### 1/2', 0),
+  ('2', '#### 1/2', 0),
+  ('0.5', '#### 1/2', 1),
+  ('1/2', '#### 0.50', 1),
+  ('0.75', r'\boxed{\frac{3}{4}}', 1),
+  ('3', r'\boxed{\frac{3}{4}}', 0),
+  ('0.5', r'\boxed{\frac12}', 1),
+  ('-0.5', r'\boxed{-\dfrac{1}{2}}', 1),
+  ('1.5', 'The answer is 1 1/2.', 1),
+  ('1', 'The answer is 1 1/2.', 0),
+  ('-3', 'The answer is \u22123.', 1),
+  ('3', 'The answer is \u22123.', 0),
+  ('-3', 'x = \u22123', 1),
+  ('1000', '#### 1{,}000', 1),
+  ('1', '#### 1{,}000', 0),
+  ('1000', r'\boxed{1{,}000}', 1),
+  ('1000', r'\boxed{1\,000}', 1),
+  ('0', r'\boxed{1\,000}', 0),
+  ('1000', '#### 1 000', 1),
+  ('1', '#### 1 000', 0),
+  ('1000000', 'It is 1\u202f000\u202f000 in all', 1),
+  ('1500', '#### 1.5e3', 1),
+  ('1.5', '#### 1.5e3', 0),
+  ('3', 'about 1.5e3', 0),
+  ('0.0015', '#### 1.5e-3', 1),
+  ('1500', r'#### 1.5 \times 10^3', 1),
+  ('1500', r'\boxed{1.5 \times 10^{3}}', 1),
+  ('1024', '#### 2^10', 1),
+  ('2', '#### 2^10', 0),
+  ('10', 'it is 2^10', 0),
+  ('1024', r'\boxed{2^{10}}', 1),
+  ('1024', '#### 2**10', 1),
+  ('7', '#### 3 + 4 = 7', 1),
+  ('3', '#### 3 + 4 = 7', 0),
+  ('3', '#### 3 + 4', 0),
+  ('4', '#### 3 + 4', 0),
+  ('7', 'so 3 + 4 = 7', 1),
+  ('10', 'The answer is 10-12', 0),
+  ('12', 'between 10\u201312', 0),
+  ('3', 'It starts at 3:30', 0),
+  ('30', 'It starts at 3:30', 0),
+  ('3', 'The answer is 3 or 4', 0),
+  ('3', '#### 3, 4', 0),
+  ('3', r'\boxed{3, 4}', 0),
+  ('5', '#### 5k', 0),
+  ('2', '#### 2x', 0),
+  ('2', r'\boxed{2\pi}', 0),
+  ('2', r'\boxed{2\sqrt{3}}', 0),
+  ('3', r'\boxed{2\sqrt{3}}', 0),
+  ('1500000', 'The answer is 1.5 million', 1),
+  ('1.5', 'The answer is 1.5 million', 0),
+  ('1.2', 'version 1.2.3', 0),
+  ('2', 'x^2', 0),
+  ('2', 'x/2', 0),
+  ('19', 'COVID-19', 0),
+  ('1', '#### 1,5', 0),
+  ('5', r'\boxed{x = 5}', 1),
+  ('12', r'\boxed{12 \text{ apples}}', 1),
+  ('5', r'\boxed{5 apples and 3 pears}', 0),
+  ('50', r'\boxed{50\%}', 1),
+  ('20', r'\boxed{\$20}', 1),
+  ('20', '#### $20.00 in all', 1),
+  ('20', '#### **20**', 1),
+  ('5', 'It is the 5th', 1),
+  ('20', 'It takes 20kg', 1),
+  ('5', 'The answer is 5!', 1),
+  ('5', 'First I guess \\boxed{3}. Wait, no: \\boxed{5}', 1),
+  ('7', '<think>The answer is 5.</think>It is \\boxed{7}.', 1),
+  ('5', '<think>The answer is 5.</think>It is \\boxed{7}.', 0),
+  ('5', 'so it is #### 5\n</think>\nIt is 7.', 0),
+  ('7', 'so it is #### 5\n</think>\nIt is 7.', 1),
+  ('5', '<think>The answer is 5, or', 0),
+  ('5', '#### 1/0', 0),
+  ('0', '#### 9^9999', 0),
+  ('x', '#### 1/0', 0),
+]
+
+
+@pytest.mark.parametrize(('gold', 'completion', 'score'), WHOLE_NUMBERS)
+def test_a_part_of_a_number_is_not_the_answer(gold, completion, score):
+  assert graders.numeric(gold, completion).score == score
+
+
+# Texts of one row are one number, those of different rows are not.
+EQUAL_NUMBERS = [
+  ['12', '12.00', '$12', '+12', '24/2', '12 apples'],
+  ['1500', '1,500', '$1500', '1500.0', '1.5e3', '1 500', '1{,}500'],
+  ['-3', '\u22123', '-3.0'],
+  ['1/2', '0.5', '.5', r'\frac{1}{2}'],
+  ['3 + 4'],
+  ['3 + 5'],
+]
+
+
+def test_same_number_is_an_equivalence_that_never_sees_the_gold():
+  texts = [(i, text) for i, row in enumerate(EQUAL_NUMBERS) for text in row]
+  for i, first in texts:
+    for j, second in texts:
+      assert graders.same_number(first, second) == (i == j), (first, second)
+
+
+def test_same_math():
+  pytest.importorskip('math_verify')
+  rows = [
+    [r'\frac{1}{2}', '0.5', '1/2'],
+    ['x+1', '1+x'],
+    ['1<x<2', '(1,2)'],
+    ['1,000', '1000', r'1{,}000', '1.0e3'],
+    ['3,5', '5,3'],
+    [r'\text{Evelyn}'],
+  ]
+  texts = [(i, text) for i, row in enumerate(rows) for text in row]
+  for i, first in texts:
+    for j, second in texts:
+      assert graders.same_math(first, second) == (i == j), (first, second)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +221,22 @@ def test_last_boxed(text, inside):
     ('1<x<2', r'\boxed{(1,2)}', 1, 'math_verify'),
     ('(1,2)', r'\boxed{1<x<2}', 0, 'math_verify'),
     ('2', 'nothing', 0, 'no_answer'),
+    # The last box is the answer, unless it goes on from the one before.
+    ('5', r'\boxed{3}. Wait, let me see. \boxed{5}', 1, 'math_verify'),
+    ('3', r'\boxed{3}. Wait, let me see. \boxed{5}', 0, 'math_verify'),
+    ('3,5', r'$\boxed{3}$ or $\boxed{5}$', 1, 'math_verify'),
+    ('5', r'$\boxed{3}$ or $\boxed{5}$', 0, 'math_verify'),
+    ('7', r'<think>so \boxed{5}</think> It is \boxed{7}.', 1, 'math_verify'),
+    ('5', r'<think>so \boxed{5}</think> It is \boxed{7}.', 0, 'math_verify'),
+    ('5', r'so \boxed{5}</think> It is 7.', 0, 'math_verify'),
+    ('5', r'<think>so \boxed{5}', 0, 'no_answer'),
+    ('1000', r'\boxed{1{,}000}', 1, 'math_verify'),
+    ('1000', r'\boxed{1\,000}', 1, 'math_verify'),
+    ('1000', r'\boxed{1 000}', 1, 'math_verify'),
+    ('1500', r'\boxed{1.5e3}', 1, 'math_verify'),
+    ('-3', '\\boxed{\u22123}', 1, 'math_verify'),
+    ('3', '\\boxed{\u22123}', 0, 'math_verify'),
+    ('50', r'\boxed{50\%}', 1, None),
     ('', '3', 0, text_task.GRADER_ERROR),
   ],
 )

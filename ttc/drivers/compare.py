@@ -19,6 +19,7 @@ import tqdm
 
 from ttc import evaluation, io, search, strategies, testbeds
 from ttc.drivers import journal, options, runs
+from ttc.drivers.options import option
 from ttc.io import files
 from ttc.types import Samples
 
@@ -30,7 +31,6 @@ METHODS = {
 }
 # What else there is to measure may change from one start to the next.
 _FIXED = ('pool_size', 'num_problems', 'num_items', 'num_permutations')
-_option = options.option
 _names = lambda known: options.several(options.one_of(tuple(known)))
 _whole = options.whole
 
@@ -39,16 +39,16 @@ _whole = options.whole
 class CompareOptions:
   """What a comparison chooses; configs/compare.py explains each."""
 
-  worlds: tuple[str, ...] = _option(_names(BEDS))
-  methods: tuple[str, ...] = _option(_names(('all', *METHODS)))
-  budgets: tuple[int, ...] = _option(options.several(_whole(1)))
-  pool_size: int = _option(_whole(1, 100_000))
-  num_seeds: int = _option(_whole(1, 1000))
-  num_problems: int = _option(_whole(1, 100_000))
-  num_items: int = _option(_whole(1, 100_000))
-  baseline: str = _option(options.one_of(tuple(METHODS)))
-  num_permutations: int = _option(_whole(1, 100_000))
-  drawn: tuple[str, ...] = _option(_names(METHODS))
+  worlds: tuple[str, ...] = option(_names(BEDS))
+  methods: tuple[str, ...] = option(_names(('all', *METHODS)))
+  budgets: tuple[int, ...] = option(options.several(_whole(1)))
+  pool_size: int = option(_whole(1, 100_000))
+  num_seeds: int = option(_whole(1, 1000))
+  num_problems: int = option(_whole(1, 100_000))
+  num_items: int = option(_whole(1, 100_000))
+  baseline: str = option(options.one_of(tuple(METHODS)))
+  num_permutations: int = option(_whole(1, 100_000))
+  drawn: tuple[str, ...] = option(_names(METHODS))
 
   @property
   def chosen(self) -> list[search.Method]:

@@ -159,6 +159,8 @@ class Job:
     """One record for each sample of an item; `generation` is `[N, ...]`."""
     prompt = self.prompts[item.id]
     flops = self._decode_flops(len(prompt), generation.lengths)
+    data = np.asarray(prompt, '<i4').tobytes()
+    prompt_hash = hashlib.sha256(data).hexdigest()
     records = []
     for n, sample_id in enumerate(ids):
       length = int(generation.lengths[n])
@@ -170,7 +172,7 @@ class Job:
           item_id=item.id,
           sample_idx=int(sample_id),
           seed=seed,
-          prompt_hash=hashlib.sha256(np.asarray(prompt, '<i4').tobytes()).hexdigest(),
+          prompt_hash=prompt_hash,
           prompt_tokens=len(prompt),
           completion_tokens=length,
           completion=text,
@@ -187,7 +189,7 @@ class Job:
     text = self.task.prompt(item)
     if self.task.is_chat:
       return self.tokenizer.chat([{'role': 'user', 'content': text}])
-    return self.tokenizer.encode(text)
+    return self.tokenizer.prompt(text)
 
   def _decode_flops(self, prompt_length, lengths):
     """FLOPs of each response, with the attention of the configuration."""

@@ -120,7 +120,11 @@ def grade(workdir: pathlib.Path, loaded_tasks: Sequence[tasks.TextTask]):
         category=[task.name],
       )
     )
-  journal.append_records(workdir, scores)
+  same = {task.name: task.same for task in loaded_tasks}
+  known = journal.read_records(workdir, ScoreRecord)
+  journal.append_records(
+    workdir, evaluation.cluster_scores(scores, same, known)
+  )
 
 
 def aggregate(
@@ -136,7 +140,11 @@ def aggregate(
   for task in loaded_tasks:
     ids = {item.id for item in task.items}
     mine = [record for record in samples if record.item_id in ids]
-    table = evaluation.tabulate(mine, [s for s in scores if s.item_id in ids])
+    grades = evaluation.cluster_scores(
+      [score for score in scores if score.item_id in ids],
+      {task.name: task.same},
+    )
+    table = evaluation.tabulate(mine, grades)
     curves = {c.label: _curve(chosen, table, c) for c in choices}
     for label, summary in curves.items():
       for i, n in enumerate(chosen.budgets):

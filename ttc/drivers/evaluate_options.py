@@ -5,6 +5,7 @@ from typing import NamedTuple, get_args
 
 from ttc import models, sampling, search
 from ttc.drivers import devices, options
+from ttc.drivers.options import option
 from ttc.kernels import block_topk
 from ttc.sampling.logits import Preset
 from ttc.types import SelectFn
@@ -15,7 +16,6 @@ RULES = {
   for name, rule in vars(block_topk).items()
   if isinstance(rule, block_topk.SelectionRule)
 }
-_option = options.option
 _whole = options.whole
 
 
@@ -23,29 +23,29 @@ _whole = options.whole
 class EvaluateOptions:
   """What an evaluation chooses; configs/smollm2_arithmetic.py explains each."""
 
-  seed: int = _option(options.seed())
-  model: str = _option(options.text())
-  dtype: str = _option(options.dtype())
-  tasks: tuple[str, ...] = _option(options.several(options.text()))
-  task_path: str = _option(options.text(empty=True))
-  num_items: int = _option(_whole(1))
-  task_seed: int = _option(options.seed())
-  num_samples: int = _option(_whole(1, 100_000))
-  temperature: float = _option(options.real(0.0))
-  top_k: int = _option(_whole())
-  top_p: float = _option(options.real(0.0, 1.0, above=True))
-  min_p: float = _option(options.real(0.0, 1.0, below=True))
-  preset: Preset = _option(options.one_of(get_args(Preset)))
-  max_new_tokens: int = _option(_whole())
-  methods: tuple[str, ...] = _option(options.several(options.text()))
-  budgets: tuple[int, ...] = _option(options.several(_whole(1)))
-  num_permutations: int = _option(_whole(1, 100_000))
-  num_resamples: int = _option(_whole(1, 1_000_000))
-  attention: str = _option(options.one_of(('dense', *sorted(RULES))))
-  kv_budget: int = _option(_whole(1))
-  block_size: int = _option(_whole(1))
-  batch_size: int = _option(_whole(1, 100_000))
-  model_parallel: int = _option(_whole(1))
+  seed: int = option(options.seed())
+  model: str = option(options.text())
+  dtype: str = option(options.dtype())
+  tasks: tuple[str, ...] = option(options.several(options.text()))
+  task_path: str = option(options.text(empty=True))
+  num_items: int = option(_whole(1))
+  task_seed: int = option(options.seed())
+  num_samples: int = option(_whole(1, 100_000))
+  temperature: float = option(options.real(0.0))
+  top_k: int = option(_whole())
+  top_p: float = option(options.real(0.0, 1.0, above=True))
+  min_p: float = option(options.real(0.0, 1.0, below=True))
+  preset: Preset = option(options.one_of(get_args(Preset)))
+  max_new_tokens: int = option(_whole())
+  methods: tuple[str, ...] = option(options.several(options.text()))
+  budgets: tuple[int, ...] = option(options.several(_whole(1)))
+  num_permutations: int = option(_whole(1, 100_000))
+  num_resamples: int = option(_whole(1, 1_000_000))
+  attention: str = option(options.one_of(('dense', *sorted(RULES))))
+  kv_budget: int = option(_whole(1))
+  block_size: int = option(_whole(1))
+  batch_size: int = option(_whole(1, 100_000))
+  model_parallel: int = option(_whole(1))
 
   @property
   def sampling(self) -> sampling.SamplingParams:
@@ -92,9 +92,7 @@ def check(chosen: EvaluateOptions) -> list[Choice]:
       f'block_size={chosen.block_size}'
     )
   known = {
-    m.name: (m.title, m.select)
-    for m in search.METHODS
-    if m.select is not None
+    m.name: (m.title, m.select) for m in search.METHODS if m.select is not None
   }
   choices = []
   for text in chosen.methods:

@@ -4,6 +4,7 @@ An eFLOP charges a byte read from memory as many FLOPs as the machine could have
 done meanwhile (Kinetics, arXiv 2506.05333).
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -197,7 +198,11 @@ def read_run(
   prices: Prices, path: pathlib.Path, records: list[SampleRecord]
 ) -> Run:
   """Accuracies and costs of one model for 1, 2, 4, ... trials."""
-  scores = journal.read_records(path, ScoreRecord)
+  # Of the table only what was said of single samples is used, no votes.
+  scores = [
+    dataclasses.replace(score, extracted=None, cluster_id=None)
+    for score in journal.read_records(path, ScoreRecord)
+  ]
   table = evaluation.tabulate(records, scores)
   of_cache = [r for r in records if r.kv_bytes_est and r.completion_tokens]
   if not of_cache or not table.flops.any():

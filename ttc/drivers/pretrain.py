@@ -15,11 +15,11 @@ import tqdm
 
 from ttc import finetuning, io, models, sampling, tasks
 from ttc.drivers import options
+from ttc.drivers.options import option
 from ttc.io import files
 from ttc.tasks.permutations import Group
 
 NUM_VALUES: dict[Group, int] = {'s3': 6, 's4': 24, 's5': 120}
-_option = options.option
 _whole = options.whole
 
 
@@ -27,23 +27,23 @@ _whole = options.whole
 class PretrainOptions:
   """What a training chooses; configs/pretrain_s3.py explains each."""
 
-  seed: int = _option(options.seed())
-  group: Group = _option(options.one_of(tuple(NUM_VALUES)))
-  length: int = _option(_whole(1, 1000))
-  num_generators: int = _option(_whole(0, 120))
-  noise: float = _option(options.real(0.0, 1.0))
-  test_fraction: float = _option(options.real(0.0, 0.9, above=True))
-  num_layers: int = _option(_whole(1, 1000))
-  embed_dim: int = _option(_whole(1, 100_000))
-  mlp_dim: int = _option(_whole(1, 1_000_000))
-  num_heads: int = _option(_whole(1, 10_000))
-  num_steps: int = _option(_whole(1))
-  batch_size: int = _option(_whole(1, 1_000_000))
-  learning_rate: float = _option(options.real(0.0, 10.0, above=True))
-  warmup_steps: int = _option(_whole(1))
-  weight_decay: float = _option(options.real(0.0, 10.0))
-  checkpoint_every: int = _option(_whole(1))
-  num_eval_problems: int = _option(_whole(1, 1_000_000))
+  seed: int = option(options.seed())
+  group: Group = option(options.one_of(tuple(NUM_VALUES)))
+  length: int = option(_whole(1, 1000))
+  num_generators: int = option(_whole(0, 120))
+  noise: float = option(options.real(0.0, 1.0))
+  test_fraction: float = option(options.real(0.0, 0.9, above=True))
+  num_layers: int = option(_whole(1, 1000))
+  embed_dim: int = option(_whole(1, 100_000))
+  mlp_dim: int = option(_whole(1, 1_000_000))
+  num_heads: int = option(_whole(1, 10_000))
+  num_steps: int = option(_whole(1))
+  batch_size: int = option(_whole(1, 1_000_000))
+  learning_rate: float = option(options.real(0.0, 10.0, above=True))
+  warmup_steps: int = option(_whole(1))
+  weight_decay: float = option(options.real(0.0, 10.0))
+  checkpoint_every: int = option(_whole(1))
+  num_eval_problems: int = option(_whole(1, 1_000_000))
 
 
 def pretrain(config: Mapping[str, Any], workdir: files.Path) -> None:

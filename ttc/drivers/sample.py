@@ -102,7 +102,7 @@ def encode(
 ) -> Prompt:
   """The prompt as tokens, padded to a power of two."""
   tokens = (
-    tokenizer.encode(question.prompt)
+    tokenizer.prompt(question.prompt)
     if question.raw
     else tokenizer.chat([{'role': 'user', 'content': question.prompt}])
   )

@@ -190,7 +190,7 @@ def lookup(study: Study, loaded: models.Loaded, what) -> dict[str, Any]:
   tokenizer = loaded.tokenizer
   task = tasks.code_lookup(num_items=study.items)
   stop = sampling.stop_at_texts(tokenizer, loaded.model.vocab_size, task.stop)
-  prompts = [tokenizer.encode(task.prompt(item)) for item in task.items]
+  prompts = [tokenizer.prompt(task.prompt(item)) for item in task.items]
   width = max(map(len, prompts))
   batch = slice(what['first'], what['first'] + _BATCH)
   items = task.items[batch]

@@ -24,6 +24,7 @@ from ttc.evaluation.bootstrap import (
   weighted_mean,
 )
 from ttc.evaluation.calibration import expected_calibration_error
+from ttc.evaluation.clusters import SameFn, cluster_scores
 from ttc.evaluation.comparisons import (
   PairedDifference,
   holm,
@@ -40,6 +41,11 @@ from ttc.evaluation.equal_cost import (
   against,
   comparison_report,
   pool_outcomes,
+)
+from ttc.evaluation.function_checks import (
+  FunctionCheck,
+  Verdict,
+  check_functions,
 )
 from ttc.evaluation.metrics import (
   budget_control,
@@ -87,16 +93,19 @@ __all__ = [
   'CurveSummary',
   'Estimate',
   'Execution',
+  'FunctionCheck',
   'Interval',
   'Outcomes',
   'PairedDifference',
   'RankingSummary',
   'RunMeans',
+  'SameFn',
   'SampleRecord',
   'ScoreRecord',
   'Table',
   'TaskSummary',
   'VarianceSplit',
+  'Verdict',
   'accuracy_at',
   'accuracy_slope',
   'adaptive_runs',
@@ -110,7 +119,9 @@ __all__ = [
   'budget_performance',
   'budget_scaling',
   'canonical',
+  'check_functions',
   'chrf',
+  'cluster_scores',
   'comparison_report',
   'confidence_interval',
   'expected_calibration_error',

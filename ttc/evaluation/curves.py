@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ttc.types import Samples, SelectFn
 
@@ -31,7 +31,7 @@ def scaling_curve(
   key: PRNGKeyArray,
   select: SelectFn,
   samples: Samples,
-  gold: Int[Array, ' items'],
+  gold: Int[Array, ' items'] | Bool[Array, 'items A'],
   budgets: Int[Array, ' budgets'],
   num_permutations: int = 1000,
   *,
@@ -43,7 +43,8 @@ def scaling_curve(
     key: random key, consumed; the same key gives every method the same orders.
     select: `(samples, n) -> Selection`, for one item; looks at the first `n`.
     samples: responses of every item; each field is `[items, N]`.
-    gold: id of the right answer of each item. An answer of -1 is never right.
+    gold: id of the right answer of each item, or which of the ids 0..A-1 are
+      right. An answer of -1 is never right.
     budgets: numbers of samples, each in 1..N.
     num_permutations: orders to average over; static.
     batch_size: items held in memory at a time; static. By default as many as
@@ -67,7 +68,9 @@ def scaling_curve(
   def outcome(samples, answer, order, n):
     shuffled = jax.tree.map(lambda x: x[order], samples)
     selection = select(shuffled, n)
-    right = (selection.answer == answer) & (selection.answer >= 0)
+    said = selection.answer
+    is_right = answer[said] if answer.ndim else said == answer
+    right = is_right & (said >= 0)
     return Curve(right, selection.tokens, selection.depth)
 
   def item_curve(item):

@@ -17,7 +17,7 @@ class Table(NamedTuple):
   item_ids: list[str]
   samples: Samples  # fields [items, N]; scores are mean log-probabilities
   correct: Bool[np.ndarray, 'items N']
-  gold: Int[np.ndarray, ' items']  # id of the right answer: always 0
+  gold: Bool[np.ndarray, 'items A']  # which ids of answers are right
   prompt_tokens: Int[np.ndarray, ' items']
   flops: Float[np.ndarray, 'items N']  # of each sample, without the prompt
 
@@ -27,19 +27,23 @@ def tabulate(
 ) -> Table:
   """Arranges records by item and sample index.
 
-  Answers become ids within their item: all right ones 0, each other extracted
-  text an id of its own, nothing extracted -1.
+  Answers become ids within their item, 0, 1, ... by first sample: one for each
+  cluster of `cluster_scores`, and -1 where nothing was extracted. The grader
+  only says which ids are right, and several may be. A cluster is right where
+  its first sample is, for a method that settles on it gives one of its answers
+  and none other is more its own; `correct` keeps what was said of each sample.
+  A right sample from which nothing was extracted is an answer for itself.
 
   Args:
     samples: with the same number for every item.
-    scores: one for each sample, from one grader.
+    scores: one for each sample, from one grader, clustered.
 
   Returns:
     The table, items in the order of their ids.
 
   Raises:
-    ValueError: if items have different numbers of samples, or a sample was
-      graded not once.
+    ValueError: if items have different numbers of samples, a sample was
+      graded not once, or an extracted answer has no cluster.
   """
   grades = collections.defaultdict(list)
   for score in scores:
@@ -61,34 +65,51 @@ def tabulate(
     [grades[record.item_id, record.sample_idx][0] for record in row]
     for row in rows
   ]
+  answers = [_answer_ids(row) for row in graded]
   field = lambda get, dtype: np.array(
     [[get(record) for record in row] for row in rows], dtype
   )
   return Table(
     item_ids=list(by_item),
     samples=Samples(
-      answers=np.array([_answer_ids(row) for row in graded], np.int32),
+      answers=np.array(answers, np.int32),
       scores=field(lambda r: r.mean_logprob, np.float32),
       log_probs=field(lambda r: r.sum_logprob, np.float32),
       lengths=field(lambda r: r.completion_tokens, np.int32),
       finished=field(lambda r: r.finish_reason == 'stop', bool),
     ),
     correct=np.array([[g.score >= 1 for g in row] for row in graded]),
-    gold=np.zeros((len(rows),), np.int32),
+    gold=_right_ids(answers, graded),
     prompt_tokens=np.array([row[0].prompt_tokens for row in rows]),
     flops=field(lambda r: r.flops_est or 0.0, np.float64),
   )
 
 
 def _answer_ids(grades: Sequence[ScoreRecord]) -> list[int]:
-  """Ids of the answers to one item; 0 is kept for right ones."""
-  known: dict[str, int] = {}
+  """Ids of the answers to one item."""
+  known: dict[str | int, int] = {}
   ids = []
-  for grade in grades:
-    if grade.score >= 1:
-      ids.append(0)
-    elif grade.extracted is None:
-      ids.append(-1)
-    else:
-      ids.append(known.setdefault(grade.extracted, len(known) + 1))
+  for index, grade in enumerate(grades):
+    cluster: str | int | None = grade.cluster_id
+    if cluster is None and grade.extracted is not None:
+      raise ValueError(
+        f'the score of sample {grade.sample_idx} of {grade.item_id} has no '
+        'cluster_id: it was graded before answers were clustered. '
+        'evaluation.cluster_scores gives it one, or delete scores.jsonl and '
+        'grade again'
+      )
+    if cluster is None and grade.score >= 1:
+      cluster = index
+    ids.append(-1 if cluster is None else known.setdefault(cluster, len(known)))
   return ids
+
+
+def _right_ids(
+  answers: Sequence[Sequence[int]], graded: Sequence[Sequence[ScoreRecord]]
+) -> Bool[np.ndarray, 'items A']:
+  """Whether the first sample with each id is right."""
+  right = np.zeros((len(answers), max(1, 1 + max(map(max, answers)))), bool)
+  for row, ids, grades in zip(right, answers, graded, strict=True):
+    for answer in set(ids) - {-1}:
+      row[answer] = grades[ids.index(answer)].score >= 1
+  return right

@@ -75,7 +75,9 @@ def restore_checkpoint(
   Args:
     manager: from `open_checkpoints`.
     abstract_state: `jax.eval_shape(init, key)`: structure, shapes and dtypes
-      that are expected; add shardings to place the arrays.
+      that are expected. Leaves with a sharding are placed by it, others on the
+      first device (on each of several processes a copy); where they lay when
+      they were saved does not matter.
     step: which checkpoint; the latest if None.
 
   Returns:
@@ -110,7 +112,19 @@ def restore_checkpoint(
       f'checkpoint {step} in {manager.directory} does not match: '
       + '; '.join(differing)
     )
-  return manager.restore(step, args=ocp.args.StandardRestore(abstract_state))
+  placed = jax.tree.map(_placed, abstract_state)
+  return manager.restore(step, args=ocp.args.StandardRestore(placed))
+
+
+def _placed(leaf: Any) -> jax.ShapeDtypeStruct:
+  """The leaf with a sharding, its own if it has one."""
+  place = getattr(leaf, 'sharding', None)
+  if place is None and jax.process_count() == 1:
+    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  elif place is None:
+    mesh = jax.make_mesh((jax.device_count(),), ('all',))
+    place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+  return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
 
 
 def _describe(tree: PyTree) -> dict[str, str]:

@@ -7,8 +7,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
-from ttc.models import rope
+from ttc.models import fields, rope
+from ttc.models.sharding import param_shardings
 from ttc.models.transformer import TransformerConfig, transformer
 from ttc.types import Params
 
@@ -39,13 +41,17 @@ def load_checkpoint(
   *,
   dtype: str | None = None,
   scan_layers: bool | None = None,
+  mesh: Mesh | None = None,
 ) -> tuple[TransformerConfig, Params]:
-  """Reads what `save_checkpoint` wrote.
+  """Reads what `save_checkpoint` wrote, on whatever devices there are.
 
   Args:
     path: of the directory.
     dtype: of the parameters and activations; None for the saved one.
     scan_layers: see `TransformerConfig`; None for the saved one.
+    mesh: of devices, over which `param_shardings` spreads the parameters as
+      they are read; None for the first device. Where they lay when they were
+      saved does not matter.
 
   Returns:
     The config and the parameters.
@@ -57,6 +63,13 @@ def load_checkpoint(
   ocp, directory = _orbax(path)
   config = checkpoint_config(path, dtype=dtype)
   shapes = jax.eval_shape(transformer(config).init, jax.random.key(0))
+  if mesh is None:
+    places = jax.tree.map(lambda _: _first_device(), shapes)
+  else:
+    places = param_shardings(shapes, mesh)
+  shapes = jax.tree.map(
+    lambda leaf, place: leaf.update(sharding=place), shapes, places
+  )
   try:
     with ocp.StandardCheckpointer() as checkpointer:
       params = checkpointer.restore(directory / _PARAMS_NAME, shapes)
@@ -90,7 +103,7 @@ def checkpoint_config(
   if not file.exists():
     raise FileNotFoundError(f'{file}: no such file')
   try:
-    values: dict[str, Any] = json.loads(file.read_text())
+    values: dict[str, Any] = json.loads(file.read_bytes().decode())
     if values['rope_scaling'] is not None:
       values['rope_scaling'] = rope.Llama3Scaling(**values['rope_scaling'])
     if values['windowed_layers'] is not None:
@@ -99,9 +112,51 @@ def checkpoint_config(
       values['dtype'] = dtype
     if scan_layers is not None:
       values['scan_layers'] = scan_layers
+    _check_types(values, str(file))
     return TransformerConfig(**values)
-  except (json.JSONDecodeError, KeyError, TypeError) as error:
-    raise ValueError(f'{file}: not a config: {error!r}') from None
+  except (
+    json.JSONDecodeError,
+    UnicodeDecodeError,
+    KeyError,
+    TypeError,
+    RecursionError,
+  ) as error:
+    line = ' '.join(repr(error).split())
+    raise ValueError(f'{file}: not a config: {line}') from None
+  except ValueError as error:
+    known = str(error).startswith(str(file))
+    raise ValueError(f'{"" if known else f"{file}: "}{error}') from None
+
+
+def _first_device() -> jax.sharding.Sharding:
+  """Where arrays go by default; on each of several processes a copy."""
+  if jax.process_count() == 1:
+    return jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  mesh = jax.make_mesh((jax.device_count(),), ('all',))
+  return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+
+def _check_types(values: dict[str, Any], file: str) -> None:
+  """Refuses sizes that are no whole numbers, and the like."""
+  optional = ('sliding_window',)
+  for field in dataclasses.fields(TransformerConfig):
+    name = field.name
+    if name not in values:
+      continue
+    if name in optional:
+      fields.integer(values, name, file, None)
+    elif field.type in (int, 'int'):
+      fields.integer(values, name, file)
+    elif field.type in (float, 'float'):
+      fields.positive(values, name, file)
+    elif field.type in (bool, 'bool'):
+      fields.boolean(values, name, file)
+  try:
+    jnp.dtype(values.get('dtype', 'float32'))
+  except TypeError:
+    raise ValueError(
+      f'{file}: dtype={values["dtype"]!r} is not the name of a type'
+    ) from None
 
 
 def _orbax(path: str | os.PathLike):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from ttc.models import gguf_file, rope
+from ttc.models import fields, gguf_file, rope
 from ttc.models.gguf_file import GGUFFile
 from ttc.models.transformer import TransformerConfig
 from ttc.models.weights import assemble
@@ -82,8 +82,10 @@ def load_gguf(
     part = name.split('.')[-2]
     return _unpermute(array, num_heads[part]) if part in num_heads else array
 
+  gguf_file.check_tensors(file)
   present = file.tensors.keys() - {_ROPE_FACTORS}
-  return config, assemble(config, read, _NAMES, present, file.path)
+  shape_of = lambda name: file.tensors[name].shape
+  return config, assemble(config, read, shape_of, _NAMES, present, file.path)
 
 
 def gguf_config(
@@ -95,20 +97,28 @@ def gguf_config(
 ) -> TransformerConfig:
   """Reads the config of a GGUF file's transformer; see `load_gguf`."""
   architecture = file.metadata.get('general.architecture')
-  if architecture not in _PERMUTED:
+  if not isinstance(architecture, str) or architecture not in _PERMUTED:
     raise ValueError(
       f'{file.path}: architecture {architecture!r} is not one of '
       f'{", ".join(_PERMUTED)}'
     )
   get = lambda name, *default: _get(file, f'{architecture}.{name}', *default)
+  size = lambda name, *default: _size(file, f'{architecture}.{name}', *default)
   if get('expert_count', 0):
     raise ValueError(f'{file.path}: mixtures of experts are not implemented')
-  if 'token_embd.weight' not in file.tensors:
+  embedding = file.tensors.get('token_embd.weight')
+  if embedding is None:
     raise ValueError(f"{file.path}: there is no tensor 'token_embd.weight'")
-  num_layers = get('block_count')
-  num_heads = get('attention.head_count')
-  embed_dim = get('embedding_length')
-  head_dim = get('attention.key_length', embed_dim // num_heads)
+  num_layers, num_heads = size('block_count'), size('attention.head_count')
+  embed_dim = size('embedding_length')
+  head_dim = size('attention.key_length', None)
+  if head_dim is None:
+    if embed_dim % num_heads:
+      raise ValueError(
+        f'{file.path}: embedding_length={embed_dim} is not a multiple of '
+        f'attention.head_count={num_heads}, and there is no key_length'
+      )
+    head_dim = embed_dim // num_heads
   for name in ('attention.value_length', 'rope.dimension_count'):
     if get(name, head_dim) != head_dim:
       raise ValueError(
@@ -117,27 +127,47 @@ def gguf_config(
       )
   if get('attention.sliding_window_pattern', None) is not None:
     raise ValueError(f'{file.path}: sliding_window_pattern is not implemented')
-  theta = get('rope.freq_base', 10_000.0)
-  return TransformerConfig(
-    vocab_size=file.tensors['token_embd.weight'].shape[0],
+  theta = _positive(file, f'{architecture}.rope.freq_base', 10_000.0)
+  settings = dict(
+    vocab_size=embedding.shape[0],
     num_layers=num_layers,
     embed_dim=embed_dim,
-    mlp_dim=get('feed_forward_length'),
+    mlp_dim=size('feed_forward_length'),
     num_heads=num_heads,
-    num_kv_heads=get('attention.head_count_kv', num_heads),
+    num_kv_heads=size('attention.head_count_kv', num_heads),
     head_dim=head_dim,
-    max_length=get('context_length'),
+    max_length=size('context_length'),
     rope_theta=theta,
     rope_scaling=_rope_scaling(file, architecture, head_dim, theta),
     rope_interleaved=rope_interleaved,
-    norm_eps=get('attention.layer_norm_rms_epsilon'),
+    norm_eps=_positive(
+      file, f'{architecture}.attention.layer_norm_rms_epsilon'
+    ),
     qkv_bias='blk.0.attn_q.bias' in file.tensors,
     qk_norm='blk.0.attn_q_norm.weight' in file.tensors,
     tie_embeddings='output.weight' not in file.tensors,
-    sliding_window=get('attention.sliding_window', None) or None,
+    sliding_window=_size(
+      file, f'{architecture}.attention.sliding_window', None, low=0
+    )
+    or None,
     scan_layers=scan_layers,
     dtype=dtype,
   )
+  try:
+    return TransformerConfig(**settings)
+  except ValueError as error:
+    raise ValueError(f'{file.path}: {error}') from None
+
+
+def _size(file: GGUFFile, name: str, *default: Any, low: int = 1) -> Any:
+  """A whole number of the metadata, at least `low`."""
+  values = {name: _get(file, name, *default)}
+  return fields.integer(values, name, file.path, *default, low=low)
+
+
+def _positive(file: GGUFFile, name: str, *default: Any) -> Any:
+  values = {name: _get(file, name, *default)}
+  return fields.positive(values, name, file.path, *default)
 
 
 def _get(file: GGUFFile, name: str, *default: Any) -> Any:
@@ -147,7 +177,7 @@ def _get(file: GGUFFile, name: str, *default: Any) -> Any:
   value = file.metadata.get(name, *default)
   if not isinstance(value, list):
     return value
-  if len(set(value)) != 1:
+  if len(set(map(repr, value))) != 1:
     raise ValueError(f'{file.path}: {name} differs between layers: {value}')
   return value[0]
 
@@ -160,12 +190,17 @@ def _rope_scaling(
   Llama 3.1 and later write the divisors and not the four numbers behind them,
   of which all published models share three.
   """
-  kind = file.metadata.get(f'{architecture}.rope.scaling.type', 'none')
-  linear = file.metadata.get(f'{architecture}.rope.scale_linear', 1.0)
-  if kind != 'none' or linear != 1.0:
+  name = f'{architecture}.rope.scaling'
+  kind = file.metadata.get(f'{name}.type', 'linear')  # so llama.cpp has it
+  factor = file.metadata.get(
+    f'{name}.factor',
+    file.metadata.get(f'{architecture}.rope.scale_linear', 1.0),
+  )
+  is_plain = kind == 'none' or (kind == 'linear' and factor in (0, 1))
+  if not is_plain:
     raise ValueError(
-      f'{file.path}: rope scaling {kind!r} (linear: {linear}) is not '
-      f"implemented; 'none' and {_ROPE_FACTORS} (Llama 3) are"
+      f'{file.path}: rope scaling {kind!r} by {factor} is not implemented; '
+      f"'none' and {_ROPE_FACTORS} (Llama 3) are"
     )
   if _ROPE_FACTORS not in file.tensors:
     return None

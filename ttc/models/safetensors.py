@@ -1,22 +1,24 @@
 """Loads transformers from Hugging Face directories: config and safetensors."""
 
 import glob
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
-from ttc.models import rope
+from ttc.models import fields, rope
 from ttc.models.transformer import TransformerConfig
 from ttc.models.weights import assemble
 from ttc.types import Params
 
-_ARCHITECTURES = (
-  'LlamaForCausalLM',
-  'MistralForCausalLM',
-  'Qwen2ForCausalLM',
-  'Qwen3ForCausalLM',
-)
+# Whether embeddings are tied where the config does not say.
+_ARCHITECTURES = {
+  'LlamaForCausalLM': False,
+  'MistralForCausalLM': False,
+  'Qwen2ForCausalLM': False,
+  'Qwen3ForCausalLM': False,
+}
+_SINGLE, _INDEX = 'model.safetensors', 'model.safetensors.index.json'
+_FLOATS = ('F64', 'F32', 'F16', 'BF16')
 _NAMES = {
   'embed': 'model.embed_tokens.weight',
   'final_norm': 'model.norm.weight',
@@ -59,17 +61,25 @@ def load_safetensors(
   """
   path = os.fspath(path)
   config = huggingface_config(path, dtype=dtype, scan_layers=scan_layers)
-  tensors = {
-    name: file
-    for shard in shards(path)
-    for file in [_open(shard)]
-    for name in file.keys()
-  }
-  present = {name for name in tensors if not name.endswith('.inv_freq')}
+  homes = _homes(path)
+  present = {name for name in homes if not name.endswith('.inv_freq')}
   if config.tie_embeddings:
     present.discard(_NAMES['unembed'])
-  read = lambda name: tensors[name].get_tensor(name)
-  return config, assemble(config, read, _NAMES, present, path)
+  for name in sorted(present):
+    kind = homes[name].get_slice(name).get_dtype()
+    if kind not in _FLOATS:
+      raise ValueError(
+        f'{path}: tensor {name!r} is {kind}, not one of {", ".join(_FLOATS)}; '
+        'quantised weights are not implemented'
+      )
+  return config, assemble(
+    config,
+    lambda name: homes[name].get_tensor(name),
+    lambda name: tuple(homes[name].get_slice(name).get_shape()),
+    _NAMES,
+    present,
+    path,
+  )
 
 
 def huggingface_config(
@@ -79,65 +89,131 @@ def huggingface_config(
   file = os.path.join(path, 'config.json')
   if not os.path.isfile(file):
     raise FileNotFoundError(f'{file}: no such file')
-  values = _read_json(file)
-  get = values.get
-
-  def require(name):
-    if get(name) is None:
-      raise ValueError(f'{file}: {name} is missing')
-    return values[name]
-
-  architecture = (get('architectures') or [None])[0]
-  if architecture not in _ARCHITECTURES:
+  values = fields.read_json(file)
+  names = values.get('architectures')
+  architecture = names[0] if isinstance(names, list) and names else names
+  if not isinstance(architecture, str) or architecture not in _ARCHITECTURES:
     raise ValueError(
       f'{file}: architecture {architecture!r} is not one of '
       f'{", ".join(_ARCHITECTURES)}'
     )
   _refuse_unknown_settings(values, file)
-  num_heads = require('num_attention_heads')
-  head_dim = get('head_dim')
-  if head_dim is None:
-    # Qwen3's default is a number and not a quotient.
-    quotient = require('hidden_size') // num_heads
-    head_dim = 128 if architecture == 'Qwen3ForCausalLM' else quotient
+  size = lambda name, *default: fields.integer(values, name, file, *default)
+  embed_dim, num_heads = size('hidden_size'), size('num_attention_heads')
+  head_dim = size('head_dim', None)
+  if head_dim is None and architecture == 'Qwen3ForCausalLM':
+    head_dim = 128  # its default is a number and not a quotient
+  elif head_dim is None:
+    if embed_dim % num_heads:
+      raise ValueError(
+        f'{file}: hidden_size={embed_dim} is not a multiple of '
+        f'num_attention_heads={num_heads}, and there is no head_dim'
+      )
+    head_dim = embed_dim // num_heads
   theta, scaling = _rope(values, file)
   window, windowed = _windows(values, architecture, file)
-  return TransformerConfig(
-    vocab_size=require('vocab_size'),
-    num_layers=require('num_hidden_layers'),
-    embed_dim=require('hidden_size'),
-    mlp_dim=require('intermediate_size'),
+  settings = dict(
+    vocab_size=size('vocab_size'),
+    num_layers=size('num_hidden_layers'),
+    embed_dim=embed_dim,
+    mlp_dim=size('intermediate_size'),
     num_heads=num_heads,
-    num_kv_heads=get('num_key_value_heads') or num_heads,
+    num_kv_heads=size('num_key_value_heads', None) or num_heads,
     head_dim=head_dim,
-    max_length=require('max_position_embeddings'),
+    max_length=size('max_position_embeddings'),
     rope_theta=theta,
     rope_scaling=scaling,
-    norm_eps=get('rms_norm_eps', 1e-6),
+    norm_eps=fields.positive(values, 'rms_norm_eps', file, 1e-6),
     qkv_bias=architecture == 'Qwen2ForCausalLM',
     qk_norm=architecture == 'Qwen3ForCausalLM',
-    tie_embeddings=get('tie_word_embeddings', False),
+    tie_embeddings=fields.boolean(
+      values, 'tie_word_embeddings', file, _ARCHITECTURES[architecture]
+    ),
     sliding_window=window,
     windowed_layers=windowed,
     scan_layers=scan_layers,
     dtype=dtype,
   )
+  try:
+    return TransformerConfig(**settings)
+  except ValueError as error:
+    raise ValueError(f'{file}: {error}') from None
 
 
 def shards(path: str | os.PathLike) -> list[str]:
-  """The safetensors files of a directory, all that its index names."""
-  index = os.path.join(path, 'model.safetensors.index.json')
+  """The safetensors files that hold the weights of a directory.
+
+  `model.safetensors`, or those that the index names, or the only one there is.
+  Other files beside them are not read.
+
+  Raises:
+    FileNotFoundError: if there is none, or one that the index names is missing.
+    ValueError: if it is not plain which files they are.
+  """
+  path = os.fspath(path)
+  single, index = os.path.join(path, _SINGLE), os.path.join(path, _INDEX)
   if os.path.isfile(index):
-    names = sorted(set(_read_json(index).get('weight_map', {}).values()))
-    files = [os.path.join(path, name) for name in names]
+    if os.path.isfile(single):
+      raise ValueError(
+        f'{path}: has both {_SINGLE} and {_INDEX}; remove the one that is not '
+        'meant'
+      )
+    files = [
+      os.path.join(path, name)
+      for name in sorted(set(_weight_map(path).values()))
+    ]
+  elif os.path.isfile(single):
+    files = [single]
   else:
-    files = sorted(glob.glob(os.path.join(path, '*.safetensors')))
+    files = sorted(glob.glob(os.path.join(glob.escape(path), '*.safetensors')))
+    if len(files) > 1:
+      raise ValueError(
+        f'{path}: has {len(files)} .safetensors files, but neither {_SINGLE} '
+        f'nor {_INDEX}'
+      )
   if not files:
     raise FileNotFoundError(f'{path}: there is no .safetensors file')
   for file in files:
     if not os.path.isfile(file):
       raise FileNotFoundError(f'{file}: no such file, but the index names it')
   return files
+
+
+def _weight_map(path: str) -> dict[str, str]:
+  """Which file of the directory holds which tensor, as the index says."""
+  index = os.path.join(path, _INDEX)
+  names = fields.mapping(fields.read_json(index), 'weight_map', index)
+  if not names:
+    raise ValueError(f'{index}: weight_map is missing or empty')
+  for tensor, name in names.items():
+    is_plain = isinstance(name, str) and name == os.path.basename(name)
+    if not is_plain or not name.endswith('.safetensors'):
+      raise ValueError(
+        f'{index}: weight_map puts {tensor!r} into {name!r}, which is not the '
+        'name of a .safetensors file of this directory'
+      )
+  return names
+
+
+def _homes(path: str) -> dict[str, Any]:
+  """The opened file of each tensor; the index decides between copies."""
+  opened = {os.path.basename(file): _open(file) for file in shards(path)}
+  found = {name: set(file.keys()) for name, file in opened.items()}
+  if not os.path.isfile(os.path.join(path, _INDEX)):
+    return {t: opened[name] for name, tensors in found.items() for t in tensors}
+  home = _weight_map(path)
+  for tensor, name in home.items():
+    if tensor not in found[name]:
+      raise ValueError(
+        f'{os.path.join(path, name)}: there is no tensor {tensor!r}, but the '
+        'index says so'
+      )
+  for name, tensors in found.items():
+    for tensor in sorted(tensors - home.keys()):
+      raise ValueError(
+        f'{os.path.join(path, name)}: tensor {tensor!r} is not in the index'
+      )
+  return {tensor: opened[name] for tensor, name in home.items()}
 
 
 def _refuse_unknown_settings(values: Mapping[str, Any], file: str) -> None:
@@ -159,13 +235,22 @@ def _refuse_unknown_settings(values: Mapping[str, Any], file: str) -> None:
 def _rope(
   values: Mapping[str, Any], file: str
 ) -> tuple[float, rope.Llama3Scaling | None]:
-  """The base, and the scaling; transformers 5 keeps both in one place."""
-  settings = values.get('rope_parameters') or values.get('rope_scaling') or {}
+  """The base, and the scaling, as transformers 5 reads them.
+
+  It writes `rope_parameters`. An older `rope_scaling` beside it wins, whole: of
+  the other not even the base is used.
+  """
+  settings = (
+    fields.mapping(values, 'rope_scaling', file)
+    or fields.mapping(values, 'rope_parameters', file)
+    or {}
+  )
   if any(isinstance(value, dict) for value in settings.values()):
     raise ValueError(f'{file}: rope settings that differ between layers')
   if settings.get('partial_rotary_factor', 1.0) != 1.0:
     raise ValueError(f'{file}: partial_rotary_factor is not implemented')
-  theta = settings.get('rope_theta', values.get('rope_theta', 10_000.0))
+  source = settings if 'rope_theta' in settings else values
+  theta = fields.positive(source, 'rope_theta', file, 10_000.0)
   kind = settings.get('rope_type', settings.get('type', 'default'))
   if kind == 'default':
     return theta, None
@@ -173,44 +258,58 @@ def _rope(
     raise ValueError(
       f"{file}: rope scaling {kind!r} is not one of 'default', 'llama3'"
     )
-  names = {
-    'factor': 'factor',
-    'low_freq_factor': 'low_freq_factor',
-    'high_freq_factor': 'high_freq_factor',
-    'original_length': 'original_max_position_embeddings',
-  }
-  for name in names.values():
+  original = 'original_max_position_embeddings'
+  for name in ('factor', 'low_freq_factor', 'high_freq_factor', original):
     if name not in settings:
       raise ValueError(f'{file}: the rope scaling lacks {name}')
-  return theta, rope.Llama3Scaling(
-    **{ours: settings[theirs] for ours, theirs in names.items()}
+  number = lambda name: fields.positive(settings, name, file)
+  scaling = rope.Llama3Scaling(
+    factor=number('factor'),
+    low_freq_factor=number('low_freq_factor'),
+    high_freq_factor=number('high_freq_factor'),
+    original_length=fields.integer(settings, original, file),
   )
+  if scaling.high_freq_factor <= scaling.low_freq_factor:
+    raise ValueError(
+      f'{file}: high_freq_factor={scaling.high_freq_factor} must be above '
+      f'low_freq_factor={scaling.low_freq_factor}'
+    )
+  return theta, scaling
 
 
 def _windows(
   values: Mapping[str, Any], architecture: str, file: str
 ) -> tuple[int | None, tuple[int, ...] | None]:
   """The sliding window, and the layers that have it (None: all)."""
+  # Null is no window; a missing one has the architecture's default.
+  window = (
+    fields.integer(values, 'sliding_window', file, None)
+    if 'sliding_window' in values
+    else 4096
+  )
   if architecture == 'MistralForCausalLM':
-    return values.get('sliding_window', 4096), None
-  if architecture == 'LlamaForCausalLM' or not values.get('use_sliding_window'):
+    return window, None
+  if architecture == 'LlamaForCausalLM':
     return None, None
-  num_layers = values['num_hidden_layers']
+  if not fields.boolean(values, 'use_sliding_window', file, False):
+    return None, None
+  num_layers = fields.integer(values, 'num_hidden_layers', file)
   kinds = values.get('layer_types')
   if kinds is None:
-    first = values.get('max_window_layers', 28)
-    windowed = tuple(range(first, num_layers))
-  else:
-    known = {'full_attention', 'sliding_attention'}
-    if set(kinds) - known:
+    first = fields.integer(values, 'max_window_layers', file, 28, low=0)
+    return window, tuple(range(first, num_layers))
+  if not isinstance(kinds, list) or len(kinds) != num_layers:
+    raise ValueError(
+      f'{file}: layer_types is not a list of num_hidden_layers={num_layers}'
+    )
+  known = ('full_attention', 'sliding_attention')
+  for kind in kinds:
+    if kind not in known:
       raise ValueError(
-        f'{file}: layer_types {sorted(set(kinds) - known)} are not one of '
-        f'{", ".join(sorted(known))}'
+        f'{file}: layer_types {kind!r} is not one of {", ".join(known)}'
       )
-    windowed = [
-      i for i, kind in enumerate(kinds) if kind == 'sliding_attention'
-    ]
-  return values.get('sliding_window', 4096), tuple(windowed)
+  windowed = [i for i, kind in enumerate(kinds) if kind == 'sliding_attention']
+  return window, tuple(windowed)
 
 
 def _open(file: str):
@@ -224,11 +323,3 @@ def _open(file: str):
     return safetensors.safe_open(file, 'numpy')
   except safetensors.SafetensorError as error:
     raise ValueError(f'{file}: truncated or damaged: {error}') from None
-
-
-def _read_json(file: str) -> dict[str, Any]:
-  with open(file, encoding='utf-8') as opened:
-    try:
-      return json.load(opened)
-    except json.JSONDecodeError as error:
-      raise ValueError(f'{file}: not JSON: {error}') from None

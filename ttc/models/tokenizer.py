@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ttc.models.chat import CHAT_LAYOUTS, ChatLayout
+from ttc.models.chat import CHAT_LAYOUTS, ChatLayout, check_messages, parts
 
 # Tokens that end a turn or a text, whatever else a file declares.
 _END_TOKENS = (
@@ -28,7 +28,7 @@ class Tokenizer:
   Attributes:
     vocab_size: number of tokens.
     bos_ids: what the model expects in front of a text: one id, or none.
-      `encode` does not add it, `chat` does.
+      `encode` does not add it, `prompt` does, and `chat` where its layout does.
     eos_ids: tokens that end a response.
     layout: how `chat` writes messages, or None.
   """
@@ -79,6 +79,10 @@ class Tokenizer:
     parts = re.split(f'({names})', text)
     return [i for part in parts for i in self._control_or_text(part)]
 
+  def prompt(self, text: str) -> list[int]:
+    """Tokens of a text to go on with, behind what the model expects first."""
+    return [*self.bos_ids, *self.encode(text)]
+
   def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
     """Turns tokens into text; incomplete UTF-8 becomes U+FFFD."""
     ids = [int(i) for i in ids]
@@ -120,31 +124,24 @@ class Tokenizer:
       Token ids, with the beginning-of-text token where the layout has one.
 
     Raises:
-      ValueError: if there is no layout, or it uses tokens that are not here.
+      ValueError: if there is no layout, it uses tokens that are not here, or a
+        message is not text of a known role.
     """
     layout = layout or self.layout
     if layout is None:
       raise ValueError(
-        'the tokenizer declares no known chat layout: pass one, such as '
+        'the tokenizer declares no known chat layout (jinja2 tells them apart: '
+        "pip install 'ttc-jax[weights]'): pass one, such as "
         f'CHAT_LAYOUTS[{"|".join(CHAT_LAYOUTS)}]'
       )
-    messages = list(messages)
-    if layout.default_system is not None:
-      if not messages or messages[0]['role'] != 'system':
-        system = {'role': 'system', 'content': layout.default_system}
-        messages.insert(0, system)
-    ids = [i for part in layout.start for i in self._control_or_text(part)]
-    for message in messages:
-      role, content = message['role'], message['content']
-      content = content.strip() if layout.strip else content
-      for part in layout.message:
-        if '{' in part:
-          ids += self.encode(part.format(role=role, content=content))
-        else:
-          ids += self._control_or_text(part)
-    return ids + [
-      i for part in layout.reply for i in self._control_or_text(part)
-    ]
+    check_messages(messages)
+    ids: list[int] = []
+    for part in parts(layout, messages):
+      # What a message says is behind an empty text: never a control token.
+      ids += (
+        self._control_or_text(*part) if len(part) == 1 else self.encode(part[1])
+      )
+    return ids
 
   @functools.cached_property
   def sha(self) -> str:

@@ -1,9 +1,9 @@
 """Reads tokenizers: from GGUF metadata, and from Hugging Face directories."""
 
-import json
 import os
 from typing import Any
 
+from ttc.models import fields
 from ttc.models.chat import find_layout
 from ttc.models.gguf_file import GGUFFile
 from ttc.models.tokenizer import Tokenizer, import_tokenizers
@@ -15,7 +15,6 @@ _WORDS = (
 # How text is cut into words before merging, by `tokenizer.ggml.pre`. None is
 # the split of GPT-2.
 _GGUF_SPLITS = {
-  'default': None,
   'gpt-2': None,
   'smollm': 'digits',
   'qwen2': _WORDS.replace('DIGITS', ''),
@@ -43,7 +42,7 @@ def tokenizer_from_gguf(file: GGUFFile) -> Tokenizer | None:
     if name.startswith(prefix)
   }
   get = values.get
-  kind, split = get('ggml.model'), get('ggml.pre', 'default')
+  kind, split = get('ggml.model'), get('ggml.pre')
   if kind is None:
     return None
   if kind != 'gpt2':
@@ -51,31 +50,77 @@ def tokenizer_from_gguf(file: GGUFFile) -> Tokenizer | None:
       f"{file.path}: tokenizer {kind!r} is not implemented, only 'gpt2' "
       '(byte-level BPE); load_gguf loads the weights alone'
     )
-  if split not in _GGUF_SPLITS:
+  if not isinstance(split, str) or split not in _GGUF_SPLITS:
     raise ValueError(
       f'{file.path}: pre-tokenizer {split!r} is not one of '
       f'{", ".join(_GGUF_SPLITS)}; load_gguf loads the weights alone'
     )
-  tokens, kinds = get('ggml.tokens', []), get('ggml.token_type', [])
-  merges = [tuple(merge.split(' ', 1)) for merge in get('ggml.merges', [])]
+  tokens, kinds, merges = (
+    _list(file, values, name, of_type)
+    for name, of_type in (
+      ('ggml.tokens', str),
+      ('ggml.token_type', int),
+      ('ggml.merges', str),
+    )
+  )
+  if len(kinds) != len(tokens) or len(set(tokens)) != len(tokens):
+    raise ValueError(
+      f'{file.path}: damaged vocabulary: {len(tokens)} tokens, '
+      f'{len(set(tokens))} of them different, and {len(kinds)} types'
+    )
   of_kind = lambda wanted: [
-    token for token, k in zip(tokens, kinds, strict=False) if k == wanted
+    token for token, k in zip(tokens, kinds, strict=True) if k == wanted
   ]
   try:
-    backend = _byte_level_bpe(tokens, merges, split)
+    pairs = [tuple(merge.split(' ', 1)) for merge in merges]
+    backend = _byte_level_bpe(tokens, pairs, split)
   except Exception as error:  # the package raises no narrower kind
     raise ValueError(f'{file.path}: damaged vocabulary: {error}') from None
   backend.add_special_tokens(of_kind(_CONTROL))
   backend.add_tokens(of_kind(_USER_DEFINED))
-  bos_id = get('ggml.bos_token_id')
-  has_bos = get('ggml.add_bos_token', split == 'llama-bpe')
-  ends = [get('ggml.eos_token_id'), get('ggml.eot_token_id')]
+
+  def token(name):
+    i = fields.integer(values, f'ggml.{name}', file.path, None, low=0)
+    if i is not None and i >= len(tokens):
+      raise ValueError(
+        f'{file.path}: ggml.{name}={i} is not below the {len(tokens)} tokens'
+      )
+    return i
+
+  bos_id, eos_id = token('bos_token_id'), token('eos_token_id')
+  # llama.cpp's default for this split, whatever the file leaves out.
+  has_bos = fields.boolean(
+    values, 'ggml.add_bos_token', file.path, split == 'llama-bpe'
+  )
+  if has_bos and bos_id is None:
+    raise ValueError(f'{file.path}: ggml.add_bos_token without bos_token_id')
+  if fields.boolean(values, 'ggml.add_eos_token', file.path, False):
+    raise ValueError(f'{file.path}: ggml.add_eos_token is not implemented')
+  special = {
+    f'{name}_token': '' if i is None else tokens[i]
+    for name, i in (('bos', bos_id), ('eos', eos_id))
+  }
+  template = get('chat_template')
+  if not isinstance(template, str | None):
+    raise ValueError(f'{file.path}: tokenizer.chat_template is not a text')
+  ends = [eos_id, token('eot_token_id')]
   return Tokenizer(
     backend,
-    bos_ids=[bos_id] if has_bos and bos_id is not None else [],
+    bos_ids=[bos_id] if has_bos else [],
     eos_ids=[end for end in ends if end is not None],
-    layout=find_layout(get('chat_template')),
+    layout=find_layout(template, special),
   )
+
+
+def _list(file: GGUFFile, values: dict[str, Any], name: str, of_type) -> list:
+  """A list of the metadata, of one type; refused where it is missing."""
+  found = values.get(name)
+  if not isinstance(found, list) or not all(type(x) is of_type for x in found):
+    raise ValueError(
+      f'{file.path}: tokenizer.{name} is missing or not a list of '
+      f'{of_type.__name__}'
+    )
+  return found
 
 
 def tokenizer_from_directory(path: str | os.PathLike) -> Tokenizer | None:
@@ -98,24 +143,61 @@ def tokenizer_from_directory(path: str | os.PathLike) -> Tokenizer | None:
     backend = tokenizers.Tokenizer.from_file(file)
   except Exception as error:  # the package raises no narrower kind
     raise ValueError(f'{file}: not a tokenizer: {error}') from None
-  settings = _json(os.path.join(path, 'tokenizer_config.json'))
-  generation = _json(os.path.join(path, 'generation_config.json'))
-  config = _json(os.path.join(path, 'config.json'))
-  template = settings.get('chat_template')
-  template_file = os.path.join(path, 'chat_template.jinja')
-  if os.path.isfile(template_file):
-    with open(template_file, encoding='utf-8') as opened:
-      template = opened.read()
+  settings_file = os.path.join(path, 'tokenizer_config.json')
+  settings = fields.read_json_if_there(settings_file)
   ends = []
-  for source in (generation, config):
-    value = source.get('eos_token_id')
-    ends += value if isinstance(value, list) else [value]
+  for name in ('generation_config.json', 'config.json'):
+    source = os.path.join(path, name)
+    values = fields.read_json_if_there(source)
+    ends += fields.token_ids(values, 'eos_token_id', source)
+  special = {
+    name: text
+    for name in ('bos_token', 'eos_token', 'pad_token', 'unk_token')
+    if isinstance(text := _token_text(settings.get(name)), str)
+  }
   return Tokenizer(
     backend,
-    bos_ids=_front(backend),
-    eos_ids=[end for end in ends if end is not None],
-    layout=find_layout(template if isinstance(template, str) else None),
+    bos_ids=_front(backend, file),
+    eos_ids=ends,
+    layout=find_layout(_template(path, settings, settings_file), special),
   )
+
+
+def _template(
+  path: str | os.PathLike, settings: dict[str, Any], settings_file: str
+) -> str | None:
+  """The chat template of a directory: of a file of its own, or the settings'.
+
+  Of several with names it is the one named `default`.
+  """
+  file = os.path.join(path, 'chat_template.jinja')
+  if os.path.isfile(file):
+    with open(file, 'rb') as opened:
+      try:
+        return opened.read().decode('utf-8')
+      except UnicodeDecodeError as error:
+        raise ValueError(f'{file}: not UTF-8: {error.reason}') from None
+  found = settings.get('chat_template')
+  if isinstance(found, list):
+    try:
+      found = {entry['name']: entry['template'] for entry in found}
+    except (TypeError, KeyError):
+      raise ValueError(
+        f'{settings_file}: chat_template is a list of other things than '
+        'objects with name and template'
+      ) from None
+    found = found.get('default')
+  if not isinstance(found, str | None):
+    raise ValueError(
+      f'{settings_file}: chat_template={found!r} is neither a text nor a list '
+      'of named texts'
+    )
+  return found
+
+
+def _token_text(value: Any) -> Any:
+  """A token is written as its text, or as an object with it."""
+  return value.get('content') if isinstance(value, dict) else value
 
 
 def _byte_level_bpe(tokens, merges, split):
@@ -144,15 +226,16 @@ def _byte_level_bpe(tokens, merges, split):
   return backend
 
 
-def _front(backend) -> list[int]:
+def _front(backend, file: str) -> list[int]:
   """What the post-processor puts in front of a text."""
   plain = backend.encode('a', add_special_tokens=False).ids
   whole = backend.encode('a', add_special_tokens=True).ids
-  return whole[: whole.index(plain[0])] if plain else []
-
-
-def _json(path: str) -> dict[str, Any]:
-  if not os.path.isfile(path):
-    return {}
-  with open(path, encoding='utf-8') as file:
-    return json.load(file)
+  if not plain:
+    return []
+  count = len(whole) - len(plain)
+  if whole[count:] != plain:
+    raise ValueError(
+      f'{file}: the post-processor puts tokens behind a text; only tokens in '
+      'front of it are implemented'
+    )
+  return whole[:count]

@@ -14,6 +14,7 @@ from ttc.types import Params
 def assemble(
   config: TransformerConfig,
   read: Callable[[str], np.ndarray],
+  shape_of: Callable[[str], tuple[int, ...]],
   names: Mapping[str, str],
   present: Iterable[str],
   path: str,
@@ -23,6 +24,8 @@ def assemble(
   Args:
     config: fixes which parameters there are, their shapes and their dtype.
     read: name of a tensor -> the tensor, linear kernels `[out, in]`.
+    shape_of: name of a tensor -> its shape, without reading it; all are checked
+      before the first is read.
     names: the file's name of each parameter, such as `{'query.kernel':
       'blk.{}.attn_q.weight'}`; the layer's number goes where `{}` is.
     present: names of the tensors in the file. One that nothing would read is
@@ -40,11 +43,7 @@ def assemble(
 
   def leaf(name, shape):
     array = read(name)
-    if array.shape != shape:
-      raise ValueError(
-        f'{path}: tensor {name!r} has shape {array.shape}, its config asks '
-        f'for {shape}'
-      )
+    assert array.shape == shape, name
     return array.astype(dtype, copy=False)
 
   def layer(i, key_path, stacked):
@@ -61,7 +60,7 @@ def assemble(
   scanned = dataclasses.replace(config, scan_layers=True)  # quicker to trace
   shapes = jax.eval_shape(transformer(scanned).init, jax.random.key(0))
   layers = shapes.pop('layers')
-  _check_names(config, shapes, layers, names, set(present), path)
+  _check(config, shapes, layers, names, set(present), shape_of, path)
   params: Params = {
     name: jnp.asarray(leaf(names[name], shape.shape))
     for name, shape in shapes.items()
@@ -76,16 +75,27 @@ def assemble(
   return params
 
 
-def _check_names(config, shapes, layers, names, present, path) -> None:
-  parts = [
-    _dotted(key_path) for key_path, _ in jax.tree.leaves_with_path(layers)
-  ]
-  wanted = {names[part] for part in shapes}
-  for i in range(config.num_layers):
-    wanted |= {names[part].format(i) for part in parts}
-  for name in sorted(wanted - present):
-    raise ValueError(f'{path}: there is no tensor {name!r}')
-  for name in sorted(present - wanted):
+def _check(config, shapes, layers, names, present, shape_of, path) -> None:
+  """Refuses tensors that are missing, of another shape or without a place."""
+
+  def wanted():
+    for name, leaf in shapes.items():
+      yield names[name], leaf.shape
+    for i in range(config.num_layers):  # ends at the first that is missing
+      for key_path, leaf in jax.tree.leaves_with_path(layers):
+        yield names[_dotted(key_path)].format(i), leaf.shape[1:]
+
+  placed = set()
+  for name, shape in wanted():
+    if name not in present:
+      raise ValueError(f'{path}: there is no tensor {name!r}')
+    if shape_of(name) != shape:
+      raise ValueError(
+        f'{path}: tensor {name!r} has shape {shape_of(name)}, its config asks '
+        f'for {shape}'
+      )
+    placed.add(name)
+  for name in sorted(present - placed):
     raise ValueError(f'{path}: tensor {name!r} has no place in the transformer')
 
 

@@ -5,11 +5,13 @@ Dataset", arXiv 2103.03874; the 500 are the test problems of Lightman et al.,
 "Let's Verify Step by Step", arXiv 2305.20050. The prompt is a user's turn that
 asks for a `\boxed{}`; graded by `graders.math`.
 
-The gold answer is the last box of the SOLUTION. An `answer` field is used only
+The gold answer is the last box of the SOLUTION (with those that it goes on
+from, as in `graders.boxed_answer`). An `answer` field is used only
 where the solution has no box: in one widely spread copy it went through a
 normaliser that damaged it (`\le(3,\frac{\pi}{2}\right)`).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from ttc.tasks import data_files, graders, text_task
@@ -30,14 +32,16 @@ def competition_math(
     path: a JSONL file (.gz too) of records {problem, solution, level, type};
       without it see `data_files.read_math`.
   """
-  return _task('math', data_files.read_math(path), num_items, seed)
+  return _task('math', data_files.read_math(path, _check), num_items, seed)
 
 
 def math_500(
   *, num_items: int | None = None, seed: int = 0, path: str | None = None
 ) -> text_task.TextTask:
   """Loads MATH-500; arguments as in `competition_math`."""
-  return _task('math_500', data_files.read_math_500(path), num_items, seed)
+  return _task(
+    'math_500', data_files.read_math_500(path, _check), num_items, seed
+  )
 
 
 def _task(
@@ -65,15 +69,29 @@ def _task(
     max_new_tokens=2048,
     grade=_grade,
     is_chat=True,
+    same=graders.same_math,
   )
 
 
-def _gold(record: dict[str, Any]) -> str:
-  boxed = graders.last_boxed(record['solution'])
+def _check(record: Mapping[str, Any]) -> None:
+  """Refuses a record without problem or answer, or with other odd fields."""
+  for name in ('problem', 'solution'):
+    data_files.text_field(record, name)
+  for name in ('answer', 'type', 'subject'):
+    data_files.text_field(record, name, optional=True)
+  level = record.get('level')
+  if type(level) not in (int, str, type(None)):
+    raise ValueError(f"field 'level' is {level!r}, neither a text nor a number")
+  if not _gold(record).strip():
+    raise ValueError("the last box of field 'solution' is empty")
+
+
+def _gold(record: Mapping[str, Any]) -> str:
+  boxed = graders.boxed_answer(record['solution'])
   if boxed is None:
     boxed = record.get('answer')
   if boxed is None:
-    raise ValueError(f'No answer to be found in the record {record!r}.')
+    raise ValueError("field 'solution' has no box, and there is no 'answer'")
   return boxed
 
 

