@@ -36,7 +36,8 @@ def call(
 
   Args:
     implementation: one of the kernels' names or 'xla'; None for the kernel of
-      the platform that the program is lowered for, else the reference.
+      the platform that the program is lowered for, else the reference. Under
+      `jax_enable_x64` None is the reference.
     reference: the definition.
     kernels: by name; same signature as the reference. They and `reference` are
       the same objects at each call, lest they be traced again.
@@ -51,6 +52,8 @@ def call(
   """
   if implementation == 'xla' or not kernels:
     return reference(*args)
+  if implementation is None and jax.config.jax_enable_x64:
+    return reference(*args)  # kernels count in 32 bits
   if implementation is not None and implementation not in kernels:
     names = ', '.join(map(repr, ['xla', *kernels]))
     raise ValueError(

@@ -56,9 +56,12 @@ def main():
       num_samples=_NUM_SAMPLES.value,
       max_new_tokens=_MAX_NEW_TOKENS.value,
       law=SamplingParams(
-        _TEMPERATURE.value, _TOP_K.value, _TOP_P.value, _MIN_P.value
+        _TEMPERATURE.value,
+        _TOP_K.value,
+        _TOP_P.value,
+        _MIN_P.value,
+        _PRESET.value,
       ),
-      preset=_PRESET.value,
       stop=tuple(text.replace('\\n', '\n') for text in _STOP.value),
       answer_pattern=_ANSWER_PATTERN.value,
       seed=_SEED.value,

@@ -38,10 +38,11 @@ class FinishReason:
   """Why a response ended; the values of `Generation.finish_reasons`."""
 
   RUNNING = 0  # not ended (only inside a decode loop)
-  STOP = 1  # drew a stop token or completed a stop sequence
-  LENGTH = 2  # reached its token limit
+  STOP = 1  # drew a stop token or completed a stop sequence or text
+  LENGTH = 2  # reached its token limit, or had no room for a token
   CANCELLED = 3  # the policy ended it, or never started it
-  NAMES = ('running', 'stop', 'length', 'cancelled')
+  INVALID = 4  # nothing to draw from: logits NaN, infinite, or all masked
+  NAMES = ('running', 'stop', 'length', 'cancelled', 'invalid')
 
 
 # Higher is better; `[B, N]` from prompts and what was generated for them.
@@ -70,6 +71,7 @@ class Selection(NamedTuple):
   tokens: Int[Array, '']  # generated in total
   depth: Int[Array, '']  # generated one after another
   verifier_calls: Int[Array, ''] | int = 0  # responses or prefixes it read
+  nan_scores: Int[Array, ''] | int = 0  # of them NaN: such a score never wins
 
 
 # `(samples, n)`: may look at the first `n` samples only; `n` is traced.

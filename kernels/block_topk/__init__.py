@@ -1,6 +1,7 @@
 """Choice of the blocks of a cache that a query attends to."""
 
 from ttc.kernels.block_topk.api import (
+  always_read,
   block_scores,
   block_topk,
   pool_keys,
@@ -23,6 +24,7 @@ from ttc.kernels.block_topk.rules import (
 __all__ = [
   'Cached',
   'SelectionRule',
+  'always_read',
   'block_scores',
   'block_topk',
   'lightning_indexer',

@@ -56,7 +56,7 @@ def block_topk(
   """
   start = jnp.arange(pooled.shape[2]) * block_size
   length = lengths[..., None]
-  forced = (start < sink) | (start + block_size > length - local)
+  forced = always_read(start, start + block_size, length, sink, local)
   scores = block_scores(query, pooled, implementation=implementation)
   return select_blocks(
     scores,
@@ -64,6 +64,28 @@ def block_topk(
     jnp.broadcast_to(start < length, forced.shape)[:, :, None],
     num_blocks,
   )
+
+
+def always_read(
+  start: Int[Array, '*#A'],
+  stop: Int[Array, '*#A'],
+  length: Int[Array, '*#A'],
+  sink: int,
+  local: int,
+) -> Bool[Array, '*#A']:
+  """Whether a block `start..stop - 1` has one of the first or last tokens.
+
+  Args:
+    start: of the blocks, in the context.
+    stop: of the blocks; what is beyond the context does not matter.
+    length: of the context.
+    sink: how many first tokens.
+    local: how many last tokens.
+
+  Returns:
+    True where one of the first `sink` or of the last `local` is in the block.
+  """
+  return (start < sink) | (stop > length - local)
 
 
 def pool_keys(

@@ -32,7 +32,6 @@ STATIC = (
   'num_samples',
   'capacity',
   'num_rows',
-  'preset',
   'policy',
 )
 forward = jax.jit(models.forward, static_argnums=0)

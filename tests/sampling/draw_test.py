@@ -7,9 +7,9 @@ from absl.testing import absltest, parameterized
 from ttc.sampling import draw
 
 
-def draws(logits, num, seed=0, greedy=False):
+def draws(logits, num, seed=0):
   keys = jax.random.split(jax.random.key(seed), num)
-  run = jax.jit(jax.vmap(lambda key: draw(key, logits, jnp.bool_(greedy))))
+  run = jax.jit(jax.vmap(lambda key: draw(key, logits)))
   return run(keys)
 
 
@@ -41,11 +41,16 @@ class DrawTest(parameterized.TestCase):
       log_probs, jax.nn.log_softmax(logits)[tokens], atol=1e-5
     )
 
-  def test_greedy_takes_the_first_of_the_largest(self):
-    logits = jnp.zeros((520,)).at[jnp.array([77, 400])].set(3.0)
-    tokens, log_probs = draws(logits, 10, greedy=True)
-    np.testing.assert_array_equal(tokens, 77)
-    np.testing.assert_array_equal(log_probs, 0.0)
+  def test_without_mass_there_is_no_token(self):
+    good = jnp.zeros((300,))
+    for bad in (
+      jnp.full((300,), jnp.nan),
+      jnp.full((300,), -jnp.inf),
+      good.at[7].set(jnp.inf),
+      good.at[299].set(jnp.nan),
+    ):
+      np.testing.assert_array_equal(draws(bad, 3)[0], -1)
+    self.assertGreaterEqual(draws(good, 3)[0].min(), 0)
 
 
 if __name__ == '__main__':

@@ -184,7 +184,7 @@ class TestLaw:
     @jax.vmap
     def one(key):
       draft_key, accept_key, redraw_key = jax.random.split(key, 3)
-      token, _ = sampling.draw(draft_key, laws[1], jnp.bool_(False))
+      token, _ = sampling.draw(draft_key, laws[1])
       accepted = sampling.accept(accept_key, token, *laws[::-1])
       other = sampling.redraw(redraw_key, *laws[::-1])
       return jnp.where(accepted, token, other), accepted

@@ -18,6 +18,7 @@ POINTS = jnp.array([1, 2, 4, 8, 16, 32, 64])
     (0.8, 0.05, 0.001, 72),
     (1.0, 0.5, 0.01, 6),
     (1.0, 0.004, 0.01, 0),
+    (0.1, 0.05, 0.005, 0),  # it equals the gain of the first unit
     (1.0, 0.5, 0.0625, 3),  # the gain equals the threshold
   ],
 )

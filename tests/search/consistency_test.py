@@ -15,7 +15,7 @@ from ttc import search
 from ttc.types import Samples
 
 # Answer, tokens and probability of each path. The right answer, 0, has one
-# likely path; the wrong one many rare ones, of a greater sum of geometric means.
+# likely path; the wrong one four rare ones, of a greater sum of geometric mean
 PATHS = [(0, 2, 0.6), *[(1, 4, 0.1)] * 4]
 MOST = 5
 

@@ -41,9 +41,9 @@ SELECT = {
     ('majority', search.majority_vote),
     ('perplexity', search.lowest_perplexity),
     ('confidence', search.confidence_vote()),
-    ('pc', search.perplexity_consistency()),
+    ('pc', search.perplexity_consistency(length_norm=True)),
     ('pc of the sum', search.perplexity_consistency(length_norm=False)),
-    ('rpc', search.rpc()),
+    ('rpc', search.rpc(length_norm=True)),
   )
 }
 

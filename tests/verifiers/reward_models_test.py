@@ -234,3 +234,30 @@ def test_rollouts_of_a_step_do_not_see_what_followed_it():
   two = run(generation([[[1, 2, 1, 3]]]))
   np.testing.assert_array_equal(one[..., :2], two[..., :2])
   assert not np.array_equal(one[..., 2:], two[..., 2:])
+
+
+@pytest.mark.parametrize('by_text', [False, True])
+def test_a_response_without_room_is_valued_as_it_is(by_text):
+  """It ends at the capacity without a stop: nothing is drawn behind it."""
+  table = models.table_model(V).init(jax.random.key(3))
+  tokens = jnp.array([[[1, 2, 1, 2]]])
+  reward = lambda prompt, responses: jnp.any(
+    responses.tokens == EOS, axis=-1
+  ).astype(jnp.float32)
+  stop = sampling.stop_rules(V, [] if by_text else [EOS], [[2, 1]] * by_text)
+  values = verifiers.step_values(
+    models.table_model(V),
+    table,
+    jax.random.split(jax.random.key(4), 1),
+    PROMPT,
+    tokens,
+    jnp.array([[4]]),
+    jnp.ones((1, 1, 4), bool),
+    reward,
+    stop,
+    32,
+    capacity=4,
+  )
+  assert values[0, 0, 3] == 0
+  if by_text:  # the response has stopped behind `1 2 1`
+    assert values[0, 0, 2] == 0

@@ -199,8 +199,9 @@ def decode(
     return search.solve(method, setting, keys, prompt, num_samples)
 
   chosen = solve(world.params, world.problems, world.prompt, keys)
-  answer, *costs = jax.device_get(chosen)
-  right = (answer == world.gold) & (answer >= 0)
+  chosen = jax.device_get(chosen)
+  right = (chosen.answer == world.gold) & (chosen.answer >= 0)
+  costs = chosen.tokens, chosen.depth, chosen.verifier_calls
   full = lambda x: np.broadcast_to(x, right.shape).tolist()
   return to_outcome(*map(full, (right.astype(float), *costs)))
 

@@ -22,6 +22,7 @@ REASONS = {
   FinishReason.STOP: 'stop',
   FinishReason.LENGTH: 'length',
   FinishReason.CANCELLED: 'budget',
+  FinishReason.INVALID: 'error',
 }
 
 
@@ -125,7 +126,6 @@ class Job:
       capacity=self.capacity,
       stop=sampling.stop_at_texts(self.tokenizer, vocab_size, self.task.stop),
       sampling=chosen.sampling,
-      preset=chosen.preset,
     )
     tokens, began = 0, time.perf_counter()
     for indices, generation in sampling.decode_batches(
@@ -164,7 +164,12 @@ class Job:
     records = []
     for n, sample_id in enumerate(ids):
       length = int(generation.lengths[n])
-      text = self.tokenizer.decode(generation.tokens[n, :length].tolist())
+      text = sampling.response_text(
+        self.tokenizer,
+        generation.tokens[n, :length],
+        generation.finish_reasons[n],
+        self.task.stop,
+      )
       log_prob = float(generation.log_probs[n, :length].sum())
       seed = evaluation.sample_seed(self.chosen.seed, item.id, int(sample_id))
       records.append(

@@ -96,7 +96,14 @@ def _run(chosen, choices, loaded_tasks, workdir, allow_config_change) -> None:
 
 def grade(workdir: pathlib.Path, loaded_tasks: Sequence[tasks.TextTask]):
   """Grades the samples that have no grade yet."""
-  done = journal.recorded_keys(workdir, ScoreRecord)
+  known = journal.read_records(workdir, ScoreRecord)
+  for score in known:
+    if score.grader_version != _GRADER_VERSION:
+      raise ValueError(
+        f'{workdir}/scores.jsonl was graded by version {score.grader_version}, '
+        f'now {_GRADER_VERSION}; remove it, and everything is graded again'
+      )
+  done = {score.key for score in known}
   records = journal.read_records(workdir, SampleRecord)
   home = {item.id: (task, item) for task in loaded_tasks for item in task.items}
   scores = []
@@ -121,7 +128,6 @@ def grade(workdir: pathlib.Path, loaded_tasks: Sequence[tasks.TextTask]):
       )
     )
   same = {task.name: task.same for task in loaded_tasks}
-  known = journal.read_records(workdir, ScoreRecord)
   journal.append_records(
     workdir, evaluation.cluster_scores(scores, same, known)
   )

@@ -51,7 +51,7 @@ class EvaluateOptions:
   def sampling(self) -> sampling.SamplingParams:
     """The law that samples are drawn from."""
     return sampling.SamplingParams(
-      self.temperature, self.top_k, self.top_p, self.min_p
+      self.temperature, self.top_k, self.top_p, self.min_p, self.preset
     )
 
   @property

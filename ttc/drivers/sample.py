@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from ttc import models, sampling, search
-from ttc.sampling.logits import Preset
 from ttc.scaling import costs
 from ttc.types import FinishReason, Generation, Prompt, Selection
 
@@ -25,7 +24,6 @@ class Question(NamedTuple):
   num_samples: int = 8
   max_new_tokens: int = 64
   law: sampling.SamplingParams = sampling.SamplingParams(0.7)
-  preset: Preset = 'hf'
   stop: tuple[str, ...] = ()  # texts that end a sample
   answer_pattern: str | None = None  # its last match is the answer
   seed: int = 0
@@ -53,7 +51,6 @@ def ask(question: Question) -> None:
       stop=sampling.stop_at_texts(
         tokenizer, loaded.model.vocab_size, question.stop
       ),
-      preset=question.preset,
     )
   )
   keys = jax.random.key(question.seed)[None]
@@ -63,7 +60,7 @@ def ask(question: Question) -> None:
   )
   seconds = time.perf_counter() - began
 
-  texts = decode(tokenizer, generation)
+  texts = decode(question, tokenizer, generation)
   answers = [find_answer(pattern, text) for text in texts]
   ids = {a: i for i, a in enumerate(dict.fromkeys(a for a in answers if a))}
   answer_fn = lambda *_: jnp.array([[ids.get(a, -1) for a in answers]])
@@ -118,10 +115,20 @@ def encode(
   return Prompt(jnp.asarray(padded), jnp.array([len(tokens)]))
 
 
-def decode(tokenizer: models.Tokenizer, generation: Generation) -> list[str]:
-  """The samples as texts."""
-  rows = zip(generation.tokens[0], generation.lengths[0], strict=True)
-  return [tokenizer.decode(tokens[:length].tolist()) for tokens, length in rows]
+def decode(
+  question: Question, tokenizer: models.Tokenizer, generation: Generation
+) -> list[str]:
+  """The samples as texts, without the stop texts that ended them."""
+  rows = zip(
+    generation.tokens[0],
+    generation.lengths[0],
+    generation.finish_reasons[0],
+    strict=True,
+  )
+  return [
+    sampling.response_text(tokenizer, tokens[:length], reason, question.stop)
+    for tokens, length, reason in rows
+  ]
 
 
 def find_answer(pattern: re.Pattern[str] | None, text: str) -> str | None:

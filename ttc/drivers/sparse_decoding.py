@@ -209,11 +209,13 @@ def lookup(study: Study, loaded: models.Loaded, what) -> dict[str, Any]:
   }
   found = {}
   for choice, answer in readers(study, loaded.config, greedy).items():
-    tokens, lengths = jax.device_get(answer(loaded.params, state, stop))
+    drawn = jax.device_get(answer(loaded.params, state, stop))
     found[choice] = np.array(
       [
-        task.grade(item, tokenizer.decode(row[:n].tolist())).score
-        for item, row, n in zip(items, tokens, lengths, strict=True)
+        task.grade(
+          item, sampling.response_text(tokenizer, row[:n], reason, task.stop)
+        ).score
+        for item, row, n, reason in zip(items, *drawn, strict=True)
       ]
     )
   return {'found': by_rule(found), 'log_prob': by_rule(scores)}
@@ -235,7 +237,8 @@ def greedy(config, attention, params, state, stop):
   keys = jax.random.split(jax.random.key(0), len(state.tokens))
   choice = sampling.SamplingParams(temperature=0.0)
   drawn = sampling.sample(model, params, keys, state, stop, sampling=choice)
-  return drawn.generation.tokens[:, 0], drawn.generation.lengths[:, 0]
+  one = jax.tree.map(lambda x: x[:, 0], drawn.generation)
+  return one.tokens, one.lengths, one.finish_reasons
 
 
 def by_rule(values):

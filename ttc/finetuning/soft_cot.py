@@ -37,10 +37,10 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 from ttc.models.base import Cache, LanguageModel, embed, encode_prompt
 from ttc.sampling.controllers import Controller
 from ttc.sampling.decode import sample
-from ttc.sampling.logits import Preset, SamplingParams
+from ttc.sampling.logits import SamplingParams
+from ttc.sampling.responses import first_tokens
 from ttc.sampling.state import DecodeState, extend, prefill
 from ttc.sampling.stopping import Policy, StopRules, wait_for_all
-from ttc.search.base import first_tokens
 from ttc.types import Generation, Params, Prompt
 
 
@@ -303,7 +303,6 @@ def generate_with_thoughts(
   stop: StopRules,
   assistant_prompt: Prompt | None = None,
   sampling: SamplingParams = SamplingParams(),  # noqa: B008
-  preset: Preset = 'hf',
   max_new_tokens: Int[Array, '*A'] | int | None = None,
   active: Bool[Array, '*A'] | None = None,
   sample_ids: Int[Array, '*A'] | None = None,
@@ -326,7 +325,6 @@ def generate_with_thoughts(
     stop: what ends a response.
     assistant_prompt: as the assistant reads it; None for the same.
     sampling: this and what follows, see `sample`.
-    preset: order of the filters.
     max_new_tokens: limit of each response.
     active: responses to draw.
     sample_ids: what identifies each response, and says which thought is its.
@@ -355,7 +353,6 @@ def generate_with_thoughts(
     state,
     stop,
     sampling=sampling,
-    preset=preset,
     max_new_tokens=max_new_tokens,
     active=active,
     sample_ids=ids,

@@ -171,8 +171,10 @@ def _score(attention, part, offset, total):
   start = offset[..., None] + jnp.arange(scores.shape[-1]) * size
   end = offset + part.lengths.reshape(B, N)
   stop = jnp.minimum(start + size, end[..., None])
-  local = stop > total[..., None] - attention.local
-  return scores, start < end[..., None], (start < attention.sink) | local
+  forced = selection.always_read(
+    start, stop, total[..., None], attention.sink, attention.local
+  )
+  return scores, start < end[..., None], forced
 
 
 def _choose(attention, scores, exists, forced):

@@ -31,12 +31,12 @@ from ttc.sampling.state import (
   score,
   score_stepwise,
 )
+from ttc.sampling.stop_texts import response_text, stop_at_texts
 from ttc.sampling.stopping import (
   Policy,
   Progress,
   StopRules,
   first_finish,
-  stop_at_texts,
   stop_rules,
   token_budget,
   wait_for_all,
@@ -67,6 +67,7 @@ __all__ = [
   'plan_batches',
   'prefill',
   'redraw',
+  'response_text',
   'sample',
   'score',
   'score_stepwise',

@@ -33,7 +33,7 @@ def accept(
   log_ratio = log_prob_of(target_logits, token) - log_prob_of(
     draft_logits, token
   )
-  return jnp.log1p(-jax.random.uniform(key)) <= log_ratio
+  return jnp.log1p(-jax.random.uniform(key)) <= log_ratio  # not if it is NaN
 
 
 def redraw(
@@ -49,9 +49,10 @@ def redraw(
     target_logits: likewise.
 
   Returns:
-    A token with probabilities `max(p - q, 0)`, normalised.
+    A token with probabilities `max(p - q, 0)`, normalised; one of `p` if `q` is
+    no law, and -1 if `p` is none.
   """
   p, q = jax.nn.softmax(target_logits), jax.nn.softmax(draft_logits)
   rest = jnp.maximum(p - q, 0.0)
   rest = jnp.where(jnp.any(rest > 0), rest, p)  # equal but for rounding
-  return draw(key, jnp.log(rest), jnp.bool_(False))[0]
+  return draw(key, jnp.log(rest))[0]

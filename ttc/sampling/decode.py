@@ -22,16 +22,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from ttc.models.base import LanguageModel
-from ttc.sampling import logits as logits_lib
+from ttc.sampling import responses
 from ttc.sampling.controllers import Controller, Queue, force
 from ttc.sampling.draw import draw, log_prob_of
-from ttc.sampling.logits import Preset, SamplingParams
+from ttc.sampling.logits import SamplingParams, check_sampling_params, law
 from ttc.sampling.state import DecodeState, read_from
 from ttc.sampling.stopping import (
   Policy,
   Progress,
   StopRules,
-  ends_with,
+  advance,
+  forbid_early_stops,
   wait_for_all,
 )
 from ttc.types import FinishReason, Generation, Params
@@ -63,7 +64,6 @@ def sample(
   num_samples: int | None = None,
   *,
   sampling: SamplingParams = SamplingParams(),  # noqa: B008
-  preset: Preset = 'hf',
   max_new_tokens: Int[Array, '*A'] | int | None = None,
   active: Bool[Array, '*A'] | None = None,
   sample_ids: Int[Array, '*A'] | None = None,
@@ -81,10 +81,10 @@ def sample(
       empty, and a row that finishes takes up the next response.
     stop: what ends a response.
     num_samples: `N`, static; None for `R`.
-    sampling: temperature and filters; fields broadcast to `[B, N]`.
-    preset: order of the filters; static.
+    sampling: the law of a draw; fields broadcast to `[B, N]`.
     max_new_tokens: limit of each response, broadcasts to `[B, N]`; at most the
-      room in the state.
+      room in the state, and behind the prompt in the context of the model. A
+      response without room is empty and draws nothing.
     active: responses to draw, broadcasts to `[B, N]`; the others are returned
       empty and cancelled.
     sample_ids: what identifies each response of a problem, by default
@@ -97,23 +97,72 @@ def sample(
     capacity of the state.
 
   Raises:
-    ValueError: if `N < R`, or the preset is not known.
+    ValueError: if `N < R`, or values of `sampling` mean nothing.
   """
-  B, R, capacity = state.tokens.shape
+  check_sampling_params(sampling)
+  R = state.tokens.shape[1]
   N = R if num_samples is None else num_samples
   if N < R:
     raise ValueError(f'num_samples={N} is less than the {R} rows of the state')
+  steering = controller and controller._replace(templates=None)
+  return _sample(
+    _Static(model, N, policy, steering),
+    params,
+    keys,
+    state,
+    stop,
+    controller and controller.templates,
+    sampling,
+    max_new_tokens,
+    active,
+    sample_ids,
+  )
+
+
+class _Static(NamedTuple):
+  """What a compiled program is made for."""
+
+  model: LanguageModel
+  num_samples: int
+  policy: Policy
+  controller: Controller | None  # without its templates
+
+
+@functools.partial(jax.jit, static_argnums=0, inline=True)
+def _sample(
+  static: _Static,
+  params: Params,
+  keys: Key[Array, ' B'],
+  state: DecodeState,
+  stop: StopRules,
+  templates: Int[Array, 'M F'] | None,
+  sampling: SamplingParams,
+  max_new_tokens: Array | int | None,
+  active: Array | bool | None,
+  sample_ids: Array | None,
+) -> SampleOutput:
+  """`sample`, compiled once for all calls of one kind."""
+  model, N, policy, controller = static
+  if controller is not None:
+    controller = controller._replace(templates=templates)
+  B, R, capacity = state.tokens.shape
   spread = lambda x: jnp.broadcast_to(jnp.asarray(x), (B, N))
+  active = spread(True if active is None else active)
+  limits = spread(capacity if max_new_tokens is None else max_new_tokens)
+  context = jnp.minimum(capacity, model.max_length - state.prefix_lengths)
+  context = context[:, None]
+  begun = state.lengths if N == R else 0
   plan = _Plan(
     model=model,
     params=params,
     keys=jnp.broadcast_to(keys[:, None], (B, R)),
     state=state,
     stop=stop,
-    sampling=SamplingParams(*map(spread, sampling)),
-    preset=preset,
-    limits=spread(capacity if max_new_tokens is None else max_new_tokens),
-    active=spread(True if active is None else active),
+    sampling=jax.tree.map(spread, sampling),
+    limits=limits,
+    active=active,
+    waits=active & (jnp.minimum(limits, context - begun) > 0),
+    context=context,
     sample_ids=spread(jnp.arange(N) if sample_ids is None else sample_ids),
     policy=policy,
     controller=controller,
@@ -147,9 +196,10 @@ class _Plan(NamedTuple):
   state: DecodeState
   stop: StopRules
   sampling: SamplingParams  # fields [B, N]
-  preset: Preset
   limits: Int[Array, 'B N']
   active: Bool[Array, 'B N']
+  waits: Bool[Array, 'B N']  # active and with room for a token
+  context: Int[Array, 'B 1']  # most tokens in a row that the model can read
   sample_ids: Int[Array, 'B N']
   policy: Policy
   controller: Controller | None
@@ -162,6 +212,7 @@ class _Loop(NamedTuple):
   tokens: Int[Array, 'B R S']
   lengths: Int[Array, 'B R']
   start: Int[Array, 'B R']  # length at which the row's response begins
+  stop_state: Int[Array, 'B R']  # of the stop rules, after what it wrote
   job: Int[Array, 'B R']  # the response it writes; N if it is idle
   next_job: Int[Array, ' B']
   memory: Any  # of the controller, leaves [B, R]
@@ -180,30 +231,25 @@ def _start(plan: _Plan) -> _Loop:
   """Every row takes up its first response."""
   B, N = plan.active.shape
   R, capacity = plan.state.tokens.shape[1:]
-  rows = jnp.broadcast_to(jnp.arange(R), (B, R))
+  rows = jnp.broadcast_to(jnp.arange(R, dtype=jnp.int32), (B, R))
   if N == R:  # rows may hold begun responses: response i belongs to row i
-    job = jnp.where(plan.active, rows, N)
+    job = jnp.where(plan.waits, rows, N)
   else:
-    job = _nth_waiting(plan.active, jnp.zeros((B,), jnp.int32), rows)
+    job = _nth_waiting(plan.waits, jnp.zeros((B,), jnp.int32), rows)
   memory = () if plan.controller is None else plan.controller.init()
-  zeros = jnp.zeros((B, N, capacity), jnp.float32)
-  reasons = jnp.where(plan.active, FinishReason.RUNNING, FinishReason.CANCELLED)
+  reasons = jnp.where(plan.active, FinishReason.LENGTH, FinishReason.CANCELLED)
+  reasons = jnp.where(plan.waits, FinishReason.RUNNING, reasons)
   return _Loop(
     suffix=plan.state.suffix,
     tokens=plan.state.tokens,
     lengths=plan.state.lengths,
     start=plan.state.lengths,
+    stop_state=jnp.zeros_like(plan.state.lengths),
     job=job,
     next_job=jnp.max(jnp.where(job < N, job + 1, 0), axis=1),
     memory=jax.tree.map(lambda x: jnp.broadcast_to(x, (B, R)), memory),
     queue=Queue(jnp.full((B, R), -1), jnp.zeros((B, R), jnp.int32)),
-    out=Generation(
-      tokens=zeros.astype(jnp.int32),
-      lengths=jnp.zeros((B, N), jnp.int32),
-      log_probs=zeros,
-      sampling_log_probs=zeros,
-      finish_reasons=reasons,
-    ),
+    out=responses.empty(B, N, capacity, reasons),
     steps=jnp.int32(0),
   )
 
@@ -228,6 +274,9 @@ def _write(plan: _Plan, loop: _Loop, logits, rows: Bool[Array, 'B R']) -> _Loop:
   capacity = loop.tokens.shape[-1]
   position = loop.lengths - loop.start
   token, sampling_log_prob = _draw(plan, loop, logits, position)
+  invalid = rows & (token < 0)  # nothing to draw: nothing is written
+  asked, rows = rows, rows & ~invalid
+  token = jnp.maximum(token, 0)
   forced = jnp.zeros(rows.shape, bool)
   if plan.controller is not None:
     loop, token, forced = _steer(plan.controller, loop, token, position, rows)
@@ -237,30 +286,35 @@ def _write(plan: _Plan, loop: _Loop, logits, rows: Bool[Array, 'B R']) -> _Loop:
   put_token = lambda row, i, x: row.at[i].set(x, mode='drop')
   tokens = _by_row(put_token)(loop.tokens, index, token)
   lengths = loop.lengths + rows
-  stopped = _stops(plan.stop, tokens, lengths, loop.start, token) & ~forced
-  limit = _of_job(plan.limits, loop.job)
-  cut = (position + 1 >= limit) | (lengths >= capacity)
+  written = position + rows
+  stop_state, stopped = advance(plan.stop, loop.stop_state, token, position)
+  stopped &= rows & ~forced
+  cut = (written >= _of_job(plan.limits, loop.job)) | (lengths >= plan.context)
   reason = jnp.where(cut, FinishReason.LENGTH, FinishReason.RUNNING)
   reason = jnp.where(stopped, FinishReason.STOP, reason)
+  reason = jnp.where(invalid, FinishReason.INVALID, reason)
 
-  job = jnp.where(rows, loop.job, N)  # writes to response N are dropped
+  job = jnp.where(asked, loop.job, N)  # writes to response N are dropped
+  place = jnp.where(rows, position, capacity)
   # Mapped, not indexed, over B: problems on different devices stay there.
-  by_problem = lambda put: (
-    lambda x, value: jax.vmap(put)(x, job, position, value)
-  )
+  by_problem = lambda put: lambda x, value: jax.vmap(put)(x, job, place, value)
   put = by_problem(lambda x, n, _, value: x.at[n].set(value, mode='drop'))
   put_at = by_problem(lambda x, n, t, value: x.at[n, t].set(value, mode='drop'))
   out = Generation(
     tokens=put_at(loop.out.tokens, token),
-    lengths=put(loop.out.lengths, position + 1),
+    lengths=put(loop.out.lengths, written),
     log_probs=put_at(loop.out.log_probs, _by_row(log_prob_of)(logits, token)),
     sampling_log_probs=put_at(loop.out.sampling_log_probs, sampling_log_prob),
     finish_reasons=put(loop.out.finish_reasons, reason),
   )
   loop = loop._replace(
-    tokens=tokens, lengths=lengths, out=out, steps=loop.steps + 1
+    tokens=tokens,
+    lengths=lengths,
+    stop_state=jnp.where(rows, stop_state, loop.stop_state),
+    out=out,
+    steps=loop.steps + 1,
   )
-  return _cancel(plan, _refill(plan, loop, rows & (stopped | cut)))
+  return _cancel(plan, _refill(plan, loop, asked & (stopped | cut | invalid)))
 
 
 def _draw(plan: _Plan, loop: _Loop, logits, position):
@@ -270,22 +324,9 @@ def _draw(plan: _Plan, loop: _Loop, logits, position):
   )
   if plan.controller is not None and plan.controller.logits is not None:
     logits = _by_row(plan.controller.logits)(loop.memory, logits, position)
-  too_early = (position < plan.stop.min_tokens)[..., None] & plan.stop.is_stop
-  logits = jnp.where(too_early, -jnp.inf, logits)
-  sampling = SamplingParams(*(_of_job(x, loop.job) for x in plan.sampling))
-  logits = _by_row(logits_lib.scale)(logits, sampling.temperature)
-  filter_logits = functools.partial(
-    logits_lib.filter_logits, preset=plan.preset
-  )
-  logits = jax.lax.cond(
-    jnp.any(logits_lib.is_filtering(plan.sampling)),
-    _by_row(filter_logits),
-    lambda logits, _: logits,
-    logits,
-    sampling,
-  )
-  greedy = sampling.temperature < logits_lib.GREEDY_TEMPERATURE
-  return _by_row(draw)(keys, logits, greedy)
+  logits = forbid_early_stops(plan.stop, logits, position)
+  of_row = jax.tree.map(lambda x: _of_job(x, loop.job), plan.sampling)
+  return _by_row(draw)(keys, law(logits, of_row))
 
 
 def _steer(controller: Controller, loop: _Loop, token, position, rows):
@@ -306,7 +347,7 @@ def _refill(plan: _Plan, loop: _Loop, finished: Bool[Array, 'B R']) -> _Loop:
   """Gives the rows of finished responses to those that wait."""
   N = plan.active.shape[1]
   rank = jnp.cumsum(finished, axis=1) - 1
-  following = _nth_waiting(plan.active, loop.next_job, rank)
+  following = _nth_waiting(plan.waits, loop.next_job, rank)
   fresh = finished & (following < N)
   last = jnp.max(jnp.where(fresh, following, -1), axis=1)
   loop = loop._replace(
@@ -314,6 +355,7 @@ def _refill(plan: _Plan, loop: _Loop, finished: Bool[Array, 'B R']) -> _Loop:
     next_job=jnp.maximum(loop.next_job, last + 1),
     lengths=jnp.where(fresh, 0, loop.lengths),
     start=jnp.where(fresh, 0, loop.start),
+    stop_state=jnp.where(fresh, 0, loop.stop_state),
   )
   if plan.controller is None:
     return loop
@@ -341,20 +383,6 @@ def _cancel(plan: _Plan, loop: _Loop) -> _Loop:
   )
 
 
-def _stops(
-  stop: StopRules, tokens, lengths, start, token
-) -> Bool[Array, 'B R']:
-  """Whether the last token of each row ends its response."""
-  stopped = stop.is_stop[token]
-  num_sequences, width = stop.sequences.shape
-  if not num_sequences:
-    return stopped
-  index = lengths[..., None] - width + jnp.arange(width)
-  window = jnp.take_along_axis(tokens, jnp.maximum(index, 0), axis=2)
-  window = jnp.where(index >= start[..., None], window, -2)  # matches nothing
-  return stopped | _by_row(lambda w: ends_with(w, stop.sequences))(window)
-
-
 def _nth_waiting(
   active: Bool[Array, 'B N'], begin: Int[Array, ' B'], rank: Int[Array, 'B R']
 ) -> Int[Array, 'B R']:
@@ -364,7 +392,7 @@ def _nth_waiting(
   order = jnp.argsort(~waiting, axis=1, stable=True)
   index = jnp.take_along_axis(order, jnp.clip(rank, 0, N - 1), axis=1)
   exists = (rank >= 0) & (rank < jnp.sum(waiting, axis=1, keepdims=True))
-  return jnp.where(exists, index, N)
+  return jnp.where(exists, index, N).astype(jnp.int32)
 
 
 def _of_job(x: Array, job: Int[Array, 'B R']) -> Array:

@@ -7,13 +7,13 @@ inside one block, so that only the exponentials touch the whole row.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 _BLOCK = 256
 
 
 def draw(
-  key: PRNGKeyArray, logits: Float[Array, ' V'], greedy: Bool[Array, '']
+  key: PRNGKeyArray, logits: Float[Array, ' V']
 ) -> tuple[Int[Array, ''], Float[Array, '']]:
   """Draws a token from `softmax(logits)`.
 
@@ -21,22 +21,22 @@ def draw(
     key: consumed; one uniform number in [0, 1) with 23 random bits, so events
       rarer than 1e-7 are as good as impossible.
     logits: `-inf` for tokens that must not be drawn.
-    greedy: take the arg-max (the first one, on ties) instead.
 
   Returns:
-    The token and its log-probability; the latter is 0 if `greedy`.
+    The token and its log-probability; -1 and NaN if the logits have no softmax:
+    one of them is NaN or infinite, or all are `-inf`.
   """
   top = jnp.max(logits)
   weights = jnp.exp(logits - top)
   blocks = jnp.pad(weights, (0, -weights.size % _BLOCK)).reshape(-1, _BLOCK)
   masses = jnp.sum(blocks, axis=1)
   total = jnp.sum(masses)
-  target = jax.random.uniform(key) * total
+  target = jax.random.uniform(key, dtype=total.dtype) * total
   block, target = _invert(masses, target)
   offset, _ = _invert(blocks[block], target)
-  token = jnp.where(greedy, jnp.argmax(logits), block * _BLOCK + offset)
+  token = jnp.where(jnp.isfinite(total), block * _BLOCK + offset, -1)
   log_prob = logits[token] - top - jnp.log(total)
-  return token.astype(jnp.int32), jnp.where(greedy, 0.0, log_prob)
+  return token.astype(jnp.int32), log_prob
 
 
 def log_prob_of(

@@ -5,7 +5,7 @@ from jaxtyping import Array, Bool, Int, Key
 from ttc.models.base import LanguageModel
 from ttc.sampling.controllers import Controller
 from ttc.sampling.decode import sample
-from ttc.sampling.logits import Preset, SamplingParams
+from ttc.sampling.logits import SamplingParams
 from ttc.sampling.state import prefill
 from ttc.sampling.stopping import Policy, StopRules, wait_for_all
 from ttc.types import Generation, Params, Prompt
@@ -22,7 +22,6 @@ def generate(
   stop: StopRules,
   num_rows: int | None = None,
   sampling: SamplingParams = SamplingParams(),  # noqa: B008
-  preset: Preset = 'hf',
   max_new_tokens: Int[Array, '*A'] | int | None = None,
   active: Bool[Array, '*A'] | None = None,
   sample_ids: Int[Array, '*A'] | None = None,
@@ -44,7 +43,6 @@ def generate(
     stop: what ends a response.
     num_rows: decode this many at a time; None for all `N`. Static.
     sampling: this and what follows, see `sample`.
-    preset: order of the filters.
     max_new_tokens: limit of each response.
     active: responses to draw.
     sample_ids: what identifies each response.
@@ -64,7 +62,6 @@ def generate(
     stop,
     num_samples,
     sampling=sampling,
-    preset=preset,
     max_new_tokens=max_new_tokens,
     active=active,
     sample_ids=sample_ids,

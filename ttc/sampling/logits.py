@@ -1,82 +1,127 @@
-"""From logits to the law that is sampled: temperature, top-k, top-p, min-p.
+"""From logits to the law of a draw: temperature, top-k, top-p, min-p.
 
 Inference engines apply the same four filters in different orders and break ties
 differently, so each order is a named preset:
 
-  hf      temperature, top-k, top-p, min-p; ties at a threshold are kept
-  vllm    temperature, min-p, top-k, top-p; ties at a threshold are kept
+  hf      temperature, top-k, top-p, min-p; top-k keeps ties with the k-th, and
+          of ties at its border top-p keeps the last ones that it needs
+  vllm    temperature, min-p, top-k, top-p; ties as hf
   sglang  temperature, then all three against the same unfiltered
           probabilities; exactly k tokens are kept
-  tunix   temperature, exactly k tokens, top-p of what is left; no min-p
+  tunix   temperature, exactly k tokens, top-p of what is left; no min-p: a row
+          that asks for it has no law
 
-Every parameter is a traced scalar, so a batch may mix them and no value
-recompiles. A temperature below 1e-5 means the arg-max of the logits.
+Every parameter but the preset is a traced scalar, so a batch may mix them and
+no value recompiles. A temperature below 1e-5 means the arg-max of the logits.
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, UInt32
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Bool, Float, UInt32
 
 Preset = Literal['hf', 'vllm', 'sglang', 'tunix']
 GREEDY_TEMPERATURE = 1e-5
 
 
-class SamplingParams(NamedTuple):
-  """Scalars, or arrays that broadcast to `[B, N]`; the defaults filter nothing.
+@struct.dataclass
+class SamplingParams:
+  """The law of a draw, as one value; the defaults filter nothing.
+
+  All fields but `preset` are scalars, or arrays that broadcast to `[B, N]`.
 
   Attributes:
     temperature: divides the logits; below 1e-5 the arg-max is taken.
-    top_k: keep the `k` likeliest tokens; 0 or less keeps all.
+    top_k: keep the `k` likeliest tokens; 0 keeps all.
     top_p: keep the smallest set of likeliest tokens with this mass.
     min_p: drop tokens below this fraction of the likeliest one's probability.
+    preset: order of the filters, see the module; static.
   """
 
-  temperature: Float[Array, '*A'] | float = 1.0
-  top_k: Int[Array, '*A'] | int = 0
-  top_p: Float[Array, '*A'] | float = 1.0
-  min_p: Float[Array, '*A'] | float = 0.0
+  temperature: Any = 1.0
+  top_k: Any = 0
+  top_p: Any = 1.0
+  min_p: Any = 0.0
+  preset: Preset = struct.field(pytree_node=False, default='hf')
 
 
 def check_sampling_params(params: SamplingParams) -> None:
-  """Raises ValueError for concrete values that mean nothing."""
+  """Raises ValueError for values that mean nothing; traced ones pass."""
+  if params.preset not in get_args(Preset):
+    raise ValueError(
+      f'preset={params.preset!r} is not one of {get_args(Preset)}'
+    )
   rules = (
     ('temperature', lambda x: x >= 0, '>= 0 (0 is greedy)'),
     ('top_k', lambda x: x >= 0, '>= 0 (0 is off)'),
     ('top_p', lambda x: (x > 0) & (x <= 1), 'in (0, 1] (1 is off)'),
     ('min_p', lambda x: (x >= 0) & (x < 1), 'in [0, 1) (0 is off)'),
   )
+  if params.preset == 'tunix':
+    rules = (*rules[:3], ('min_p', lambda x: x == 0, '0 with preset tunix'))
   for name, valid, accepted in rules:
     value = getattr(params, name)
-    if not bool(jnp.all(valid(jnp.asarray(value)))):
+    if isinstance(value, jax.core.Tracer):
+      continue
+    if not np.all(valid(np.asarray(value))):
       raise ValueError(f'{name}={value} must be {accepted}')
+
+
+def law(
+  logits: Float[Array, '*A V'], params: SamplingParams
+) -> Float[Array, '*A V']:
+  """The logits whose softmax the next tokens are drawn from.
+
+  Tempered and filtered; of a greedy row all but the first of the largest is
+  masked. A row has no law if a logit is NaN or infinite, or none is left: it is
+  `-inf` everywhere, and `draw` finds no token in it.
+
+  Args:
+    logits: of the model, `-inf` for tokens that must not be drawn.
+    params: fields `[*A]`.
+
+  Returns:
+    Logits in float32.
+  """
+  logits = logits.astype(jnp.float32)
+  top = jnp.max(logits, axis=-1, keepdims=True)  # NaN if any is
+  best = jnp.argmax(logits, axis=-1, keepdims=True)
+  temperature = jnp.asarray(params.temperature, jnp.float32)[..., None]
+  greedy = temperature < GREEDY_TEMPERATURE
+  scaled = logits / jnp.where(greedy, 1.0, temperature)
+  filter_rows = filter_logits
+  for _ in logits.shape[:-1]:
+    filter_rows = jax.vmap(filter_rows)
+  scaled = jax.lax.cond(
+    jnp.any(is_filtering(params)),
+    filter_rows,
+    lambda logits, _: logits,
+    scaled,
+    params,
+  )
+  certain = jnp.where(jnp.arange(logits.shape[-1]) == best, 0.0, -jnp.inf)
+  scaled = jnp.where(greedy, certain, scaled)
+  return jnp.where(jnp.isfinite(top), scaled, -jnp.inf)
 
 
 def is_filtering(params: SamplingParams) -> Bool[Array, '*A']:
   """Whether any of the three filters removes anything."""
-  top_k, top_p, min_p = map(jnp.asarray, params[1:])
-  return (top_k > 0) | (top_p < 1) | (min_p > 0)
-
-
-def scale(
-  logits: Float[Array, ' V'], temperature: Float[Array, '']
-) -> Float[Array, ' V']:
-  """Divides by the temperature; leaves the logits of a greedy row alone."""
-  greedy = temperature < GREEDY_TEMPERATURE
-  return logits / jnp.where(greedy, 1.0, temperature)
+  top_k, top_p = jnp.asarray(params.top_k), jnp.asarray(params.top_p)
+  return (top_k > 0) | (top_p < 1) | (jnp.asarray(params.min_p) > 0)
 
 
 def filter_logits(
-  logits: Float[Array, ' V'], params: SamplingParams, preset: Preset = 'hf'
+  logits: Float[Array, ' V'], params: SamplingParams
 ) -> Float[Array, ' V']:
-  """Masks with `-inf` what the filters of `preset` remove from one row.
+  """Masks with `-inf` what the filters of the preset remove from one row.
 
   Args:
     logits: already divided by the temperature.
     params: scalars; the temperature is not used.
-    preset: whose order and tie rule, see the module.
 
   Returns:
     The logits with at least the likeliest token kept.
@@ -84,24 +129,24 @@ def filter_logits(
   Raises:
     ValueError: if the preset is not known.
   """
-  _, k, p, floor = params
+  k, p, floor = params.top_k, params.top_p, params.min_p
   logits = logits.astype(jnp.float32)
-  if preset == 'hf':
+  if params.preset == 'hf':
     return _min_p(_top_p(_top_k(logits, k), p), floor)
-  if preset == 'vllm':
+  if params.preset == 'vllm':
     return _top_p(_top_k(_min_p(logits, floor), k), p)
-  if preset == 'sglang':
+  if params.preset == 'sglang':
     keep = _ranked(
       logits, lambda probs: (_within_k(probs, k), _within_p(probs, p))
     )
     return _min_p(logits, floor, keep)
-  if preset == 'tunix':
+  if params.preset == 'tunix':
     kept = jnp.where(
       _ranked(logits, lambda probs: (_within_k(probs, k),)), logits, -jnp.inf
     )
     keep = _ranked(kept, lambda probs: (_within_p(probs, p),))
-    return jnp.where(keep, kept, -jnp.inf)
-  raise ValueError(f'preset={preset!r} is not one of {get_args(Preset)}')
+    return jnp.where(keep & (jnp.asarray(floor) <= 0), kept, -jnp.inf)
+  raise ValueError(f'preset={params.preset!r} is not one of {get_args(Preset)}')
 
 
 def _top_k(logits, k):
@@ -112,11 +157,24 @@ def _top_k(logits, k):
 
 
 def _top_p(logits, p):
-  """Keeps the largest logits, including the one that reaches mass p."""
+  """Removes, from the least likely on, what has at most mass `1 - p` in all.
+
+  Ties are removed in the order of their index, like `transformers`, which sorts
+  ascending and keeps what lies above a cumulative mass of `1 - p`.
+  """
   probs = jax.nn.softmax(logits)
-  enough = lambda keep: jnp.sum(jnp.where(keep, probs, 0.0)) >= p
-  threshold = jnp.minimum(_bisect(logits, enough), jnp.max(_ordered(logits)))
-  keep = (_ordered(logits) >= threshold) | (p >= 1)
+  spare = 1 - p
+  below = lambda keep: jnp.sum(jnp.where(keep, 0.0, probs))
+  threshold = _bisect(logits, lambda keep: below(keep) <= spare)
+  ordered = _ordered(logits)
+  threshold = jnp.minimum(threshold, jnp.max(ordered))
+  tied = ordered == threshold
+  rank = jnp.cumsum(tied)  # 1 for the first of the ties
+  mass = below(ordered >= threshold) + rank * jnp.max(
+    jnp.where(tied, probs, 0.0)
+  )
+  cut = tied & (mass <= spare) & (rank < rank[-1])
+  keep = ((ordered >= threshold) & ~cut) | (p >= 1)
   return jnp.where(keep, logits, -jnp.inf)
 
 

@@ -26,15 +26,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 from ttc.models.base import Cache, LanguageModel
-from ttc.sampling import logits as logits_lib
+from ttc.sampling import responses
 from ttc.sampling.acceptance import accept, redraw
 from ttc.sampling.draw import draw, log_prob_of
-from ttc.sampling.logits import Preset, SamplingParams
+from ttc.sampling.logits import SamplingParams, check_sampling_params, law
 from ttc.sampling.state import DecodeState
-from ttc.sampling.stopping import StopRules, ends_with
+from ttc.sampling.stopping import StopRules, advance, forbid_early_stops
 from ttc.types import FinishReason, Generation, Params
 
 
@@ -73,7 +73,6 @@ def speculative_sample(
   num_drafted: int,
   *,
   sampling: SamplingParams = SamplingParams(),  # noqa: B008
-  preset: Preset = 'hf',
   max_new_tokens: Int[Array, '*A'] | int | None = None,
   active: Bool[Array, '*A'] | None = None,
   sample_ids: Int[Array, '*A'] | None = None,
@@ -91,10 +90,9 @@ def speculative_sample(
     stop: what ends a response.
     num_drafted: `g`, tokens drafted in a round beyond the one that every round
       yields; static. Holds `2 (g + 1) V` floats for each row.
-    sampling: temperature and filters of both models; fields broadcast to
-      `[B, N]`.
-    preset: order of the filters; static.
-    max_new_tokens: limit of each response, broadcasts to `[B, N]`.
+    sampling: the law of a draw, for both models; fields broadcast to `[B, N]`.
+    max_new_tokens: limit of each response, broadcasts to `[B, N]`. A response
+      without room is empty and draws nothing.
     active: rows to continue, broadcasts to `[B, N]`; the others are returned
       empty and cancelled.
     sample_ids: what identifies each response of a problem, by default
@@ -106,8 +104,9 @@ def speculative_sample(
 
   Raises:
     ValueError: if the vocabularies or the shapes of the states differ, a state
-      holds embeddings in place of tokens, or the preset is not known.
+      holds embeddings in place of tokens, or values of `sampling` mean nothing.
   """
+  check_sampling_params(sampling)
   if target.vocab_size != draft.vocab_size:
     raise ValueError(
       f'the target has {target.vocab_size} tokens, the draft '
@@ -124,6 +123,44 @@ def speculative_sample(
       'a state holds embeddings in place of tokens, which drafts are not made '
       'from; use sample'
     )
+  return _speculate(
+    _Static(target, draft, num_drafted),
+    (target_params, draft_params),
+    keys,
+    (target_state, draft_state),
+    stop,
+    sampling,
+    max_new_tokens,
+    active,
+    sample_ids,
+  )
+
+
+class _Static(NamedTuple):
+  """What a compiled program is made for."""
+
+  target: LanguageModel
+  draft: LanguageModel
+  num_drafted: int
+
+
+@functools.partial(jax.jit, static_argnums=0, inline=True)
+def _speculate(
+  static: _Static,
+  params: tuple[Params, Params],
+  keys: Key[Array, ' B'],
+  states: tuple[DecodeState, DecodeState],
+  stop: StopRules,
+  sampling: SamplingParams,
+  max_new_tokens: Array | int | None,
+  active: Array | bool | None,
+  sample_ids: Array | None,
+) -> SpeculativeOutput:
+  """`speculative_sample`, compiled once for all calls of one kind."""
+  target, draft, num_drafted = static
+  target_params, draft_params = params
+  target_state, draft_state = states
+  B, N, capacity = target_state.tokens.shape
   spread = lambda x: jnp.broadcast_to(jnp.asarray(x), (B, N))
   ids = spread(jnp.arange(N) if sample_ids is None else sample_ids)
   plan = _Plan(
@@ -131,20 +168,24 @@ def speculative_sample(
     keys=_fold_in(jnp.broadcast_to(keys[:, None], (B, N)), ids),
     start=target_state.lengths,
     stop=stop,
-    sampling=SamplingParams(*map(spread, sampling)),
-    preset=preset,
+    sampling=jax.tree.map(spread, sampling),
     limits=spread(capacity if max_new_tokens is None else max_new_tokens),
+    context=jnp.minimum(
+      capacity, target.max_length - target_state.prefix_lengths
+    )[:, None],
   )
   active = spread(True if active is None else active)
-  zeros = jnp.zeros((B, N, capacity), jnp.float32)
+  has_room = jnp.minimum(plan.limits, plan.context - plan.start) > 0
   none = jnp.zeros((B, N), jnp.int32)
-  reasons = jnp.where(active, FinishReason.RUNNING, FinishReason.CANCELLED)
+  reasons = jnp.where(has_room, FinishReason.RUNNING, FinishReason.LENGTH)
+  reasons = jnp.where(active, reasons, FinishReason.CANCELLED)
   loop = _Loop(
     tokens=target_state.tokens,
     lengths=target_state.lengths,
     target=target_state.suffix,
     draft=draft_state.suffix,
-    out=Generation(zeros.astype(jnp.int32), none, zeros, zeros, reasons),
+    stop_state=none,
+    out=responses.empty(B, N, capacity, reasons),
     counters=SpeculativeCounters(jnp.int32(0), none, none, none, none),
   )
 
@@ -183,8 +224,8 @@ class _Plan(NamedTuple):
   start: Int[Array, 'B N']  # length at which the row's response begins
   stop: StopRules
   sampling: SamplingParams  # fields [B, N]
-  preset: Preset
   limits: Int[Array, 'B N']
+  context: Int[Array, 'B 1']  # most tokens in a row that the target can read
 
 
 class _Loop(NamedTuple):
@@ -194,6 +235,7 @@ class _Loop(NamedTuple):
   lengths: Int[Array, 'B N']
   target: Any  # its memory of each row
   draft: Any
+  stop_state: Int[Array, 'B N']  # of the stop rules, after the response so far
   out: Generation
   counters: SpeculativeCounters
 
@@ -215,7 +257,7 @@ class _Proposal(NamedTuple):
 class _Block(NamedTuple):
   """What a round offers to each row, before it is cut at a stop or a limit."""
 
-  tokens: Int[Array, 'B N W']
+  tokens: Int[Array, 'B N W']  # -1 where there is nothing to draw
   size: Int[Array, 'B N']  # of them to take, 1 to W
   accepted: Bool[Array, 'B N W']
   log_probs: Float[Array, 'B N W']
@@ -255,8 +297,8 @@ def _propose(
     )
     logits = _law(plan, lengths, logits)
     keys = _fold_in(plan.keys, lengths)
-    greedy = jnp.zeros(lengths.shape, bool)  # `_law` has seen to it
-    token, _ = _by_row(draw)(keys, logits, greedy)
+    token, _ = _by_row(draw)(keys, logits)
+    token = jnp.maximum(token, 0)  # without a law: the target will refuse it
     return (cache.suffix, token), (token, logits)
 
   offsets = jnp.arange(plan.num_tokens)
@@ -302,20 +344,20 @@ def _judge(
   plan: _Plan, lengths: Int[Array, 'B N'], proposal: _Proposal, logits
 ) -> _Block:
   """Accepts drafts from the first on, and replaces the one that is refused."""
-  offsets = jnp.arange(plan.num_tokens)
+  offsets = jnp.arange(plan.num_tokens, dtype=jnp.int32)
   positions = lengths[..., None] + offsets
-  law = jax.vmap(functools.partial(_law, plan), in_axes=2, out_axes=2)(
+  target = jax.vmap(functools.partial(_law, plan), in_axes=2, out_axes=2)(
     positions, logits
   )
   fold_in = jax.vmap(_fold_in, in_axes=(None, 2), out_axes=2)
   keys = _by_token(_accept_and_redraw_keys)(fold_in(plan.keys, positions))
   accepted = _by_token(accept)(
-    keys[..., 0], proposal.tokens, proposal.logits, law
+    keys[..., 0], proposal.tokens, proposal.logits, target
   )
   num_kept = jnp.sum(jnp.cumprod(accepted, axis=-1), axis=-1)
   refused = jnp.minimum(num_kept, plan.num_tokens - 1)  # or none was
   other = _by_row(lambda i, keys, q, p: redraw(keys[i, 1], q[i], p[i]))(
-    refused, keys, proposal.logits, law
+    refused, keys, proposal.logits, target
   )
   is_kept = offsets < num_kept[..., None]
   tokens = jnp.where(is_kept, proposal.tokens, other[..., None])
@@ -324,7 +366,7 @@ def _judge(
     size=refused + 1,
     accepted=is_kept,
     log_probs=_by_token(log_prob_of)(logits, tokens),
-    sampling_log_probs=_by_token(log_prob_of)(law, tokens),
+    sampling_log_probs=_by_token(log_prob_of)(target, tokens),
   )
 
 
@@ -337,24 +379,8 @@ def _law(
   plan: _Plan, lengths: Int[Array, 'B N'], logits: Float[Array, 'B N V']
 ) -> Float[Array, 'B N V']:
   """Logits of the law that the next token of each row is to have."""
-  too_early = (lengths - plan.start < plan.stop.min_tokens)[..., None]
-  logits = jnp.where(too_early & plan.stop.is_stop, -jnp.inf, logits)
-  best = jnp.argmax(logits, axis=-1, keepdims=True)
-  temperature = plan.sampling.temperature
-  logits = _by_row(logits_lib.scale)(logits, temperature)
-  filter_logits = functools.partial(
-    logits_lib.filter_logits, preset=plan.preset
-  )
-  logits = jax.lax.cond(
-    jnp.any(logits_lib.is_filtering(plan.sampling)),
-    _by_row(filter_logits),
-    lambda logits, _: logits,
-    logits,
-    plan.sampling,
-  )
-  certain = jnp.where(jnp.arange(logits.shape[-1]) == best, 0.0, -jnp.inf)
-  greedy = temperature < logits_lib.GREEDY_TEMPERATURE
-  return jnp.where(greedy[..., None], certain, logits)
+  logits = forbid_early_stops(plan.stop, logits, lengths - plan.start)
+  return law(logits, plan.sampling)
 
 
 def _write(
@@ -370,17 +396,24 @@ def _write(
   tokens = put(
     loop.tokens, jnp.where(running[..., None], index, capacity), block.tokens
   )
-  cut = (position + 1 >= plan.limits[..., None]) | (index + 1 >= capacity)
+  cut = (position + 1 >= plan.limits[..., None]) | (
+    index + 1 >= plan.context[..., None]
+  )
   reasons = jnp.where(cut, FinishReason.LENGTH, FinishReason.RUNNING)
-  stopped = _stops(plan, tokens, index, block.tokens)
+  stop_states, stopped = _read_block(plan, loop.stop_state, position, block)
   reasons = jnp.where(stopped, FinishReason.STOP, reasons)
+  invalid = block.tokens < 0
+  reasons = jnp.where(invalid, FinishReason.INVALID, reasons)
   ended = reasons != FinishReason.RUNNING
   until_end = jnp.where(
     jnp.any(ended, axis=-1), jnp.argmax(ended, axis=-1) + 1, plan.num_tokens
   )
   size = jnp.where(running, jnp.minimum(block.size, until_end), 0)
+  size = size.astype(jnp.int32)
+  last = jnp.maximum(size - 1, 0)
+  reason = _take(reasons, last)
+  size -= running & _take(invalid, last)  # that token is none
   taken = offsets < size[..., None]
-  reason = _take(reasons, jnp.maximum(size - 1, 0))
   at = jnp.where(taken, position, capacity)
   out = Generation(
     tokens=put(loop.out.tokens, at, block.tokens),
@@ -394,38 +427,35 @@ def _write(
   did = SpeculativeCounters(
     rounds=jnp.int32(1),
     target_calls=running.astype(jnp.int32),
-    drafted=running * plan.num_tokens,
-    accepted=jnp.sum(block.accepted & taken, axis=-1),
+    drafted=running * jnp.int32(plan.num_tokens),
+    accepted=jnp.sum(block.accepted & taken, axis=-1, dtype=jnp.int32),
     tokens=size,
   )
   return loop._replace(
     tokens=tokens,
     lengths=loop.lengths + size,
+    stop_state=jnp.where(running, _take(stop_states, last), loop.stop_state),
     out=out,
     counters=jax.tree.map(jnp.add, loop.counters, did),
   )
 
 
-def _stops(
-  plan: _Plan, tokens: Int[Array, 'B N S'], index, block
-) -> Bool[Array, 'B N W']:
-  """Whether each token of a block, at `index`, ends the response."""
-  stopped = plan.stop.is_stop[block]
-  num_sequences, width = plan.stop.sequences.shape
-  if not num_sequences:
-    return stopped
+def _read_block(
+  plan: _Plan, state: Int[Array, 'B N'], position, block: _Block
+) -> tuple[Int[Array, 'B N W'], Bool[Array, 'B N W']]:
+  """State of the stop rules after each token, and whether it is the last."""
 
-  def at_row(tokens, start, index):
-    places = index + 1 - width + jnp.arange(width)
-    window = tokens.at[places].get(mode='clip')
-    window = jnp.where(places >= start, window, -2)  # matches nothing
-    return ends_with(window, plan.stop.sequences)
+  def step(state, xs):
+    state, stopped = advance(plan.stop, state, *xs)
+    return state, (state, stopped)
 
-  in_row = jax.vmap(at_row, in_axes=(None, None, 0))
-  return stopped | _by_row(in_row)(tokens, plan.start, index)
+  by_token = lambda x: jnp.moveaxis(x, -1, 0)
+  xs = by_token(jnp.maximum(block.tokens, 0)), by_token(position)
+  _, read = jax.lax.scan(step, state, xs)
+  return jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), read)
 
 
-def _take(x: Int[Array, 'B N S'], index: Int[Array, 'B N']):
+def _take(x: Shaped[Array, 'B N S'], index: Int[Array, 'B N']):
   """One entry of each row."""
   return jnp.take_along_axis(x, index[..., None], axis=-1)[..., 0]
 

@@ -3,7 +3,7 @@
 from jaxtyping import Array, Bool, Int, Key
 
 from ttc.models.base import LanguageModel
-from ttc.sampling.logits import Preset, SamplingParams
+from ttc.sampling.logits import SamplingParams
 from ttc.sampling.speculative import speculative_sample
 from ttc.sampling.state import prefill
 from ttc.sampling.stopping import StopRules
@@ -22,7 +22,6 @@ def speculative_generate(
   stop: StopRules,
   num_drafted: int,
   sampling: SamplingParams = SamplingParams(),  # noqa: B008
-  preset: Preset = 'hf',
   max_new_tokens: Int[Array, '*A'] | int | None = None,
   active: Bool[Array, '*A'] | None = None,
   sample_ids: Int[Array, '*A'] | None = None,
@@ -39,8 +38,7 @@ def speculative_generate(
     capacity: most tokens in a response; static.
     stop: what ends a response.
     num_drafted: `g`; static.
-    sampling: temperature and filters.
-    preset: order of the filters.
+    sampling: the law of a draw.
     max_new_tokens: limit of each response.
     active: responses to draw.
     sample_ids: what identifies each response.
@@ -58,7 +56,6 @@ def speculative_generate(
     stop,
     num_drafted,
     sampling=sampling,
-    preset=preset,
     max_new_tokens=max_new_tokens,
     active=active,
     sample_ids=sample_ids,

@@ -15,10 +15,12 @@ An entry of a row may be an input embedding that is no token's (a soft prompt, a
 soft thought). It is pending, cut and copied like any other; `soft` keeps it.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from ttc.models.base import Cache, Inputs, LanguageModel, embed, encode_prompt
@@ -82,9 +84,22 @@ def prefill(
 
   Returns:
     A state with empty rows.
+
+  Raises:
+    ValueError: for a prompt without tokens, or with ids outside the vocabulary.
+      In a compiled program the latter has no law: its responses are empty and
+      `INVALID`.
   """
+  _check_prompt(model, prompt)
+  return _prefill(model, params, prompt, num_rows, capacity)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3, 4), inline=True)
+def _prefill(model, params, prompt, num_rows, capacity) -> DecodeState:
   B = prompt.tokens.shape[0]
   prefix, logits = encode_prompt(model, params, prompt)
+  known = jnp.all(_is_known(model, prompt), axis=1, keepdims=True)
+  logits = jnp.where(known, logits, jnp.nan)
   return DecodeState(
     prefix=prefix,
     prefix_lengths=prompt.lengths,
@@ -95,6 +110,7 @@ def prefill(
   )
 
 
+@functools.partial(jax.jit, static_argnums=0, inline=True)
 def extend(
   model: LanguageModel,
   params: Params,
@@ -130,6 +146,7 @@ def extend(
   return appended._replace(suffix=cache.suffix)
 
 
+@functools.partial(jax.jit, static_argnums=0, inline=True)
 def fork(
   model: LanguageModel,
   state: DecodeState,
@@ -171,6 +188,7 @@ def fork(
   )
 
 
+@functools.partial(jax.jit, static_argnums=0, inline=True)
 def score(
   model: LanguageModel,
   params: Params,
@@ -196,6 +214,7 @@ def score(
   return _score(model, params, state, tokens, num_tokens)[0]
 
 
+@functools.partial(jax.jit, static_argnums=0, inline=True)
 def score_stepwise(
   model: LanguageModel,
   params: Params,
@@ -239,6 +258,32 @@ def read_from(
   is_soft = _window(state.soft.is_soft, start, size)
   embeddings = _window(state.soft.embeddings, start, size)
   return jnp.where(is_soft[..., None], embeddings, embed(model, params, tokens))
+
+
+def _is_known(model: LanguageModel, prompt: Prompt) -> Bool[Array, 'B T']:
+  """Which tokens are in the vocabulary, padding included."""
+  is_id = (prompt.tokens >= 0) & (prompt.tokens < model.vocab_size)
+  places = jnp.arange(prompt.tokens.shape[1])
+  return is_id | (places >= prompt.lengths[:, None])
+
+
+def _check_prompt(model: LanguageModel, prompt: Prompt) -> None:
+  """Refuses prompts that are no token ids; traced ones pass."""
+  if any(isinstance(x, jax.core.Tracer) for x in prompt):
+    return
+  tokens, lengths = map(np.asarray, prompt)
+  if not np.all((lengths > 0) & (lengths <= tokens.shape[1])):
+    raise ValueError(
+      f'prompt lengths {lengths.tolist()} must be from 1 to the '
+      f'{tokens.shape[1]} tokens given'
+    )
+  read = np.arange(tokens.shape[1]) < lengths[:, None]
+  wrong = tokens[read & ((tokens < 0) | (tokens >= model.vocab_size))]
+  if wrong.size:
+    raise ValueError(
+      f'prompt ids {np.unique(wrong).tolist()} are outside the vocabulary of '
+      f'{model.vocab_size}'
+    )
 
 
 def _score(model, params, state, tokens, num_tokens):

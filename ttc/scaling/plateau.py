@@ -93,7 +93,9 @@ def saturation_point(
   p = _inside(p)
   exact = jnp.log(threshold / (ceiling * p)) / jnp.log1p(-p)
   whole = jnp.round(exact)  # where rounding alone would add a unit
-  exact = jnp.where(jnp.abs(exact - whole) < 1e-5 * whole, whole, exact)
+  exact = jnp.where(
+    jnp.abs(exact - whole) < 1e-5 * jnp.maximum(whole, 1), whole, exact
+  )
   return jnp.maximum(jnp.ceil(exact), 0).astype(jnp.int32)
 
 

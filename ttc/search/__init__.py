@@ -160,6 +160,8 @@ METHODS = (
   _weighted_best_of_n.METHOD,
   _rpc.METHOD,
   _rpc.PERPLEXITY_CONSISTENCY,
+  _rpc.GEOMETRIC_RPC,
+  _rpc.GEOMETRIC_PERPLEXITY_CONSISTENCY,
   _rpc.PERPLEXITY,
   _rpc.CONFIDENCE,
   _execution_selection.METHOD,

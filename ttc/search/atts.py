@@ -23,7 +23,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from ttc.models.base import LanguageModel
 from ttc.sampling.decode import sample
-from ttc.sampling.logits import Preset, SamplingParams
+from ttc.sampling.logits import SamplingParams
+from ttc.sampling.responses import empty, join
 from ttc.sampling.state import DecodeState, extend, prefill, score
 from ttc.sampling.stopping import StopRules
 from ttc.search import conformal
@@ -76,7 +77,6 @@ def atts(
   max_takeovers: ArrayLike | None = None,
   online: Literal['none', 'accepted', 'all'] = 'none',
   sampling: SamplingParams = SamplingParams(),  # noqa: B008
-  preset: Preset = 'hf',
 ) -> AttsOutput:
   """Runs `K` chains on each of `B` problems.
 
@@ -99,8 +99,7 @@ def atts(
       by chain; None for no limit.
     online: which tested scores to append after each turn; static. The paper's
       choice, the accepted ones, lets the rate of rejection drift upwards.
-    sampling: temperature and filters of both models; broadcasts to `[B, K]`.
-    preset: order of the filters; static.
+    sampling: the law of a draw, for both models; broadcasts to `[B, K]`.
 
   Returns:
     An `AttsOutput`; responses have room for `2 R T` tokens.
@@ -127,7 +126,6 @@ def atts(
       state,
       stop,
       sampling=sampling,
-      preset=preset,
       max_new_tokens=turn_tokens,
       active=active,
     )
@@ -162,7 +160,7 @@ def atts(
       draft, draft_params, draft_state, written.tokens, written.lengths
     )
 
-    generation = _join(chains.generation, drafted._replace(log_probs=log_probs))
+    generation = join(chains.generation, drafted._replace(log_probs=log_probs))
     calibration = chains.calibration
     if online != 'none':
       keep = tested if online == 'all' else tested & ~rejected
@@ -174,7 +172,7 @@ def atts(
     chains = _Chains(
       draft_state,
       target_state,
-      _join(generation, written),
+      join(generation, written),
       calibration,
       chains.num_takeovers + jnp.sum(taken, axis=1),
     )
@@ -189,7 +187,7 @@ def atts(
   ]
   chains = _Chains(
     *states,
-    _empty(B, num_chains, capacity),
+    empty(B, num_chains, capacity),
     jax.tree.map(
       lambda x: jnp.broadcast_to(x, (B, *x.shape[-2:])), calibration
     ),
@@ -212,36 +210,6 @@ def turn_perplexity(
     Perplexity, at least 1; higher is worse.
   """
   return jnp.exp(-jnp.sum(log_probs, axis=-1) / jnp.maximum(num_tokens, 1))
-
-
-def _empty(B: int, K: int, capacity: int) -> Generation:
-  """Responses without a token."""
-  zeros = jnp.zeros((B, K, capacity), jnp.float32)
-  none = jnp.zeros((B, K), jnp.int32)
-  return Generation(
-    zeros.astype(jnp.int32), none, zeros, zeros, none + FinishReason.RUNNING
-  )
-
-
-def _join(first: Generation, then: Generation) -> Generation:
-  """Responses followed by what was written behind them."""
-  steps = jnp.arange(then.tokens.shape[-1])
-  index = jnp.where(
-    steps < then.lengths[..., None],
-    first.lengths[..., None] + steps,
-    first.tokens.shape[-1],  # out of range: dropped
-  )
-  put_row = lambda row, i, x: row.at[i].set(x, mode='drop')
-  put = lambda old, new: jax.vmap(jax.vmap(put_row))(old, index, new)
-  return Generation(
-    tokens=put(first.tokens, then.tokens),
-    lengths=first.lengths + then.lengths,
-    log_probs=put(first.log_probs, then.log_probs),
-    sampling_log_probs=put(first.sampling_log_probs, then.sampling_log_probs),
-    finish_reasons=jnp.where(
-      then.lengths > 0, then.finish_reasons, first.finish_reasons
-    ),
-  )
 
 
 METHOD = Method(

@@ -4,6 +4,9 @@ A method that only chooses among samples is a `SelectFn`: a pure function of the
 samples of ONE problem, which may look at the first `n` of them. The same
 function serves a live decoder and a file of recorded samples, and `n` is
 traced, so a whole curve of accuracy against compute is one compiled call.
+
+A score that is NaN never wins, weighs nothing in a vote, and is counted in
+`Selection.nan_scores`.
 """
 
 from collections.abc import Callable
@@ -63,12 +66,23 @@ def drawn(samples: Samples, n: Int[Array, '']) -> Bool[Array, ' N']:
   return jnp.arange(samples.answers.shape[0]) < n
 
 
+def scored(samples: Samples, n: Int[Array, '']) -> Bool[Array, ' N']:
+  """Which of them can win by their score: they have an answer, and no NaN."""
+  return drawn(samples, n) & (samples.answers >= 0) & ~jnp.isnan(samples.scores)
+
+
 def run_all(
   samples: Samples, n: Int[Array, ''], answer: Int[Array, '']
 ) -> Selection:
   """The selection of a method that lets all `n` samples end by themselves."""
-  lengths = jnp.where(drawn(samples, n), samples.lengths, 0)
-  return Selection(answer, jnp.sum(lengths), jnp.max(lengths))
+  looked_at = drawn(samples, n)
+  lengths = jnp.where(looked_at, samples.lengths, 0)
+  return Selection(
+    answer,
+    jnp.sum(lengths),
+    jnp.max(lengths),
+    nan_scores=jnp.sum(looked_at & jnp.isnan(samples.scores)),
+  )
 
 
 def observe(
@@ -96,12 +110,6 @@ def observe(
   )
 
 
-def first_tokens(responses: Generation, capacity: int) -> Generation:
-  """Responses of at most `T` tokens, without the room that is behind them."""
-  cut = lambda x: x[..., :capacity] if x.ndim == 3 else x
-  return jax.tree.map(cut, responses)
-
-
 def select_each(select: SelectFn, samples: Samples) -> Selection:
   """Applies a method to all samples of each of `B` problems."""
   n = samples.answers.shape[1]
@@ -115,10 +123,10 @@ def tally(
 ) -> Float[Array, ' N']:
   """Total weight of each sample's answer, counted over `mask`; `-inf` outside.
 
-  Samples without an answer are outside. `N^2` comparisons, no sort, so answers
-  may be any ids.
+  Samples without an answer or with a weight of NaN are outside. `N^2`
+  comparisons, no sort, so answers may be any ids.
   """
-  mask &= answers >= 0
+  mask &= (answers >= 0) & ~jnp.isnan(weights)
   same = (answers[:, None] == answers) & mask
   totals = jnp.sum(jnp.where(same, weights, 0.0), axis=-1)
   return jnp.where(mask, totals, -jnp.inf)
@@ -128,5 +136,6 @@ def winner(
   answers: Int[Array, ' N'], totals: Float[Array, ' N']
 ) -> Int[Array, '']:
   """The answer with the greatest total, the first drawn on ties; -1 if none."""
+  totals = jnp.where(jnp.isnan(totals), -jnp.inf, totals)
   best = jnp.argmax(totals)
   return jnp.where(totals[best] > -jnp.inf, answers[best], -1)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from ttc.search.base import Method, drawn, run_all
+from ttc.search.base import Method, run_all, scored
 from ttc.types import (
   Generation,
   Params,
@@ -55,18 +55,21 @@ def best_of_n(
     num_samples: `N`; static.
 
   Returns:
-    A `BestOfNOutput`; ties go to the first sample.
+    A `BestOfNOutput`; ties go to the first sample. A score of NaN never wins;
+    if all are NaN, the response is empty.
   """
   samples = sample_fn(params, keys, prompt, num_samples)
   scores = score_fn(prompt, samples)
-  best = jnp.argmax(scores, axis=-1)[:, None, None]
+  known = ~jnp.isnan(scores)
+  best = jnp.argmax(jnp.where(known, scores, -jnp.inf), axis=-1)[:, None, None]
   tokens = jnp.take_along_axis(samples.tokens, best, axis=1)[:, 0]
+  tokens = jnp.where(jnp.any(known, axis=1)[:, None], tokens, 0)
   return BestOfNOutput(tokens, scores, samples)
 
 
 def select_best(samples: Samples, n: Int[Array, '']) -> Selection:
   """The answer of the best scored of the first `n` samples that has one."""
-  eligible = drawn(samples, n) & (samples.answers >= 0)
+  eligible = scored(samples, n)
   scores = jnp.where(eligible, samples.scores, -jnp.inf)
   answer = samples.answers[jnp.argmax(scores)]
   return run_all(samples, n, jnp.where(jnp.any(eligible), answer, -1))

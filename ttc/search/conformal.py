@@ -93,6 +93,7 @@ def conformal_rank(
 ) -> Int[Array, '*A']:
   """How many calibration scores are below each score: `#{s_i < s}`."""
   rank = jnp.searchsorted(calibration.scores, score, side='left')
+  rank = jnp.where(jnp.isnan(score), calibration.num_scores, rank)  # the worst
   return jnp.minimum(rank, calibration.num_scores)
 
 

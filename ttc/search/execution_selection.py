@@ -167,7 +167,7 @@ def best_at_k(
 
 
 def _best(x: Num[Array, ' N'], mask: Bool[Array, ' N']) -> Bool[Array, ' N']:
-  return mask & (x == jnp.max(jnp.where(mask, x, -jnp.inf)))
+  return mask & (x == jnp.max(jnp.where(mask & ~jnp.isnan(x), x, -jnp.inf)))
 
 
 def _first(

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from ttc.sampling.decode import sample
+from ttc.sampling.responses import first_tokens
 from ttc.sampling.state import prefill
-from ttc.search.base import Method, first_tokens, observe, select_each
+from ttc.search.base import Method, observe, select_each
 from ttc.search.best_of_n import select_best
 from ttc.search.setting import Setting
 from ttc.types import Prompt, Selection
@@ -48,7 +49,6 @@ def _decode(
     prefill(model, params, prompt, num_solutions, T + Q + T),
     setting.stop,
     sampling=setting.sampling,
-    preset=setting.preset,
     max_new_tokens=T,
   )
   solutions = first_tokens(output.generation, T)

@@ -141,8 +141,8 @@ def mcts(
 
   def body(search):
     start = 1 + search.round * width
-    places = start + jnp.arange(width)
-    limit = jnp.where(search.active, num_simulations, 0)
+    places = start + jnp.arange(width, dtype=jnp.int32)
+    limit = jnp.where(search.active, num_simulations, 0).astype(jnp.int32)
     tree, node, num_done = jax.vmap(go_down)(
       search.tree, search.node, search.num_simulations, limit
     )
@@ -163,7 +163,7 @@ def mcts(
         finish_reasons=jnp.where(is_twin, FinishReason.CANCELLED, reasons)
       )
     put = lambda old, new: put_slice(old, new, start, axis=1)
-    spent = jnp.sum(drawn + looked, axis=1)
+    spent = jnp.sum(drawn + looked, axis=1, dtype=jnp.int32)
     search = _Search(
       nodes=_put_rows(steps.model, search.nodes, children, start),
       tree=tree,
@@ -222,6 +222,7 @@ def select_visited(
     The selection, with the cost of the whole search; fields `[B]`.
   """
   sums = output.tree.value_sums[:, 1:, None]
+  sums = jnp.where(jnp.isnan(output.tree.scores[:, 1:, None]), jnp.nan, sums)
   leaves = output.search._replace(step_scores=sums)
   return select_leaf(leaves, prompt, answer_fn)
 

@@ -29,12 +29,12 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from ttc.models.base import LanguageModel
 from ttc.sampling.decode import sample
-from ttc.sampling.logits import Preset, SamplingParams
+from ttc.sampling.logits import SamplingParams
+from ttc.sampling.responses import join
 from ttc.sampling.state import DecodeState, fork, prefill
 from ttc.sampling.stopping import stop_rules
 from ttc.search.base import Method, winner
 from ttc.search.setting import Setting
-from ttc.search.step_search import write_behind
 from ttc.types import AnswerFn, Generation, Params, Prompt, ScoreFn, Selection
 
 Target = Literal['posterior', 'reward']
@@ -78,7 +78,6 @@ def qalign(
   thin: int = 1,
   target: Target = 'posterior',
   sampling: SamplingParams = SamplingParams(),  # noqa: B008
-  preset: Preset = 'hf',
 ) -> QAlignOutput:
   r"""Runs `N` chains of `S` steps on each problem; their states vote.
 
@@ -99,7 +98,7 @@ def qalign(
     params: its parameters.
     keys: `[B]`, one per problem; consumed.
     prompt: the prompts.
-    score_fn: the reward `r`, finite.
+    score_fn: the reward `r`; a response where it is NaN is refused.
     answer_fn: the id of the answer in each response, -1 for none.
     num_chains: `N`; static.
     num_steps: `S`, proposals of each chain; static. With 0 this is
@@ -113,8 +112,7 @@ def qalign(
     burn_in: states that are not kept, from the first on; static.
     thin: of the others every so many-th is kept; static.
     target: the law to sample, see above; static.
-    sampling: temperature and filters of the model, which are part of `p`.
-    preset: order of the filters; static.
+    sampling: the law of a draw, which is part of `p`.
 
   Returns:
     A `QAlignOutput` with `K = 1 + (S - burn_in) // thin`.
@@ -128,9 +126,7 @@ def qalign(
     raise ValueError(f'{burn_in=}, {thin=} keep none of {num_steps + 1} states')
   B = prompt.tokens.shape[0]
   stop = stop_rules(model.vocab_size, stop_ids)
-  draw = functools.partial(
-    sample, model, params, stop=stop, sampling=sampling, preset=preset
-  )
+  draw = functools.partial(sample, model, params, stop=stop, sampling=sampling)
   step_keys = jax.vmap(lambda key: jax.random.fold_in(key, _STEPS_ID))(keys)
   first = draw(keys, prefill(model, params, prompt, num_chains, capacity))
   chain = _Chain(
@@ -145,14 +141,15 @@ def qalign(
     draw_keys, cuts, log_uniforms = _randomness(step_keys, t, chain)
     kept = fork(model, chain.state, _own_rows(cuts), cuts)
     ending = draw(draw_keys, kept)
-    response = _join(chain.response, ending.generation, cuts)
+    response = join(chain.response, ending.generation, cuts)
     scores = score_fn(prompt, response)
     log_ratio = (scores - chain.scores) / beta
     log_ratio += jnp.log(chain.response.lengths / response.lengths)
     if target == 'reward':
       log_ratio += _log_prob_from(chain.response, cuts)
       log_ratio -= _log_prob_from(response, cuts)
-    accepts = log_uniforms <= log_ratio
+    known = ~jnp.isnan(scores)  # what the reward cannot tell is refused
+    accepts = known & ((log_uniforms <= log_ratio) | jnp.isnan(chain.scores))
     chosen = _choose(accepts, (response, scores), chain[1:3])
     return _Chain(
       _choose_state(model, accepts, ending.state, chain.state),
@@ -164,6 +161,7 @@ def qalign(
   def look(chain):
     tokens, lengths = chain.response[:2]
     answers = answer_fn(prompt, chain.response)
+    answers = jnp.where(jnp.isnan(chain.scores), -1, answers)  # nor votes
     return Chains(tokens, lengths, chain.scores, answers, *chain[3:])
 
   def go_on(chain, span):
@@ -180,6 +178,7 @@ def qalign(
     tokens=jnp.sum(last.spent, axis=1),
     depth=jnp.max(last.spent, axis=1),
     verifier_calls=jnp.full((B,), num_chains * (1 + num_steps)),
+    nan_scores=jnp.sum(jnp.isnan(chains.scores), axis=(1, 2)),
   )
   return QAlignOutput(selection, shares, chains)
 
@@ -200,12 +199,13 @@ def _randomness(keys: Key[Array, ' B'], t, chain: _Chain):
   def of_chain(key, n, length):
     cut_key, accept_key = jax.random.split(jax.random.fold_in(key, n))
     uniform = jax.random.uniform(accept_key)
-    return jax.random.randint(cut_key, (), 0, length), jnp.log1p(-uniform)
+    cut = jax.random.randint(cut_key, (), 0, length, jnp.int32)
+    return cut, jnp.log1p(-uniform)
 
   @jax.vmap
   def of_problem(key, lengths):
     draw_key, move_key = jax.random.split(jax.random.fold_in(key, t))
-    chains = jnp.arange(lengths.shape[0])
+    chains = jnp.arange(lengths.shape[0], dtype=jnp.int32)
     moves = jax.vmap(of_chain, in_axes=(None, 0, 0))(move_key, chains, lengths)
     return draw_key, *moves
 
@@ -215,18 +215,6 @@ def _randomness(keys: Key[Array, ' B'], t, chain: _Chain):
 def _own_rows(like: Int[Array, 'B N']) -> Int[Array, 'B N']:
   """Every row as its own parent."""
   return jnp.broadcast_to(jnp.arange(like.shape[1]), like.shape)
-
-
-def _join(old: Generation, ending: Generation, cuts) -> Generation:
-  """The first `cuts` tokens of a response, and the ending after them."""
-  join = lambda a, b: write_behind(a, b, cuts)
-  return Generation(
-    tokens=join(old.tokens, ending.tokens),
-    lengths=cuts + ending.lengths,
-    log_probs=join(old.log_probs, ending.log_probs),
-    sampling_log_probs=join(old.sampling_log_probs, ending.sampling_log_probs),
-    finish_reasons=ending.finish_reasons,
-  )
 
 
 def _log_prob_from(response: Generation, cuts) -> Float[Array, 'B N']:
@@ -291,7 +279,6 @@ def _decode(
     stop_ids=setting.eos_ids,
     target=target,
     sampling=setting.sampling,
-    preset=setting.preset,
   ).selection
 
 

@@ -45,11 +45,13 @@ def rerank(
     alpha: weight of the retriever: 0 for the reranker alone, 1 for none.
 
   Returns:
-    The same items; those of equal scores in the order they came.
+    The same items; those of equal scores in the order they came, and those
+    whose score is NaN last, at `-inf`.
   """
   tiny = jnp.finfo(relevance.dtype).tiny
   own = jnp.where(items >= 0, log_probs, 0.0)
   scores = alpha * own + (1 - alpha) * jnp.log(jnp.maximum(relevance, tiny))
-  scores = jnp.where(items >= 0, scores, -jnp.inf)
+  known = (items >= 0) & ~jnp.isnan(scores)
+  scores = jnp.where(known, scores, -jnp.inf)
   scores, order = jax.lax.top_k(scores, items.shape[1])
   return Ranking(jnp.take_along_axis(items, order, axis=1), scores)

@@ -22,13 +22,13 @@ from jaxtyping import Array, Bool, Int, Key
 
 from ttc.models.base import LanguageModel
 from ttc.sampling.decode import sample
-from ttc.sampling.logits import Preset, SamplingParams
+from ttc.sampling.logits import SamplingParams
+from ttc.sampling.responses import empty, first_tokens
 from ttc.sampling.state import DecodeState, extend, prefill
 from ttc.sampling.stopping import StopRules
 from ttc.search.base import (
   Method,
   drawn,
-  first_tokens,
   observe,
   select_each,
   tally,
@@ -64,7 +64,6 @@ def revisions(
   num_context: int = _NUM_CONTEXT,
   is_done_fn: IsDoneFn | None = None,
   sampling: SamplingParams = SamplingParams(),  # noqa: B008
-  preset: Preset = 'hf',
 ) -> Generation:
   """Draws chains of attempts.
 
@@ -84,8 +83,7 @@ def revisions(
       static.
     is_done_fn: which attempts end their chain; None for none. What would follow
       them is not written: it is empty and cancelled.
-    sampling: temperature and filters.
-    preset: order of the filters.
+    sampling: the law of a draw.
 
   Returns:
     `num_chains * depth` attempts, chain after chain. What is written between
@@ -95,9 +93,7 @@ def revisions(
     ValueError: if the model has no room for the context.
   """
   B, C, W, T = prompt.tokens.shape[0], num_chains, num_context, capacity
-  zeros = jnp.zeros((B, C, T), jnp.float32)
-  count = jnp.zeros((B, C), jnp.int32)
-  nothing = Generation(zeros.astype(jnp.int32), count, zeros, zeros, count)
+  nothing = empty(B, C, T)
   feedback, _ = jax.eval_shape(feedback_fn, prompt, nothing)
   F = feedback.shape[-1]
   room = min(depth - 1, W) * (T + F) + T
@@ -126,7 +122,6 @@ def revisions(
       state,
       stop,
       sampling=sampling,
-      preset=preset,
       max_new_tokens=T,
       active=~done,
       sample_ids=jnp.broadcast_to(t * C + jnp.arange(C), (B, C)),
@@ -196,6 +191,7 @@ def chain_vote(
       answer=winner(answers, across),
       tokens=jnp.sum(lengths),
       depth=jnp.max(jnp.sum(lengths, axis=1)),
+      nan_scores=jnp.sum(counted & jnp.isnan(samples.scores)),
     )
 
   return select
@@ -248,7 +244,6 @@ def decode_chains(
     num_context=min(max(attempts_that_fit - 1, 1), _NUM_CONTEXT),
     is_done_fn=is_done_fn,
     sampling=setting.sampling,
-    preset=setting.preset,
   )
   samples = observe(
     prompt, attempts, setting.finished_answer_fn, setting.score_fn

@@ -9,8 +9,9 @@ model gives it, and an answer the sum over its *different* paths,
 counted, so the error of the estimate falls exponentially in `n` where that of a
 vote falls as `1 / n`. Reasoning pruning (RP) first drops the paths that a
 mixture of two Weibull laws ascribes to its lower component. The paper's theory
-has the path probability for `p`, its code the geometric mean over tokens:
-`length_norm`.
+has the path probability for `p`, and that is the default; its released code has
+the geometric mean over tokens, `length_norm`, under which the sum over different
+paths estimates nothing and accuracy can fall with `n`.
 
 Special cases: all weights 1 is self-consistency; repeated paths counted each
 time is the confidence vote (2502.06233, with the confidence itself as weight);
@@ -29,7 +30,7 @@ from ttc.types import Samples, SelectFn, Selection
 MIN_PATHS = 8  # with fewer there is nothing to fit
 
 
-def rpc(*, length_norm: bool = True, num_steps: int = 100) -> SelectFn:
+def rpc(*, length_norm: bool = False, num_steps: int = 100) -> SelectFn:
   """Perplexity consistency after reasoning pruning.
 
   Args:
@@ -49,8 +50,12 @@ def rpc(*, length_norm: bool = True, num_steps: int = 100) -> SelectFn:
   return _vote(weights)
 
 
-def perplexity_consistency(*, length_norm: bool = True) -> SelectFn:
-  """The answer with the greatest probability summed over different paths."""
+def perplexity_consistency(*, length_norm: bool = False) -> SelectFn:
+  """The answer with the greatest probability summed over different paths.
+
+  With `length_norm`, geometric means are summed: no probabilities, so with many
+  samples the answer with the most different paths wins, however rare they are.
+  """
 
   def weights(samples, mask):
     x = log_confidences(samples, length_norm=length_norm)
@@ -179,6 +184,7 @@ def _vote(weight_fn) -> SelectFn:
 
   def select(samples: Samples, n: Int[Array, '']) -> Selection:
     mask = drawn(samples, n) & (samples.answers >= 0)
+    mask &= ~jnp.isnan(samples.log_probs)
     totals = tally(samples.answers, weight_fn(samples, mask), mask)
     return run_all(samples, n, winner(samples.answers, totals))
 
@@ -199,6 +205,17 @@ PERPLEXITY_CONSISTENCY = METHOD._replace(
   name='perplexity_consistency',
   title='perplexity consistency',
   select=perplexity_consistency(),
+)
+# Weighted as the released code weighs.
+GEOMETRIC_RPC = METHOD._replace(
+  name='rpc_geometric',
+  title='RPC, geometric means',
+  select=rpc(length_norm=True),
+)
+GEOMETRIC_PERPLEXITY_CONSISTENCY = METHOD._replace(
+  name='perplexity_consistency_geometric',
+  title='perplexity consistency, geometric means',
+  select=perplexity_consistency(length_norm=True),
 )
 PERPLEXITY = METHOD._replace(
   name='lowest_perplexity',

@@ -61,17 +61,41 @@ def descend(
   def step(carry):
     tree, node, num_done = carry
     ends = tree.has_ended[node]
-    tree = back_up(tree, node, ends.astype(jnp.int32), tree.scores[node] * ends)
-    children = tree.first_child[node] + jnp.arange(width)
-    explore = c_init + jnp.log((tree.visits[node] + c_base + 1) / c_base)
-    visits, prior = tree.visits[children], tree.priors[children]
-    bonus = prior * jnp.sqrt(tree.visits[node]) / (1 + visits) * explore
-    value = tree.value_sums[children] / jnp.maximum(visits, 1)
-    rank = jnp.where(prior > 0, value + bonus, -jnp.inf)
+    value = worth(tree.scores[node]) * ends
+    tree = back_up(tree, node, ends.astype(jnp.int32), value)
+    children = tree.first_child[node] + jnp.arange(width, dtype=jnp.int32)
+    rank = puct(
+      tree.value_sums[children],
+      tree.visits[children],
+      tree.priors[children],
+      tree.visits[node],
+      c_init,
+      c_base,
+    )
     best = children[jnp.argmax(rank)]
     return tree, jnp.where(ends, 0, best), num_done + ends
 
   return jax.lax.while_loop(is_inside, step, (tree, node, num_done))
+
+
+def puct(
+  value_sums: Float[Array, ' M'],
+  visits: Int[Array, ' M'],
+  priors: Float[Array, ' M'],
+  parent_visits: Int[Array, ''],
+  c_init: ArrayLike,
+  c_base: ArrayLike,
+) -> Float[Array, ' M']:
+  """The rank of each child of a node; `-inf` for one without a prior."""
+  explore = c_init + jnp.log((parent_visits + c_base + 1) / c_base)
+  bonus = priors * jnp.sqrt(parent_visits) / (1 + visits) * explore
+  value = value_sums / jnp.maximum(visits, 1)
+  return jnp.where(priors > 0, value + bonus, -jnp.inf)
+
+
+def worth(score: Array) -> Array:
+  """What a visit adds to the sums above it: 0 if the verifier said NaN."""
+  return jnp.where(jnp.isnan(score), 0.0, score)
 
 
 def back_up(
@@ -110,11 +134,12 @@ def attach(
     first_child=tree.first_child.at[node].set(first),
     priors=put(tree.priors, jnp.where(grows, priors, 0.0)),
     visits=put(tree.visits, count),
-    value_sums=put(tree.value_sums, scores),
+    value_sums=put(tree.value_sums, worth(scores)),
     scores=put(tree.scores, scores),
     has_ended=put(tree.has_ended, has_ended),
   )
-  return back_up(tree, node, jnp.sum(count), jnp.sum(scores))
+  total = jnp.sum(worth(scores))
+  return back_up(tree, node, jnp.sum(count, dtype=jnp.int32), total)
 
 
 def put_slice(old: Array, new: Array, start, axis: int) -> Array:

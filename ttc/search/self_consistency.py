@@ -15,7 +15,15 @@ from jax.scipy.special import betainc
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ttc.sampling.stopping import Policy, Progress
-from ttc.search.base import Method, drawn, observe, run_all, tally, winner
+from ttc.search.base import (
+  Method,
+  drawn,
+  observe,
+  run_all,
+  scored,
+  tally,
+  winner,
+)
 from ttc.types import (
   AnswerFn,
   FinishReason,
@@ -71,6 +79,7 @@ def self_consistency(
   mask = samples.answers >= 0
   weights = mask.astype(jnp.float32)
   if weight_fn is not None:
+    mask &= ~jnp.isnan(samples.scores)
     weights = jax.vmap(weight_fn)(samples.scores, mask)
   totals = jax.vmap(tally)(samples.answers, weights, mask)
   cast = jnp.sum(jnp.where(mask, weights, 0.0), axis=1)
@@ -92,7 +101,7 @@ def weighted_vote(weight_fn: WeightFn) -> SelectFn:
   """A vote in which each sample counts by its score."""
 
   def select(samples: Samples, n: Int[Array, '']) -> Selection:
-    mask = drawn(samples, n) & (samples.answers >= 0)
+    mask = scored(samples, n)
     weights = weight_fn(samples.scores, mask)
     totals = tally(samples.answers, weights, mask)
     return run_all(samples, n, winner(samples.answers, totals))

@@ -15,7 +15,7 @@ from jaxtyping import Array, Int, Key
 from ttc.models.base import LanguageModel
 from ttc.sampling.controllers import Controller
 from ttc.sampling.generate import generate
-from ttc.sampling.logits import Preset, SamplingParams
+from ttc.sampling.logits import SamplingParams
 from ttc.sampling.stopping import StopRules, stop_rules
 from ttc.search.base import Method, observe, select_each
 from ttc.search.question_graph import Atoms
@@ -70,8 +70,7 @@ class Setting(NamedTuple):
     max_steps: most steps in a response.
     delimiter_ids: tokens that end a step, besides `eos_ids`.
     max_step_tokens: where a step without delimiter is cut; None for nowhere.
-    sampling: temperature and filters.
-    preset: order of the filters.
+    sampling: the law of a draw.
     thinking: for methods that prolong or cut thinking; None if responses have
       no such part.
     revise: what is written behind a response to have the policy revise it; None
@@ -91,7 +90,6 @@ class Setting(NamedTuple):
   delimiter_ids: Sequence[int] = ()
   max_step_tokens: int | None = None
   sampling: SamplingParams = SamplingParams()
-  preset: Preset = 'hf'
   thinking: Thinking | None = None
   revise: Sequence[int] | None = None
   question: Question | None = None
@@ -124,7 +122,6 @@ class Setting(NamedTuple):
       max_steps=self.max_steps,
       max_step_tokens=self.max_step_tokens,
       sampling=self.sampling,
-      preset=self.preset,
     )
 
   @property
@@ -136,7 +133,6 @@ class Setting(NamedTuple):
       capacity=self.capacity,
       stop=self.stop,
       sampling=self.sampling,
-      preset=self.preset,
     )
 
 

@@ -17,11 +17,12 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key, Num
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from ttc.models.base import LanguageModel
 from ttc.sampling.decode import sample
-from ttc.sampling.logits import Preset, SamplingParams
+from ttc.sampling.logits import SamplingParams
+from ttc.sampling.responses import empty, join
 from ttc.sampling.state import DecodeState, fork, prefill
 from ttc.sampling.stopping import StopRules
 from ttc.search.base import observe, select_each
@@ -51,8 +52,7 @@ class StepSampler(NamedTuple):
     capacity: most tokens in a response.
     max_steps: most steps in a response.
     max_step_tokens: where a step without delimiter is cut; None for nowhere.
-    sampling: temperature and filters.
-    preset: order of the filters.
+    sampling: the law of a draw.
   """
 
   model: LanguageModel
@@ -62,7 +62,6 @@ class StepSampler(NamedTuple):
   max_steps: int
   max_step_tokens: int | None = None
   sampling: SamplingParams = SamplingParams()
-  preset: Preset = 'hf'
 
 
 class Beams(NamedTuple):
@@ -146,9 +145,10 @@ def step_search(
       beams=beams,
       step_scores=put(search.step_scores, jnp.where(drawn > 0, scores, 0.0)),
       is_step=put(search.is_step, drawn > 0),
-      tokens=search.tokens + jnp.sum(drawn + looked, axis=1),
+      tokens=search.tokens + jnp.sum(drawn + looked, axis=1, dtype=jnp.int32),
       depth=search.depth + jnp.max(drawn + looked, axis=1),
-      verifier_calls=search.verifier_calls + jnp.sum(drawn > 0, axis=1),
+      verifier_calls=search.verifier_calls
+      + jnp.sum(drawn > 0, axis=1, dtype=jnp.int32),
       round=search.round + 1,
     )
 
@@ -214,18 +214,10 @@ def plant(
 ) -> Beams:
   """`N` empty beams for each prompt, which is run once."""
   B, N = prompt.tokens.shape[0], num_beams
-  zeros = jnp.zeros((B, N, steps.capacity), jnp.float32)
-  count = jnp.zeros((B, N), jnp.int32)
   return Beams(
     prefill(steps.model, params, prompt, N, steps.capacity),
-    Generation(
-      tokens=zeros.astype(jnp.int32),
-      lengths=count,
-      log_probs=zeros,
-      sampling_log_probs=zeros,
-      finish_reasons=count + FinishReason.RUNNING,
-    ),
-    jnp.broadcast_to(jnp.arange(N), (B, N)),
+    empty(B, N, steps.capacity),
+    jnp.broadcast_to(jnp.arange(N, dtype=jnp.int32), (B, N)),
   )
 
 
@@ -241,40 +233,27 @@ def take_step(
     beams.state,
     steps.stop,
     sampling=steps.sampling,
-    preset=steps.preset,
     max_new_tokens=steps.max_step_tokens,
     active=_is_running(beams),
     sample_ids=beams.streams,
   )
   new = output.generation
-  lengths = old.lengths + new.lengths
-  behind = lambda x, y: write_behind(x, y, old.lengths)
-  tokens = behind(old.tokens, new.tokens)
+  responses = join(old, new)
+  lengths = responses.lengths
   last = jnp.take_along_axis(
-    tokens, jnp.maximum(lengths - 1, 0)[..., None], axis=-1
+    responses.tokens, jnp.maximum(lengths - 1, 0)[..., None], axis=-1
   )[..., 0]
   is_eos = jnp.isin(last, jnp.asarray(steps.eos_ids, jnp.int32)) & (lengths > 0)
   reasons = jnp.where(
     lengths >= steps.capacity, FinishReason.LENGTH, FinishReason.RUNNING
   )
   reasons = jnp.where(is_eos, FinishReason.STOP, reasons)
-  responses = Generation(
-    tokens=tokens,
-    lengths=lengths,
-    log_probs=behind(old.log_probs, new.log_probs),
-    sampling_log_probs=behind(old.sampling_log_probs, new.sampling_log_probs),
-    finish_reasons=jnp.where(_is_running(beams), reasons, old.finish_reasons),
+  invalid = new.finish_reasons == FinishReason.INVALID
+  reasons = jnp.where(invalid, FinishReason.INVALID, reasons)
+  responses = responses._replace(
+    finish_reasons=jnp.where(_is_running(beams), reasons, old.finish_reasons)
   )
   return Beams(output.state, responses, beams.streams), new.lengths
-
-
-def write_behind(
-  old: Num[Array, 'B N T'], new: Num[Array, 'B N T'], lengths: Int[Array, 'B N']
-) -> Num[Array, 'B N T']:
-  """The first `lengths` entries of `old`, and `new` behind them."""
-  index = jnp.arange(old.shape[-1]) - lengths[..., None]
-  moved = jnp.take_along_axis(new, jnp.maximum(index, 0), axis=-1)
-  return jnp.where(index < 0, old, moved)
 
 
 def expand(
@@ -298,6 +277,7 @@ def expand(
   """
   num_running = jnp.sum(running)
   num_kept = -(-num_running // width)
+  values = jnp.where(jnp.isnan(values), -jnp.inf, values)
   rank = jnp.argsort(jnp.lexsort((-values, ~running)))
   kept = jnp.argsort(~(running & (rank < num_kept)), stable=True)
   place = jnp.cumsum(running) - 1  # among the unfinished
@@ -338,7 +318,7 @@ def _expand(
   parents = (parents + offset).reshape(B, N)
   take = jax.vmap(lambda leaf, index: leaf[index])
   inherit = lambda tree: jax.tree.map(lambda leaf: take(leaf, parents), tree)
-  fresh = search.round * N + jnp.arange(N)
+  fresh = search.round * N + jnp.arange(N, dtype=jnp.int32)
   return search._replace(
     beams=Beams(
       fork(model, beams.state, parents),

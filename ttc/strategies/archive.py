@@ -167,7 +167,7 @@ def _choose(key, archive, count, num_parents, rule):
   if rule == 'latest':
     return jnp.full(num_parents, count - 1)
   if rule == 'best':
-    return jnp.full(num_parents, jnp.argmax(archive.scores))
+    return jnp.full(num_parents, jnp.nanargmax(archive.scores))
   law = parent_law(archive.scores, archive.children)
   # Where all are perfect, any will do.
   filled = jnp.arange(law.size) < count

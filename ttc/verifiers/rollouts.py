@@ -11,15 +11,17 @@ of 0 and 1. No human labels. Costs at most `K` responses per step, and one pass
 over each response: prompts and prefixes are forked, never read again.
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ttc.models.base import LanguageModel
 from ttc.sampling.decode import sample
 from ttc.sampling.logits import SamplingParams
+from ttc.sampling.responses import empty
 from ttc.sampling.state import DecodeState, extend, fork, prefill
-from ttc.sampling.stopping import StopRules
-from ttc.types import Generation, Params, Prompt, ScoreFn
+from ttc.sampling.stopping import StopRules, advance
+from ttc.types import Params, Prompt, ScoreFn
 
 
 def rollout_values(
@@ -68,13 +70,8 @@ def rollout_values(
   )
   whole, lengths = output.state.tokens, output.state.lengths
   written = jnp.arange(whole.shape[-1]) < lengths[..., None]
-  unknown = jnp.zeros(whole.shape, jnp.float32)
-  responses = Generation(
-    tokens=jnp.where(written, whole, 0),
-    lengths=lengths,
-    log_probs=unknown,
-    sampling_log_probs=unknown,
-    finish_reasons=output.generation.finish_reasons,
+  responses = empty(*whole.shape, output.generation.finish_reasons)._replace(
+    tokens=jnp.where(written, whole, 0), lengths=lengths
   )
   rewards = reward_fn(prompt, responses).reshape(B, R, num_rollouts)
   return jnp.mean(rewards, axis=-1)
@@ -108,7 +105,7 @@ def step_values(
     lengths: of the responses.
     ends: the last tokens of steps.
     reward_fn: `(prompt, whole responses) -> [B, N T K]`.
-    stop: what ends a response; behind a stop token nothing is drawn.
+    stop: what ends a response; behind a stop nothing is drawn.
     num_rollouts: `K`; static.
     capacity: most tokens in a response, `T` or more; static.
     sampling: temperature and filters.
@@ -126,7 +123,7 @@ def step_values(
     to_rows(jnp.arange(N)[:, None]),
     to_rows(jnp.arange(T) + 1),
   )
-  has_ended = stop.is_stop[tokens]
+  has_ended = _has_ended(stop, tokens)
   values = rollout_values(
     model,
     params,
@@ -140,3 +137,19 @@ def step_values(
     sampling=sampling,
   )
   return jnp.where(ends, values.reshape(B, N, T), 0.0)
+
+
+def _has_ended(
+  stop: StopRules, tokens: Int[Array, 'B N T']
+) -> Bool[Array, 'B N T']:
+  """Whether a response that has been read so far has come to a stop."""
+
+  def step(state, xs):
+    state, stopped = advance(stop, state, *xs)
+    return state, stopped
+
+  positions = jnp.broadcast_to(jnp.arange(tokens.shape[-1]), tokens.shape)
+  xs = jnp.moveaxis(tokens, -1, 0), jnp.moveaxis(positions, -1, 0)
+  first = jnp.zeros(tokens.shape[:-1], jnp.int32)
+  _, stopped = jax.lax.scan(step, first, xs)
+  return jnp.moveaxis(stopped, 0, -1)

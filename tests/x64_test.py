@@ -1,0 +1,72 @@
+"""Every verb and one method of each family where integers have 64 bits."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+PROGRAM = """
+  import dataclasses
+  import jax, jax.numpy as jnp
+  from ttc import models, sampling, search
+  from ttc.types import Prompt
+
+  assert jax.config.jax_enable_x64
+  config = models.TransformerConfig(
+    vocab_size=16, num_layers=1, embed_dim=8, mlp_dim=16, num_heads=2,
+    num_kv_heads=1, head_dim=4)
+  keys = jax.random.split(jax.random.key(2), 2)
+  prompt = Prompt(
+    jnp.ones((2, 4), jnp.int32), jnp.array([4, 2], jnp.int32))
+  stop = sampling.stop_rules(16, [0], [[3, 4]])
+  sparse = models.SparseAttention(
+    block_size=2, budget=8, sink=1, local=1, dense_layers=())
+  ones = jnp.ones((2, 2, 2), jnp.int32)
+  count = jnp.full((2, 2), 2)
+  for dtype in ('float32', 'bfloat16'):
+    model = models.transformer(dataclasses.replace(config, dtype=dtype))
+    params = model.init(jax.random.key(0))
+    state = sampling.prefill(model, params, prompt, 2, 8)
+    state = sampling.extend(model, params, state, ones, count)
+    state = sampling.fork(model, state, jnp.zeros((2, 2), int))
+    sampling.score(model, params, state, ones, count)
+    sampling.score_stepwise(model, params, state, ones, count)
+    law = sampling.SamplingParams(0.7, 5, 0.9, 0.01)
+    sampling.sample(model, params, keys, state, stop, sampling=law)
+    sampling.speculative_sample(
+      model, model, params, params, keys, state, state, stop, 2)
+  model = models.transformer(config, sparse)
+  sampling.generate(
+    params, keys, prompt, 3, model=model, capacity=6, stop=stop, num_rows=2)
+
+  table = models.table_model(16)
+  setting = search.Setting(
+    model=table, params=table.init(jax.random.key(0)),
+    answer_fn=lambda p, r: r.tokens[..., 0],
+    score_fn=lambda p, r: (r.tokens[..., 0] / 16).astype(jnp.float32),
+    eos_ids=[0], capacity=6, max_steps=3, delimiter_ids=[1, 2],
+    thinking=search.Thinking(3, [3], [4]), revise=[5])
+  wanted = {'best_of_n', 'self_consistency', 'beam_search', 'mcts', 'revisions',
+            'qalign', 'budget_forcing', 'first_finish_search'}
+  for method in search.METHODS:
+    if method.name in wanted:
+      wanted.remove(method.name)
+      search.solve(method, setting, keys, prompt, 4)
+  assert not wanted, wanted
+"""
+
+
+def test_under_x64():
+  run = subprocess.run(
+    [sys.executable, '-c', textwrap.dedent(PROGRAM)],
+    env=os.environ
+    | {
+      'JAX_ENABLE_X64': '1',
+      'JAX_PLATFORMS': 'cpu',
+      'PYTHONPATH': os.pathsep.join(filter(None, sys.path)),
+    },
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert run.returncode == 0, run.stderr
