@@ -12,8 +12,8 @@ from ml_collections import config_dict
 def get_config() -> config_dict.ConfigDict:
   """Returns the configuration."""
   config = config_dict.ConfigDict()
-  # Files of scripts/worlds. calibrated: the S3 base, a step verifier that errs
-  # in one of ten; reasoner: with that verifier, a model that thinks on, revises
+  # Of testbeds.TESTBEDS. calibrated: the S3 base, a step verifier that errs in
+  # one of ten; reasoner: with that verifier, a model that thinks on, revises
   # and checks its own answers; learned_verifier: words of two elements of S3, a
   # process reward model trained from rollouts; expressions: twice as large as
   # the policy has learned, for those who take questions apart; smollm2: a real

@@ -1,91 +1,79 @@
 """Reproduces claims of papers at small scale, each beside its control.
 
   python scripts/reproduce.py --claim=best_of_n
-  python scripts/reproduce.py --claim=all --write  # updates docs/claims.md
+  python scripts/reproduce.py --claim=all --room=search
+  python scripts/reproduce.py --claim=all --write  # updates docs/claims
+  python scripts/reproduce.py --list
 
-A claim is a file in scripts/claims whose function `reproduce` returns a row of
-the table. Intervals are 95%, over problems pooled over seeds.
+A claim is a file of ttc/claims/<room>. What it measures is kept below the
+workdir for each seed, and what is trained for it too: killed, or asked for more
+seeds, it goes on where it was. Intervals are 95%, over problems pooled over
+seeds. --size=tiny only shows that a claim runs. The exit code says whether all
+hold.
 """
 
-import importlib
 import pathlib
-import sys
-import time
 
-from absl import app, flags, logging
+import tqdm
+from absl import flags
 
-from ttc import io
+from ttc import claims
+from ttc.claims import report, run
+from ttc.drivers import command
+from ttc.testbeds import SIZES
 
-_ROOT = pathlib.Path(__file__).resolve().parent.parent
-_NAMES = sorted(
-  path.stem
-  for path in (_ROOT / 'scripts' / 'claims').glob('*.py')
-  if 'def reproduce(' in path.read_text(encoding='utf-8')
+_DOCS = pathlib.Path(__file__).resolve().parent.parent / 'docs'
+_CLAIM = flags.DEFINE_list('claim', [], "Names of claims, or 'all'.")
+_ROOM = flags.DEFINE_string('room', None, f'One of {", ".join(claims.ROOMS)}.')
+_LIST = flags.DEFINE_bool('list', False, 'Name all claims; measure nothing.')
+_SEEDS = flags.DEFINE_integer('seeds', 3, 'Seeds, 0 up to this.', 1, 1000)
+_SIZE = flags.DEFINE_enum('size', 'full', sorted(SIZES), 'Of the beds.')
+_WRITE = flags.DEFINE_bool('write', False, 'Update docs/claims.')
+_WORKDIR = flags.DEFINE_string(
+  'workdir', 'runs/claims', 'What was trained and measured.'
 )
-_CLAIM = flags.DEFINE_string(
-  'claim', None, f"One of {', '.join(_NAMES)}, or 'all'."
-)
-_SEEDS = flags.DEFINE_integer('seeds', 3, 'Seeds, 0 up to this.', 1)
-_WRITE = flags.DEFINE_bool('write', False, 'Update docs/claims.md.')
-flags.DEFINE_string('workdir', 'runs/claims', 'Trained models.')
-flags.mark_flag_as_required('claim')
-
-_HEADER = """# Claims
-
-Every figure is made by its command, on two CPU cores; accuracies in percent
-with 95% intervals over problems, three seeds. A claim that does not hold here
-says so.
-
-| system | claim | our figure | control | command | seconds |
-|---|---|---|---|---|---|
-"""
 
 
-def write_row(path, command, row, seconds):
-  """Replaces the row of a command in the table, or appends it."""
-  text = path.read_text() if path.exists() else _HEADER
-  verdict = '' if row.holds else '**does not hold**: '
-  cells = [row.system, row.claim, verdict + row.figure, row.control]
-  cells = [cell.replace('|z|', 'z') for cell in cells]
-  line = f'| {" | ".join(cells)} | `{command}` | {seconds:.0f} |'
-  lines = text.splitlines()
-  places = [i for i, old in enumerate(lines) if f'| `{command}` |' in old]
-  if places:
-    lines[places[0]] = line
-  else:
-    lines.append(line)
-  path.parent.mkdir(exist_ok=True)
-  path.write_text('\n'.join(lines) + '\n')
-
-
-def main(argv):
-  """Runs one claim, or all."""
-  logging.set_verbosity(logging.WARNING)  # Orbax tells of every file
-  io.enable_compilation_cache()
-  if len(argv) > 1:
-    sys.exit(f'reproduce: unexpected argument {argv[1]!r}')
-  names = _NAMES if _CLAIM.value == 'all' else [_CLAIM.value]
-  if unknown := set(names) - set(_NAMES):
-    sys.exit(f'reproduce: no claim {unknown.pop()!r}; there are {_NAMES}')
+def main():
+  """Runs claims; returns which do not hold."""
+  asked = ['all'] if _LIST.value else _CLAIM.value
+  names = claims.chosen(asked, _ROOM.value)
+  if not names:
+    raise ValueError('give --claim=NAME, --claim=all or --list')
+  if _WRITE.value and _SIZE.value != 'full':
+    raise ValueError(f'--write needs --size=full, not {_SIZE.value}')
+  if _LIST.value:
+    for name in names:
+      print(f'{claims.room_of(name)}/{name}: {claims.load(name).says}')
+    return None
   failed = []
-  for name in names:
-    start = time.perf_counter()
-    row = importlib.import_module(f'claims.{name}').reproduce(_SEEDS.value)
-    seconds = time.perf_counter() - start
-    verdict = 'holds' if row.holds else 'DOES NOT HOLD'
-    print(
-      f'{name} {verdict} ({seconds:.0f} s): {row.figure}\n'
-      f'  control: {row.control}',
-      flush=True,
-    )
-    if not row.holds:
-      failed.append(name)
-    if _WRITE.value:
-      command = f'python scripts/reproduce.py --claim={name}'
-      write_row(_ROOT / 'docs' / 'claims.md', command, row, seconds)
-  if failed:
-    sys.exit(f'reproduce: {", ".join(failed)} did not hold')
+  total = sum(len(run.seeds_of(name, _SEEDS.value)) for name in names)
+  with tqdm.tqdm(total=total, unit='seed', dynamic_ncols=True) as bar:
+    for name in names:
+      bar.set_description(name)
+      if not reproduce(name, bar):
+        failed.append(name)
+  return f'{", ".join(failed)} did not hold' if failed else None
+
+
+def reproduce(name, bar):
+  """Measures one claim, prints and writes its row; whether it holds."""
+  verdict, seconds = run.reproduce(
+    name, _SEEDS.value, _SIZE.value, _WORKDIR.value, bar.update
+  )
+  says = 'holds' if verdict.holds else 'DOES NOT HOLD'
+  tqdm.tqdm.write(
+    f'{name} {says} ({seconds:.0f} s): {verdict.figure}\n'
+    f'  control: {verdict.control}'
+  )
+  if _WRITE.value:
+    claim, room = claims.load(name), claims.room_of(name)
+    num_seeds = len(run.seeds_of(name, _SEEDS.value))
+    row = report.to_row(name, claim, verdict, seconds, num_seeds)
+    report.write_row(_DOCS, room, row)
+    report.write_index(_DOCS, list(claims.ROOMS))
+  return verdict.holds
 
 
 if __name__ == '__main__':
-  app.run(main)
+  command.run('reproduce', main, resumes=True)

@@ -32,7 +32,7 @@ def test_links_lead_somewhere():
     text = (ROOT / document).read_text(encoding='utf-8')
     for target in re.findall(r'\]\(([^)]+)\)', text):
       if not target.startswith('http'):
-        path = (ROOT / document).parent / target
+        path = (ROOT / document).parent / target.split('#')[0]
         assert path.exists(), f'{document}: {target}'
 
 

@@ -10,8 +10,8 @@ counted, so the error of the estimate falls exponentially in `n` where that of a
 vote falls as `1 / n`. Reasoning pruning (RP) first drops the paths that a
 mixture of two Weibull laws ascribes to its lower component. The paper's theory
 has the path probability for `p`, and that is the default; its released code has
-the geometric mean over tokens, `length_norm`, under which the sum over different
-paths estimates nothing and accuracy can fall with `n`.
+the geometric mean over tokens, `length_norm`, whose sum over different paths
+estimates no probability: accuracy can fall with `n`.
 
 Special cases: all weights 1 is self-consistency; repeated paths counted each
 time is the confidence vote (2502.06233, with the confidence itself as weight);

@@ -255,7 +255,7 @@ def reinforce(
     num_steps: updates; static.
     num_graphs: `S`, evaluations of a step, at least 2; static.
     learning_rate: of Adam. This and the next are the best of those tried on
-      problems like those of `scripts/claims/agent_reinforce.py`.
+      problems like those of `ttc/testbeds/agent_graphs.py`.
     entropy_weight: utility that a nat of entropy is worth.
 
   Returns:

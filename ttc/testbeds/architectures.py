@@ -204,3 +204,29 @@ def save_regrets(path, panels):
     regret_plots.plot_regret(ax, curves, title=title)
   kinetics_plots.finish_figure(figure, axes)
   figure.savefig(path, bbox_inches='tight')
+
+
+# One technique and one model: what a user would do without a search.
+SINGLES = tuple(
+  (Generate(tuple(n * (m == i) for i in range(3))), last)
+  for m, most in enumerate(MAX_DRAFTS)
+  for n in (1, 2, 3, 4, 8, 16, 24)
+  if n <= most
+  for last in (Fuse(), Rank(1))
+)
+
+
+def plans_of(architectures):
+  """Plans of several architectures as one."""
+  plans = [strategies.encode(a, len(EDGES), MAX_LAYERS) for a in architectures]
+  return jax.tree.map(lambda *leaves: np.stack(leaves), *plans)
+
+
+def values_of(right, tokens, budget):
+  """What a search maximises, an axis for each axis of the space."""
+  values = strategies.within_budget(
+    right.mean(axis=1), tokens.mean(axis=1), float(budget)
+  )
+  values = values.reshape(SIZES)
+  values[0, 0, 0] = -1.0  # nobody writes a draft
+  return values

@@ -109,7 +109,7 @@ def pretrained(
     sequence = jax.vmap(draw)(jax.random.split(key, BATCH_SIZE))
     return sequence.tokens, sequence.is_trace
 
-  recipe = Recipe((size.steps(NUM_STEPS),))
+  recipe = Recipe((size.steps(NUM_STEPS),), every=100)
   return trained_transformer(name, config, recipe, [batch_fn], seed, cache)
 
 

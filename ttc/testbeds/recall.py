@@ -34,6 +34,7 @@ def recaller(
     learning_rate=5e-3,
     b2=0.98,
     clip=1.0,
+    every=700,
   )
   stages = [
     functools.partial(batch_fn, task_of(num_fillers))

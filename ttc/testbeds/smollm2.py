@@ -30,7 +30,7 @@ def smollm2(seed: int, size: Size, cache: Directory) -> World:
   loaded = load()
   tokenizer, model = loaded.tokenizer, loaded.model
   task = tasks.load(FAMILY, num_items=size.problems(32))
-  prompts = [tokenizer.encode(task.prompt(item)) for item in task.items]
+  prompts = [tokenizer.prompt(task.prompt(item)) for item in task.items]
   stop_ids = [
     *tokenizer.eos_ids,
     *(i for text in task.stop for i in tokenizer.ids_containing(text)),

@@ -62,7 +62,9 @@ def config_of(name):
 def draw_problems(key, num_problems):
   """Unseen words, as many of each difficulty, the easy ones first."""
   generate = jax.jit(jax.vmap(tasks.on_split(TASK, 'test').generate))
-  problems = jax.device_get(generate(jax.random.split(key, 8 * num_problems)))
+  problems = jax.device_get(
+    generate(jax.random.split(key, 8 * max(num_problems, NUM_PROBLEMS)))
+  )
   lengths = problems.data.num_steps
   rows = [
     np.flatnonzero((lengths >= low) & (lengths <= high))[:num_problems]

@@ -32,6 +32,8 @@ class Recipe(NamedTuple):
     weight_decay: of AdamW; 0 for Adam.
     b2: decay of the second moment.
     clip: largest norm of a gradient; None for any.
+    every: steps of a program that also reports; None for all in one program
+      that does not. The last bits of the two differ, in time the models too.
   """
 
   steps: tuple[int, ...]
@@ -40,6 +42,7 @@ class Recipe(NamedTuple):
   weight_decay: float = 1e-4
   b2: float = 0.999
   clip: float | None = None
+  every: int | None = None
 
   @property
   def optimizer(self) -> optax.GradientTransformation:
@@ -157,9 +160,20 @@ def train(
 ) -> Params:
   """Trains through all stages; the key is consumed."""
   step = finetuning.make_train_step(loss_fn, recipe.optimizer)
-  state = finetuning.init_state(init, recipe.optimizer, key)
-  done = 0
+  start = lambda key: finetuning.init_state(init, recipe.optimizer, key)
+
+  @jax.jit
+  def train_at_once(key):
+    state = start(key)
+    for batch_fn, num_steps in zip(batch_fns, recipe.steps, strict=True):
+      state, _ = finetuning.run_steps(step, batch_fn, state, num_steps)
+    return state.params
+
+  if recipe.every is None:
+    return train_at_once(key)
+  state, done = start(key), 0
   for batch_fn, num_steps in zip(batch_fns, recipe.steps, strict=True):
     done += num_steps
-    *_, (state, _) = finetuning.train(step, batch_fn, state, done)
+    reports = finetuning.train(step, batch_fn, state, done, recipe.every)
+    *_, (state, _) = reports
   return state.params

@@ -81,7 +81,9 @@ def flops_per_token(
 ) -> float:
   """Of a response of full length, on average over its tokens."""
   shape = costs.model_shape(config, models.num_params(params))
-  flops = costs.decode_flops(shape, [prompt_length], [[response_length]])
+  flops = costs.decode_flops(
+    shape, np.array([prompt_length]), np.array([[response_length]])
+  )
   return float(flops[0, 0]) / response_length
 
 

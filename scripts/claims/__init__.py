@@ -1,1 +1,0 @@
-"""Claims of papers, one file each: `reproduce(num_seeds)` returns its row."""

@@ -1,1 +1,0 @@
-"""Worlds that methods are compared on, one file each with `build(...)`."""

@@ -1,0 +1,162 @@
+"""Samples of a small model for the training of a large one (2408.03314)."""
+
+import functools
+import itertools
+
+import jax
+import numpy as np
+
+from ttc import scaling, search
+from ttc.claims.claim import Checked, Claim, difference, interval, signed, text
+from ttc.testbeds.three_sizes import (
+  LENGTHS,
+  NUM_PROBLEMS,
+  SIZES,
+  draw_problems,
+  num_params,
+  respond,
+  sized_model,
+)
+
+RATIOS = (0.16, 0.79, 22.0)  # R = D_inf / D_pre
+MAX_SAMPLES = 640
+FIRST, *_, LAST = SIZES
+
+
+def measure(seed, size, cache):
+  """By size and way of answering: correctness by difficulty."""
+  data_key, sample_key = jax.random.split(jax.random.key(800 + seed))
+  problems = draw_problems(data_key, size.problems(NUM_PROBLEMS))
+  by_difficulty = lambda x: dict(
+    zip(LENGTHS, np.split(np.float32(x), len(LENGTHS)), strict=True)
+  )
+  results = {}
+  for name in SIZES:
+    loaded = sized_model(name, seed, size, cache)
+    numbers = {
+      n
+      for small, large in itertools.combinations(SIZES, 2)
+      if small == name
+      for n in equal_samples(small, large)
+    }
+    greedy, samples = jax.device_get(
+      respond(
+        loaded.model,
+        loaded.params,
+        problems,
+        sample_key,
+        max(numbers, default=16),
+      )
+    )
+    right = {
+      'greedy': greedy == problems.answer,
+      'single': (samples.answers == problems.answer[:, None]).mean(axis=1),
+    }
+    for n in numbers:
+      for rule, select in (
+        ('verified', search.weighted_best_of_n),
+        ('blind', search.majority_vote),
+      ):
+        chosen = selected(select, samples, n)
+        right[f'{rule} {n}'] = chosen == problems.answer
+    results[name] = {rule: by_difficulty(x) for rule, x in right.items()}
+  return results
+
+
+def equal_samples(small, large):
+  """Samples of a small model for one of a larger, for each `R`."""
+  size_ratio = num_params(large) / num_params(small)
+  return [
+    min(int(n), MAX_SAMPLES)
+    for n in scaling.equal_flops_samples(size_ratio, np.array(RATIOS))
+  ]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def selected(select, samples, n):
+  """The answers to all problems from the first `n` samples of each."""
+  of_problem = lambda samples: select(samples, n).answer
+  return jax.lax.map(of_problem, samples, batch_size=8)
+
+
+def gap(data, rule, small, large, difficulty, ratio):
+  """Samples of a small model to one greedy sample of a larger, at equal FLOPs.
+
+  Args:
+    data: what was measured.
+    rule: 'verified', or 'blind' for votes without the verifier.
+    small: name of the size.
+    large: name of the other.
+    difficulty: of the words.
+    ratio: `R`.
+
+  Returns:
+    The paired difference.
+  """
+  n = equal_samples(small, large)[RATIOS.index(ratio)]
+  return difference(
+    data[small][f'{rule} {n}'][difficulty], data[large]['greedy'][difficulty]
+  )
+
+
+def exchange(small, large, difficulty):
+  """A check: the less is asked of it, the better the small model does."""
+
+  def check(data):
+    gaps = [gap(data, 'verified', small, large, difficulty, r) for r in RATIOS]
+    parts = [
+      f'R={r:g} (N={n}) {signed(g)}'
+      for r, n, g in zip(RATIOS, equal_samples(small, large), gaps, strict=True)
+    ]
+    size_ratio = num_params(large) / num_params(small)
+    return Checked(
+      f'{small} for {large} (M={size_ratio:.1f}), {difficulty}: one greedy '
+      f'sample of the large {interval(data[large]["greedy"][difficulty])}, '
+      f'small {", ".join(parts)}',
+      gaps[0].mean >= gaps[-1].mean - 0.01,
+    )
+
+  return check
+
+
+def singles(data):
+  """Accuracy of one sample by size."""
+  return 'pass@1 on easy / hard words by parameters: ' + ', '.join(
+    f'{size} ({num_params(size)}) '
+    + ' / '.join(f'{100 * data[size]["single"][d].mean():.0f}' for d in LENGTHS)
+    for size in SIZES
+  )
+
+
+def small_where_it_can(data):
+  """The smallest for the largest: on easy words, not on hard ones."""
+  wins = gap(data, 'verified', FIRST, LAST, 'easy', RATIOS[0])
+  loses = gap(data, 'verified', FIRST, LAST, 'hard', RATIOS[-1])
+  return (
+    wins.mean > -wins.standard_error and loses.mean < -2 * loses.standard_error
+  )
+
+
+CLAIM = Claim(
+  'flops_exchange (S4, words of 1 to 12; verifier right in 80%)',
+  '2408.03314',
+  'at equal FLOPs the smallest model is no worse than the largest on easy '
+  'words at R=.16, worse on hard ones at R=22, and the less so the smaller R',
+  measure,
+  checks=[
+    text(singles, small_where_it_can),
+    *(
+      exchange(small, large, difficulty)
+      for small, large in itertools.combinations(SIZES, 2)
+      for difficulty in LENGTHS
+    ),
+  ],
+  controls=[
+    text(
+      lambda d: (
+        f'votes without the verifier, {FIRST} for {LAST}, easy, R={RATIOS[0]}: '
+        f'{signed(gap(d, "blind", FIRST, LAST, "easy", RATIOS[0]))}'
+      )
+    )
+  ],
+)
