@@ -4,6 +4,8 @@ import collections
 import gzip
 import importlib.util
 import json
+import operator
+import re
 import sys
 
 import pytest
@@ -72,8 +74,15 @@ def test_gsm8k_shots(tmp_path):
 
 def test_gsm8k_examples_are_solved_right():
   module = sys.modules['ttc.tasks.gsm8k']
-  answers = [solution.split()[-1] for _, solution in module._SHOTS]
-  assert answers == ['6.', '5.', '39.', '8.', '9.', '29.', '33.', '8.']
+  sums = r'(\d+) ([-+*/]) (\d+) = (\d+)'
+  ways = {'+': operator.add, '-': operator.sub, '*': operator.mul}
+  ways['/'] = operator.truediv
+  for question, solution in module._SHOTS:
+    given = set(map(int, re.findall(r'\d+', question)))
+    found = None
+    for a, way, b, found in re.findall(sums, solution):
+      assert ways[way](int(a), int(b)) == int(found), solution
+    assert given and solution.endswith(f'The answer is {found}.')
 
 
 def test_gsm8k_without_the_mark_is_an_error(tmp_path):

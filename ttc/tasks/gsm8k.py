@@ -1,9 +1,11 @@
 r"""GSM8K: grade-school word problems (Cobbe et al., arXiv 2110.14168).
 
-The few-shot prompt is the chain of thought of Wei et al., "Chain-of-Thought
-Prompting Elicits Reasoning in Large Language Models", arXiv 2201.11903, Table
-20: `Q: ...\nA: ... The answer is N.`. Zero shots give a user's turn that asks
-for a line `#### N`, the notation of the data set. Graded as numbers.
+The few-shot prompt has the form of Wei et al., "Chain-of-Thought Prompting
+Elicits Reasoning in Large Language Models", arXiv 2201.11903: `Q: ...\nA: ...
+The answer is N.`. Its solved examples were written for this library, so figures
+are not comparable with those of the paper's own examples. Zero shots give a
+user's turn that asks for a line `#### N`, the notation of the data set. Graded
+as numbers.
 """
 
 from collections.abc import Mapping
@@ -16,62 +18,55 @@ _INSTRUCTION = (
   'Solve the problem step by step. Then write the final answer, only the '
   'number, on a line of its own after "#### ".'
 )
+# Written for this library; the format is that of arXiv 2201.11903.
 _SHOTS = (
   (
-    'There are 15 trees in the grove. Grove workers will plant trees in '
-    'the grove today. After they are done, there will be 21 trees. How '
-    'many trees did the grove workers plant today?',
-    'There are 15 trees originally. Then there were 21 trees after some '
-    'more were planted. So there must have been 21 - 15 = 6. The answer '
-    'is 6.',
+    'A ferry leaves the harbour with 48 people. At the island 19 of them get '
+    'off and 7 others get on. How many people are on the ferry now?',
+    'The ferry starts with 48 people. After 19 get off there are 48 - 19 = '
+    '29. Then 7 get on, so there are 29 + 7 = 36. The answer is 36.',
   ),
   (
-    'If there are 3 cars in the parking lot and 2 more cars arrive, how '
-    'many cars are in the parking lot?',
-    'There are originally 3 cars. 2 more cars arrive. 3 + 2 = 5. The '
-    'answer is 5.',
+    'Nadia bakes 6 trays of rolls with 8 rolls on each. She keeps 5 rolls for '
+    'herself. How many rolls can she sell?',
+    'On 6 trays of 8 there are 6 * 8 = 48 rolls. Without the 5 that she keeps '
+    'there are 48 - 5 = 43. The answer is 43.',
   ),
   (
-    'Leah had 32 chocolates and her sister had 42. If they ate 35, how '
-    'many pieces do they have left in total?',
-    'Originally, Leah had 32 chocolates. Her sister had 42. So in total '
-    'they had 32 + 42 = 74. After eating 35, they had 74 - 35 = 39. The '
-    'answer is 39.',
+    'A rope of 90 metres is cut into pieces of 6 metres. Four of the pieces '
+    'are used. How many pieces are left?',
+    'The rope gives 90 / 6 = 15 pieces. With 4 used there are 15 - 4 = 11. '
+    'The answer is 11.',
   ),
   (
-    'Jason had 20 lollipops. He gave Denny some lollipops. Now Jason has '
-    '12 lollipops. How many lollipops did Jason give to Denny?',
-    'Jason started with 20 lollipops. Then he had 12 after giving some to '
-    'Denny. So he gave Denny 20 - 12 = 8. The answer is 8.',
+    'Tickets for the museum cost $9 for an adult and $4 for a child. What do '
+    'two adults and five children pay together?',
+    'Two adults pay 2 * 9 = 18 dollars. Five children pay 5 * 4 = 20 dollars. '
+    'Together that is 18 + 20 = 38 dollars. The answer is 38.',
   ),
   (
-    'Shawn has five toys. For Christmas, he got two toys each from his '
-    'mom and dad. How many toys does he have now?',
-    'Shawn started with 5 toys. If he got 2 toys each from his mom and '
-    'dad, then that is 4 more toys. 5 + 4 = 9. The answer is 9.',
+    'Ivo reads 12 pages every evening. His book has 200 pages and he has read '
+    'for 9 evenings. How many pages does he still have to read?',
+    'In 9 evenings he has read 9 * 12 = 108 pages. Of 200 pages 200 - 108 = '
+    '92 are left. The answer is 92.',
   ),
   (
-    'There were nine computers in the server room. Five more computers '
-    'were installed each day, from monday to thursday. How many computers '
-    'are now in the server room?',
-    'There were originally 9 computers. For each of 4 days, 5 more '
-    'computers were added. So 5 * 4 = 20 computers were added. 9 + 20 is '
-    '29. The answer is 29.',
+    'A farm has three times as many hens as ducks. There are 14 ducks. How '
+    'many birds are there in all?',
+    'There are 3 * 14 = 42 hens. With the 14 ducks there are 42 + 14 = 56 '
+    'birds. The answer is 56.',
   ),
   (
-    'Michael had 58 golf balls. On tuesday, he lost 23 golf balls. On '
-    'wednesday, he lost 2 more. How many golf balls did he have at the '
-    'end of wednesday?',
-    'Michael started with 58 golf balls. After losing 23 on tuesday, he '
-    'had 58 - 23 = 35. After losing 2 more, he had 35 - 2 = 33 golf '
-    'balls. The answer is 33.',
+    'Water runs into a tank at 15 litres a minute and out of it at 9 litres a '
+    'minute. How many minutes does it take to gain 72 litres?',
+    'Each minute the tank gains 15 - 9 = 6 litres. To gain 72 litres it takes '
+    '72 / 6 = 12 minutes. The answer is 12.',
   ),
   (
-    'Olivia has $23. She bought five bagels for $3 each. How much money '
-    'does she have left?',
-    'Olivia had 23 dollars. 5 bagels for 3 dollars each will be 5 x 3 = '
-    '15 dollars. So she has 23 - 15 dollars left. 23 - 15 is 8. The '
-    'answer is 8.',
+    'Mirela had 64 stamps. She gave half of them to her brother and then '
+    'bought 10 more. How many stamps does she have?',
+    'She gave away 64 / 2 = 32 stamps and kept 64 - 32 = 32. With 10 more she '
+    'has 32 + 10 = 42. The answer is 42.',
   ),
 )
 
