@@ -93,7 +93,7 @@ def test_records(tmp_path, name, record, message):
 
 
 WHOLE = (json.dumps(GSM8K) + '\n').encode()
-PACKED = gzip.compress(WHOLE * 9)
+PACKED = gzip.compress(WHOLE * 9, mtime=0)
 FILES = [
   ('x.jsonl', b'', 'holds no record', None),
   ('x.jsonl', b'\n \n', 'holds no record', None),
@@ -109,7 +109,7 @@ FILES = [
   ('x.jsonl.gz', PACKED[:30] + b'\0' + PACKED[31:], 'damaged gzip', None),
   ('x.jsonl.gz', WHOLE, 'truncated or damaged gzip', None),
   ('x.jsonl.gz', b'', 'holds no record', None),
-  ('x.jsonl.gz', gzip.compress(WHOLE + b'{'), 'not JSON', 2),
+  ('x.jsonl.gz', gzip.compress(WHOLE + b'{', mtime=0), 'not JSON', 2),
 ]
 
 
