@@ -52,7 +52,7 @@ def call(
   """
   if implementation == 'xla' or not kernels:
     return reference(*args)
-  if implementation is None and jax.config.jax_enable_x64:
+  if implementation is None and jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]  # stub lacks it
     return reference(*args)  # kernels count in 32 bits
   if implementation is not None and implementation not in kernels:
     names = ', '.join(map(repr, ['xla', *kernels]))

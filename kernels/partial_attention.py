@@ -69,10 +69,11 @@ def merge_partials(
   safe_total = jnp.where(total > 0, total, 1.0)
   # Without the barrier XLA may recompute the exponentials per element of D.
   weights = jax.lax.optimization_barrier([w / safe_total for w in weights])
-  output = sum(
+  parts = [
     w[..., None] * output
     for w, (output, _) in zip(weights, partials, strict=True)
-  )
+  ]
+  output = functools.reduce(jnp.add, parts)
   return output, jnp.log(total) + top
 
 

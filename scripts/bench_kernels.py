@@ -75,6 +75,8 @@ def load_matrix():
   if not _MATRIX.exists():
     return None
   spec = importlib.util.spec_from_file_location('kernel_matrix', _MATRIX)
+  if spec is None or spec.loader is None:
+    raise ImportError(f'{_MATRIX} is not a module')
   matrix = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(matrix)
   return matrix

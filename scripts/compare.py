@@ -18,14 +18,15 @@ from ttc.drivers.compare import compare
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _CONFIG = command.define_config(_ROOT / 'configs' / 'compare.py')
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Directory for all output.')
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Directory for all output.', required=True
+)
 _CACHE = flags.DEFINE_string(
   'cache', 'runs/claims', 'Where trained models are kept.'
 )
 _REPORT_ONLY = flags.DEFINE_bool(
   'report_only', False, 'Measure nothing; report what has been measured.'
 )
-flags.mark_flag_as_required('workdir')
 
 
 def main():

@@ -17,12 +17,13 @@ from ttc.drivers.evaluate import evaluate
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _CONFIG = command.define_config(_ROOT / 'configs' / 'smollm2_arithmetic.py')
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Directory for all output.')
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Directory for all output.', required=True
+)
 _ALLOW_CONFIG_CHANGE = flags.DEFINE_bool(
   'allow_config_change', False, 'Resume although the configuration differs.'
 )
 processes.define_flags()
-flags.mark_flag_as_required('workdir')
 
 
 def main():

@@ -29,7 +29,9 @@ from ttc.drivers import command
 from ttc.drivers.kinetics import Prices, price_everything
 from ttc.scaling.hardware import HARDWARE
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Directory for all output.')
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Directory for all output.', required=True
+)
 _HARDWARE = flags.DEFINE_enum(
   'hardware', 'b200_fp8', sorted(HARDWARE), "Machine; b200_fp8 is the paper's."
 )
@@ -48,14 +50,13 @@ _BLOCK_SIZE = flags.DEFINE_integer(
 _RECORDS = flags.DEFINE_multi_string(
   'records', [], 'Directory of evaluate.py; repeat, or separate by commas.'
 )
-flags.mark_flag_as_required('workdir')
 
 
 def main():
   """Writes everything; returns which claims do not hold."""
   prices = Prices(
     _HARDWARE.value,
-    _COMBINE.value,
+    _COMBINE.value,  # pyright: ignore[reportArgumentType]  # stub says str
     _PROMPT_TOKENS.value,
     _KV_BUDGET.value,
     _BLOCK_SIZE.value,

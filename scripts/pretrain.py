@@ -18,8 +18,9 @@ from ttc.drivers.pretrain import pretrain
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _CONFIG = command.define_config(_ROOT / 'configs' / 'pretrain_s3.py')
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Directory for all output.')
-flags.mark_flag_as_required('workdir')
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Directory for all output.', required=True
+)
 
 
 def main():

@@ -60,7 +60,7 @@ def main():
         _TOP_K.value,
         _TOP_P.value,
         _MIN_P.value,
-        _PRESET.value,
+        _PRESET.value,  # pyright: ignore[reportArgumentType]  # stub says str
       ),
       stop=tuple(text.replace('\\n', '\n') for text in _STOP.value),
       answer_pattern=_ANSWER_PATTERN.value,

@@ -28,7 +28,9 @@ from ttc.drivers.sparse_decoding import (
 )
 
 _MODEL = flags.DEFINE_string('model', 'smollm2-135m', 'See `models.load`.')
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Directory for all output.')
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Directory for all output.', required=True
+)
 _PART = flags.DEFINE_multi_enum('part', PARTS, PARTS, 'Measurements.')
 _RULES = flags.DEFINE_multi_enum('rule', list(RULES)[:4], list(RULES), 'Rules.')
 _BUDGETS = flags.DEFINE_multi_integer(
@@ -47,7 +49,6 @@ _SPEED_CONTEXTS = flags.DEFINE_multi_integer(
   'speed_context', [256, 1024, 2048, 4096, 8000], 'Lengths that are timed.'
 )
 _ROWS = flags.DEFINE_integer('rows', 8, 'Responses that are timed together.', 1)
-flags.mark_flag_as_required('workdir')
 
 
 def main():

@@ -9,6 +9,7 @@ PROGRAM = """
   import dataclasses
   import jax, jax.numpy as jnp
   from ttc import models, sampling, search
+  from ttc.testbeds.calibrated import TASK
   from ttc.types import Prompt
 
   assert jax.config.jax_enable_x64
@@ -53,6 +54,10 @@ PROGRAM = """
       wanted.remove(method.name)
       search.solve(method, setting, keys, prompt, 4)
   assert not wanted, wanted
+
+  problem = jax.eval_shape(TASK.generate, keys[0])
+  kinds = {x.dtype for x in jax.tree.leaves(problem)}
+  assert kinds == {jnp.dtype('int32')}, kinds
 """
 
 

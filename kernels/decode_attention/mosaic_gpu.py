@@ -141,7 +141,7 @@ def attend(
       return logits[...]
 
     plgpu.barrier_wait(buffers.keys_here.at[slot])
-    logits = pl.run_scoped(multiply, plgpu.ACC((ROWS, TOKENS), jnp.float32))
+    logits = pl.run_scoped(multiply, plgpu.ACC((ROWS, TOKENS), jnp.float32))  # pyright: ignore[reportPrivateImportUsage]  # stub lacks it
     is_seen = seen(tile)
     logits = jnp.where(is_seen, scale * _LOG2_E * logits, _LOWEST)
     new_top = jnp.maximum(top, jnp.max(logits, axis=1))
@@ -154,7 +154,7 @@ def attend(
     plgpu.barrier_wait(buffers.values_here.at[slot])
     output = pl.run_state(
       lambda sum_: plgpu.wgmma(sum_, weights, buffers.values.at[slot])
-    )(plgpu.ACC.init(output * across(shrink, D)))
+    )(plgpu.ACC.init(output * across(shrink, D)))  # pyright: ignore[reportPrivateImportUsage]  # stub lacks it
     ahead = tile + stages
     pl.when(ahead < num_tiles)(functools.partial(fetch, ahead, slot))
     return output, total, new_top

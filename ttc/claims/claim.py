@@ -202,9 +202,10 @@ def agrees(
   """A mean is what it should be, up to so many standard errors."""
 
   def check(data):
-    want = expected
     if isinstance(expected, str) or callable(expected):
       want = np.mean(at(data, expected))
+    else:
+      want = expected
     mean = estimate(at(data, value))
     return Checked(
       f'{label}{interval(at(data, value))} for {100 * want:.1f}',
@@ -218,7 +219,7 @@ def compares(
   label: str,
   a: Value,
   b: Value,
-  asks: Callable[[evaluation.Estimate], bool] | None = None,
+  asks: Callable[[evaluation.Estimate], Any] | None = None,
 ) -> Check:
   """The paired difference of `a` to `b`, and what is asked of it."""
 

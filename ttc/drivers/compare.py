@@ -182,7 +182,7 @@ def choose(
   for i, n in enumerate(budgets):
     at_n = lambda x: np.asarray(x[:, i], np.float64).round(4).tolist()  # noqa: B023
     calls = [n * reads] * len(world.gold)
-    yield to_outcome(*map(at_n, curve), calls)
+    yield to_outcome(*map(at_n, curve), verifier_calls=calls)
 
 
 def decode(

@@ -188,6 +188,8 @@ def text(study: Study, loaded: models.Loaded, what) -> dict[str, Any]:
 def lookup(study: Study, loaded: models.Loaded, what) -> dict[str, Any]:
   """Whether each code is found, and the right one's log-probability."""
   tokenizer = loaded.tokenizer
+  if tokenizer is None:
+    raise ValueError(f'{study.model} has no tokenizer')
   task = tasks.code_lookup(num_items=study.items)
   stop = sampling.stop_at_texts(tokenizer, loaded.model.vocab_size, task.stop)
   prompts = [tokenizer.prompt(task.prompt(item)) for item in task.items]

@@ -7,6 +7,7 @@ alone: the other side of the sandbox imports it as it is.
 """
 
 import json
+from typing import Any
 
 _MAX_DEPTH = 60
 _SMALL = 2**53  # integers below are JSON's
@@ -18,7 +19,7 @@ class Opaque:
   def __init__(self, name):
     self.name = name
 
-  __hash__ = None
+  __hash__ = None  # pyright: ignore[reportAssignmentType]  # stub wants function
 
   def __eq__(self, other):
     return False
@@ -32,7 +33,7 @@ def encode(value):
   return json.dumps(_pack(value, 0))
 
 
-def decode(text):
+def decode(text) -> Any:
   """Reads what `encode` wrote.
 
   Raises:

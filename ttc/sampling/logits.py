@@ -65,7 +65,7 @@ def check_sampling_params(params: SamplingParams) -> None:
     rules = (*rules[:3], ('min_p', lambda x: x == 0, '0 with preset tunix'))
   for name, valid, accepted in rules:
     value = getattr(params, name)
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, jax.core.Tracer):  # pyright: ignore[reportAttributeAccessIssue]  # stub lacks it
       continue
     if not np.all(valid(np.asarray(value))):
       raise ValueError(f'{name}={value} must be {accepted}')

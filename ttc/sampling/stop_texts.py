@@ -23,7 +23,10 @@ from ttc.types import FinishReason
 class TextCodec(Protocol):
   """What stop texts ask of a tokenizer, such as `models.Tokenizer`."""
 
-  eos_ids: Sequence[int]
+  @property
+  def eos_ids(self) -> Sequence[int]:
+    """Tokens that end a response."""
+    ...
 
   def token_bytes(self, token_id: int) -> bytes:
     """What a token writes; nothing for control tokens and unknown ids."""
@@ -124,7 +127,7 @@ def _read_pieces(
   completes = np.zeros(state.shape, bool)
   for i in range(max(lengths, default=0)):
     longer = np.flatnonzero(lengths > i)
-    byte = np.array([pieces[token][i] for token in longer])
+    byte = np.array([pieces[int(token)][i] for token in longer])
     state[:, longer] = moves[state[:, longer], byte]
     completes[:, longer] |= is_match[state[:, longer]]
   return state, completes

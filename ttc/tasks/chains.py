@@ -74,13 +74,13 @@ def chain_task(
 
   def generate(key: PRNGKeyArray) -> token_task.Problem:
     draw_key, where_key, what_key = jax.random.split(key, 3)
-    chain = draw(draw_key)
+    chain = jax.tree.map(lambda x: x.astype(jnp.int32), draw(draw_key))
     steps = _compose(chain.maps, chain.num_maps, stride)
     num_steps = -(-chain.num_maps // stride)
     values = _run(chain.start, steps, jnp.zeros((num_written,), jnp.int32))
     errors = jnp.where(
       jax.random.bernoulli(where_key, noise, (num_written,)),
-      jax.random.randint(what_key, (num_written,), 1, num_values),
+      jax.random.randint(what_key, (num_written,), 1, num_values, jnp.int32),
       0,
     )
     written = _run(chain.start, steps, errors)
@@ -179,7 +179,7 @@ def _compose(
 ) -> Int[Array, 'M Q']:
   """Joins each `stride` consecutive maps into one."""
   length, num_values = maps.shape
-  identity = jnp.arange(num_values)
+  identity = jnp.arange(num_values, dtype=jnp.int32)
   maps = jnp.where(jnp.arange(length)[:, None] < num_maps, maps, identity)
   padding = jnp.broadcast_to(identity, (-length % stride, num_values))
   maps = jnp.concatenate([maps, padding]).reshape(-1, stride, num_values)

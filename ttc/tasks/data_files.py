@@ -178,7 +178,10 @@ def _from_tensorflow_datasets(
   except Exception:  # it raises as many kinds as there are ways to miss data
     return None
   return [
-    {k: v.decode() if isinstance(v, bytes) else v for k, v in record.items()}
+    {
+      k: v.decode() if isinstance(v, bytes) else v
+      for k, v in dict(record).items()
+    }
     for record in source
   ]
 

@@ -84,7 +84,7 @@ def _whole(text: str, match: re.Match[str]) -> str:
   """The match, and what belongs to it behind its end."""
   end = match.end(1)
   if numbers.unfinished(text, end):
-    return match[1] + re.match(r'\S*', text[end:]).group()
+    return match[1] + re.split(r'\s', text[end:], maxsplit=1)[0]
   word = re.match(r'\s+(?:thousand|million|billion)\b', text[end:])
   return match[1] + (word.group() if word else '')
 
@@ -160,11 +160,11 @@ def same_math(first: str, second: str, timeout_seconds: int = 5) -> bool:
   if first.strip() == second.strip() or _equal_values(first, second):
     return True
   forms = [_parse(_in_box(text), timeout_seconds) for text in (first, second)]
-  if not all(forms):
+  one, other = forms
+  if not one or not other:
     return False
   return bool(
-    _verify(forms[0], forms[1], timeout_seconds)
-    or _verify(forms[1], forms[0], timeout_seconds)
+    _verify(one, other, timeout_seconds) or _verify(other, one, timeout_seconds)
   )
 
 

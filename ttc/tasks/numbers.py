@@ -119,7 +119,7 @@ def _exact(text: str) -> fractions.Fraction | None:
   if match := full(rf'({_NUMBER}){times}10{power}'):
     scale = _power(fractions.Fraction(10), int(match[2]))
     number = _decimal(match[1])
-    return None if None in (number, scale) else number * scale
+    return None if number is None or scale is None else number * scale
   return None
 
 
@@ -135,8 +135,10 @@ def _decimal(text: str) -> fractions.Fraction | None:
 
 
 def _quotient(above: str, below: str) -> fractions.Fraction | None:
-  above, below = _decimal(above), _decimal(below)
-  return above / below if above is not None and below else None
+  numerator, denominator = _decimal(above), _decimal(below)
+  if numerator is None or not denominator:
+    return None
+  return numerator / denominator
 
 
 def _power(

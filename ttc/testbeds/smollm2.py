@@ -24,11 +24,19 @@ def load() -> models.Loaded:
   return models.load('smollm2-135m')
 
 
+def load_tokenizer() -> models.Tokenizer:
+  """The tokenizer of the model."""
+  tokenizer = load().tokenizer
+  if tokenizer is None:
+    raise ValueError('smollm2-135m has no tokenizer')
+  return tokenizer
+
+
 def smollm2(seed: int, size: Size, cache: Directory) -> World:
   """Sums of two digits; the same for every seed, with other samples."""
   del seed, cache
   loaded = load()
-  tokenizer, model = loaded.tokenizer, loaded.model
+  tokenizer, model = load_tokenizer(), loaded.model
   task = tasks.load(FAMILY, num_items=size.problems(32))
   prompts = [tokenizer.prompt(task.prompt(item)) for item in task.items]
   stop_ids = [

@@ -1,6 +1,7 @@
 """What selection rules find: a needle, and the mass of attention (Kinetics)."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ KEYS, DIM, GROUP = 1024, 64, 4
 NUM_SEQUENCES, BUDGET = 50, 128  # of a seed; tokens, an eighth of the keys
 SHARED = 0.92  # correlation of the queries of a group with their common part
 # Rule, block size: mass found at rho = .9 and at 0, of kernels.md section 2.
-EXPECTED = {
+EXPECTED: dict[str, tuple[Any, ...]] = {
   'token oracle': (block_topk.oracle, 1, 0.92, 0.95),
   'block oracle': (block_topk.oracle, 16, 0.81, 0.65),
   'block top-k': (block_topk.mean_pool, 16, 0.73, 0.29),

@@ -113,7 +113,7 @@ def exchange(small, large, difficulty):
       f'{small} for {large} (M={size_ratio:.1f}), {difficulty}: one greedy '
       f'sample of the large {interval(data[large]["greedy"][difficulty])}, '
       f'small {", ".join(parts)}',
-      gaps[0].mean >= gaps[-1].mean - 0.01,
+      bool(gaps[0].mean >= gaps[-1].mean - 0.01),
     )
 
   return check

@@ -45,7 +45,8 @@ def simulate(rng, law, num_problems):
   n = np.arange(MAX_N + 1)
   seen = (first[:, None] <= n).mean(axis=0).astype(np.float32)
   if mixed:
-    truth = scaling.beta_plateau_accuracy(*law, MAX_N, CEILING)
+    a, b = law
+    truth = scaling.beta_plateau_accuracy(a, b, MAX_N, CEILING)
   else:
     truth = scaling.plateau_accuracy(jnp.asarray(n), law, CEILING)
   return jnp.asarray(seen), np.asarray(truth, np.float64)

@@ -17,7 +17,7 @@ from ttc.claims.claim import (
   text,
 )
 from ttc.tasks import text_task
-from ttc.testbeds.smollm2 import load, pad
+from ttc.testbeds.smollm2 import load, load_tokenizer, pad
 from ttc.types import Samples
 
 FAMILIES = ('addition_2digit', 'times_table')
@@ -46,7 +46,7 @@ def measure(seed, size, cache):
 
 def draw(seed, num_problems):
   """Samples of all tricks, one trick after another, and the gold answers."""
-  tokenizer, drawn, gold = load().tokenizer, [], []
+  tokenizer, drawn, gold = load_tokenizer(), [], []
   for name in FAMILIES:
     task = tasks.load(name, num_items=num_problems, seed=seed)
     gold += [int(item.answer) for item in task.items]
@@ -85,7 +85,7 @@ def sample(params, key, prompt):
     len(TRICKS) * NUM_SAMPLES,
     model=model,
     capacity=MAX_NEW_TOKENS,
-    stop=sampling.stop_at_texts(load().tokenizer, model.vocab_size, ['\n']),
+    stop=sampling.stop_at_texts(load_tokenizer(), model.vocab_size, ['\n']),
     sampling=sampling.SamplingParams(
       temperature=each(temperatures), top_p=each(top_ps)
     ),

@@ -9,7 +9,7 @@ import numpy as np
 from ttc import models, sampling, search, tasks
 from ttc.claims.claim import Claim, difference, interval, low, signed, text
 from ttc.tasks import text_task
-from ttc.testbeds.smollm2 import load, pad
+from ttc.testbeds.smollm2 import load, load_tokenizer, pad
 
 FAMILIES = ('addition_2digit', 'times_table')
 NUM_PROBLEMS, POOL_SIZE = 16, 60  # of a seed and family
@@ -29,7 +29,7 @@ def measure(seed, size, cache):
 
 def run(name, seed, num_problems):
   """Whether each arm is right on each problem, and the tokens it reads."""
-  tokenizer = load().tokenizer
+  tokenizer = load_tokenizer()
   items = tasks.load(name, num_items=num_problems + POOL_SIZE, seed=seed).items
   problems, pool = items[:num_problems], items[num_problems:]
   numbers = lambda item: sorted(map(int, re.findall(r'\d+', item.question)))
@@ -78,7 +78,7 @@ def few_shot(shown, exchanged, item):
 
 def count_tokens(items):
   """How often each token occurs in a question."""
-  tokenizer, size = load().tokenizer, load().model.vocab_size
+  tokenizer, size = load_tokenizer(), load().model.vocab_size
   counts = [
     np.bincount(tokenizer.encode(item.question), minlength=size)
     for item in items
@@ -88,7 +88,7 @@ def count_tokens(items):
 
 def hidden_states(items):
   """The mean of the last layer's states over a question."""
-  ids = [load().tokenizer.encode(item.question) for item in items]
+  ids = [load_tokenizer().encode(item.question) for item in items]
   return mean_states(load().params, pad(ids, QUESTION_LENGTH))
 
 
@@ -118,7 +118,7 @@ def decode(params, prompt):
     1,
     model=model,
     capacity=MAX_NEW_TOKENS,
-    stop=sampling.stop_at_texts(load().tokenizer, model.vocab_size, ['\n']),
+    stop=sampling.stop_at_texts(load_tokenizer(), model.vocab_size, ['\n']),
     sampling=sampling.SamplingParams(temperature=0.0),
   )
   return generation.tokens[:, 0]

@@ -120,7 +120,7 @@ def by_level(data):
   ]
   easy, _, hard = at
   on_easy = easy[8] >= max(easy.values()) - 0.005
-  on_hard = max(hard, key=hard.get) in (2, 4)
+  on_hard = max(hard, key=lambda d: hard[d]) in (2, 4)
   return (
     'whole chain on easy, medium and hard problems '
     f'{", ".join(slashed(x.values()) for x in at)}: sequential best on easy '
