@@ -39,8 +39,10 @@ PROGRAM = """
     forward = jax.jit(models.forward, static_argnums=0)
     expected = forward(model, params, tokens)
     for shape in ((8, 1), (2, 2), (1, 4)) if not scan_layers else ((2, 2),):
+      kind = 'Explicit' if shape == (2, 2) else 'Auto'
       mesh = jax.make_mesh(
-        shape, ('data', 'model'), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+        shape, ('data', 'model'),
+        axis_types=(jax.sharding.AxisType[kind],) * 2)
       sharded = models.shard(params, mesh)
       query = (sharded['layers'] if scan_layers else sharded['layers'][0])
       query = query['query']['kernel']

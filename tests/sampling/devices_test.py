@@ -8,7 +8,7 @@ import textwrap
 from absl.testing import absltest
 
 PROGRAM = """
-  import functools
+  import contextlib, functools
   import jax, jax.numpy as jnp, numpy as np
   from ttc import models, sampling
   from ttc.types import Prompt
@@ -28,8 +28,8 @@ PROGRAM = """
   generate = jax.jit(functools.partial(
     sampling.generate, num_samples=6, num_rows=4, model=model, capacity=16,
     stop=stop))
-  mesh_of = lambda *shape: jax.make_mesh(
-    shape, ('data', 'model'), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+  mesh_of = lambda *shape, kind='Auto': jax.make_mesh(
+    shape, ('data', 'model'), axis_types=(jax.sharding.AxisType[kind],) * 2)
 
   one = generate(params, keys, prompt)
   mesh = mesh_of(8, 1)
@@ -45,6 +45,14 @@ PROGRAM = """
     np.testing.assert_allclose(
       getattr(eight, name), getattr(one, name), atol=2e-4)
   assert len(np.unique(one.lengths)) > 3, one.lengths
+
+  explicit = mesh_of(2, 4, kind='Explicit')
+  for enter in (contextlib.nullcontext, lambda: jax.set_mesh(explicit)):
+    with enter():
+      spread = generate(
+        models.shard(params, explicit),
+        *models.shard_batch((keys, prompt), explicit))
+    np.testing.assert_array_equal(spread.tokens, one.tokens)
 
   sparse = models.transformer(
     config, models.SparseAttention(block_size=4, budget=8, sink=1, local=1))

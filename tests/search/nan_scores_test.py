@@ -82,3 +82,12 @@ def test_puct_is_what_a_descent_follows():
   value, visits = jnp.array([3.0, 0.9]), jnp.array([6, 2])
   rank = jax.jit(puct)(value, visits, jnp.array([0.5, 0.5]), 8, 1.25, 10.0)
   assert int(jnp.argmax(rank)) == 1
+
+
+def test_hybrid_selection_never_takes_one_that_was_not_read():
+  """The second passes most tests, and nobody knows how it reads."""
+  verdicts = search.Verdicts(
+    jnp.array([1, 5, 2]), jnp.array([1, 5, 2]), jnp.array([0.9, NAN, 0.1])
+  )
+  kept = search.hybrid_selection(verdicts, jnp.ones(3, bool))
+  np.testing.assert_array_equal(kept, [False, False, True])

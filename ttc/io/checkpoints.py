@@ -122,7 +122,8 @@ def _placed(leaf: Any) -> jax.ShapeDtypeStruct:
   if place is None and jax.process_count() == 1:
     place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   elif place is None:
-    mesh = jax.make_mesh((jax.device_count(),), ('all',))
+    auto = (jax.sharding.AxisType.Auto,)
+    mesh = jax.make_mesh((jax.device_count(),), ('all',), axis_types=auto)
     place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
   return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
 

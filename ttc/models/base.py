@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from ttc.models.sharding import on_auto_axes
 from ttc.types import Params, Prompt
 
 
@@ -69,6 +70,7 @@ class LanguageModel(NamedTuple):
   )
 
 
+@on_auto_axes
 def forward(
   model: LanguageModel, params: Params, tokens: Int[Array, 'B T']
 ) -> Float[Array, 'B T V']:

@@ -132,7 +132,8 @@ def _first_device() -> jax.sharding.Sharding:
   """Where arrays go by default; on each of several processes a copy."""
   if jax.process_count() == 1:
     return jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  mesh = jax.make_mesh((jax.device_count(),), ('all',))
+  auto = (jax.sharding.AxisType.Auto,)
+  mesh = jax.make_mesh((jax.device_count(),), ('all',), axis_types=auto)
   return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
 

@@ -3,20 +3,30 @@
 Every axis of a parameter has a logical name; a table of rules sends logical
 names to the axes of a mesh
 
-  mesh = jax.make_mesh((d, m), ('data', 'model'),
-                       axis_types=(jax.sharding.AxisType.Auto,) * 2)
+  mesh = jax.make_mesh((d, m), ('data', 'model'))
 
 with rows of a batch over `data` and heads, MLP channels and the vocabulary over
-`model` (tensor parallelism, 1909.08053: two reductions per layer).
+`model` (tensor parallelism, 1909.08053: two reductions per layer). The compiler
+propagates the shardings: a mesh of Explicit axes, `jax.make_mesh`'s default, is
+read as the same devices with Auto axes.
 """
 
-from collections.abc import Mapping
-from typing import Any
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import jax
-from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import (
+  AbstractMesh,
+  AxisType,
+  Mesh,
+  NamedSharding,
+  PartitionSpec,
+)
 
 from ttc.types import Params
+
+_Fn = TypeVar('_Fn', bound=Callable[..., Any])
 
 # Logical axes of the transformer's parameters; those not named are replicated.
 LOGICAL_AXES = {
@@ -120,6 +130,21 @@ def shard_batch(
   return jax.device_put(batch, shardings)
 
 
+def on_auto_axes(fn: _Fn) -> _Fn:
+  """`fn`, traced with Auto axes whatever `jax.set_mesh` has set."""
+
+  @functools.wraps(fn)
+  def wrapped(*args, **kwargs):
+    mesh = jax.sharding.get_abstract_mesh()
+    if AxisType.Explicit not in mesh.axis_types:
+      return fn(*args, **kwargs)
+    auto = mesh.update(axis_types=(AxisType.Auto,) * len(mesh.axis_names))
+    with jax.sharding.use_abstract_mesh(auto):
+      return fn(*args, **kwargs)
+
+  return wrapped
+
+
 def _named(mesh, shape, logical, rules) -> NamedSharding:
   """Sends logical axes to mesh axes, as far as they divide evenly."""
   axes = []
@@ -127,4 +152,12 @@ def _named(mesh, shape, logical, rules) -> NamedSharding:
     axis = rules.get(name)
     divides = axis in mesh.shape and size % mesh.shape[axis] == 0
     axes.append(axis if divides else None)
-  return NamedSharding(mesh, PartitionSpec(*axes))
+  return NamedSharding(_auto(mesh), PartitionSpec(*axes))
+
+
+def _auto(mesh: Mesh | AbstractMesh) -> Mesh | AbstractMesh:
+  """The same mesh with Auto axes."""
+  types = (AxisType.Auto,) * len(mesh.axis_names)
+  if isinstance(mesh, AbstractMesh):
+    return AbstractMesh(mesh.axis_sizes, mesh.axis_names, axis_types=types)
+  return Mesh(mesh.devices, mesh.axis_names, axis_types=types)

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from ttc.models.base import LanguageModel
+from ttc.models.sharding import on_auto_axes
 from ttc.sampling import responses
 from ttc.sampling.controllers import Controller, Queue, force
 from ttc.sampling.draw import draw, log_prob_of
@@ -55,6 +56,7 @@ class SampleOutput(NamedTuple):
   counters: Counters
 
 
+@on_auto_axes
 def sample(
   model: LanguageModel,
   params: Params,

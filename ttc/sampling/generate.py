@@ -3,6 +3,7 @@
 from jaxtyping import Array, Bool, Int, Key
 
 from ttc.models.base import LanguageModel
+from ttc.models.sharding import on_auto_axes
 from ttc.sampling.controllers import Controller
 from ttc.sampling.decode import sample
 from ttc.sampling.logits import SamplingParams
@@ -11,6 +12,7 @@ from ttc.sampling.stopping import Policy, StopRules, wait_for_all
 from ttc.types import Generation, Params, Prompt
 
 
+@on_auto_axes
 def generate(
   params: Params,
   keys: Key[Array, ' B'],

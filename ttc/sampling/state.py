@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from ttc.models.base import Cache, Inputs, LanguageModel, embed, encode_prompt
+from ttc.models.sharding import on_auto_axes
 from ttc.sampling.draw import log_prob_of
 from ttc.types import Params, Prompt
 
@@ -64,6 +65,7 @@ class DecodeState(NamedTuple):
     )
 
 
+@on_auto_axes
 def prefill(
   model: LanguageModel,
   params: Params,
@@ -111,6 +113,7 @@ def _prefill(model, params, prompt, num_rows, capacity) -> DecodeState:
 
 
 @functools.partial(jax.jit, static_argnums=0, inline=True)
+@on_auto_axes
 def extend(
   model: LanguageModel,
   params: Params,
@@ -147,6 +150,7 @@ def extend(
 
 
 @functools.partial(jax.jit, static_argnums=0, inline=True)
+@on_auto_axes
 def fork(
   model: LanguageModel,
   state: DecodeState,
@@ -189,6 +193,7 @@ def fork(
 
 
 @functools.partial(jax.jit, static_argnums=0, inline=True)
+@on_auto_axes
 def score(
   model: LanguageModel,
   params: Params,
@@ -215,6 +220,7 @@ def score(
 
 
 @functools.partial(jax.jit, static_argnums=0, inline=True)
+@on_auto_axes
 def score_stepwise(
   model: LanguageModel,
   params: Params,

@@ -69,10 +69,11 @@ def hybrid_selection(
 
   The half is the first `max(3, N // 2)` by `(v, r, g)`, so tests decide between
   equal scores; candidates equal in all three are taken in their order.
+  A candidate whose score is NaN is never taken.
   """
   kept = jnp.maximum(3, jnp.sum(mask) // 2)
   order = (verdicts.scores, verdicts.regression, verdicts.generated)
-  half = _first(order, mask, kept)
+  half = _first(order, mask, kept) & ~jnp.isnan(verdicts.scores)
   return _best(verdicts.scores, execution_based(verdicts, half))
 
 

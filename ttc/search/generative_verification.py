@@ -75,6 +75,7 @@ def _decode(
     tokens=chosen.tokens + num_solutions * Q + jnp.sum(spent, axis=(1, 2)),
     depth=jnp.max(in_sequence, axis=-1),
     verifier_calls=jnp.full_like(chosen.tokens, num_solutions * num_verdicts),
+    nan_scores=chosen.nan_scores,
   )
 
 

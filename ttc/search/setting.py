@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
 from ttc.models.base import LanguageModel
+from ttc.models.sharding import on_auto_axes
 from ttc.sampling.controllers import Controller
 from ttc.sampling.generate import generate
 from ttc.sampling.logits import SamplingParams
@@ -136,6 +137,7 @@ class Setting(NamedTuple):
     )
 
 
+@on_auto_axes
 def solve(
   method: Method,
   setting: Setting,
