@@ -38,6 +38,24 @@ def test_the_majority_of_those_believed_wins(scores, n, answer):
   assert chosen.verifier_calls == n
 
 
+@pytest.mark.parametrize(
+  'layers',
+  [
+    (strategies.Verify(), strategies.Fuse(1)),
+    (strategies.Critique(), strategies.Fuse(1)),
+    (strategies.Rank(2), strategies.Fuse(1)),
+    (strategies.Critique(), strategies.Rank(1)),
+  ],
+)
+def test_a_score_that_is_nan_never_wins_and_is_counted(layers):
+  choose = strategies.by_architecture((strategies.Generate((5,)), *layers))
+  nan = float('nan')
+  drawn = samples([1, 2, 1, 2, 2], [nan, 0.6, nan, 0.7, 0.4])
+  chosen = jax.jit(choose)(drawn, jnp.int32(5))
+  assert chosen.answer == 2
+  assert chosen.nan_scores == 2
+
+
 def test_an_architecture_is_checked_before_it_runs():
   with pytest.raises(ValueError, match='first layer must be Generate'):
     strategies.by_architecture((strategies.Fuse(1),))

@@ -57,7 +57,10 @@ def by_architecture(architecture: Architecture) -> SelectFn:
     amounts = plan.amounts.at[0, 0].set(n.astype(jnp.float32))
     # One answer is far ahead of the others, or they are as good as each other.
     key = jax.random.key(0)
-    return run(plan._replace(amounts=amounts), key, drafts, _FREE)
+    chosen = run(plan._replace(amounts=amounts), key, drafts, _FREE)
+    looked_at = jnp.arange(nobody.size) < n
+    unknown = jnp.sum(looked_at & jnp.isnan(samples.scores))
+    return chosen._replace(nan_scores=unknown)
 
   return select
 

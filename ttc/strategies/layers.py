@@ -88,17 +88,25 @@ def generate(pool: Pool, drafts: Drafts, num_samples: Num[Array, ' M']) -> Pool:
 
 
 def critique(pool: Pool, drafts: Drafts, operators: Operators) -> Pool:
-  """Adds the critic's log-odds to what is thought of every candidate."""
-  here = pool.copies > 0
-  opinions = pool.opinions + jnp.where(here, drafts.criticism, 0.0)
+  """Adds the critic's log-odds to what is thought of every candidate.
+
+  Where the critic says NaN a candidate weighs nothing.
+  """
+  said = jnp.where(jnp.isnan(drafts.criticism), -jnp.inf, drafts.criticism)
+  opinions = pool.opinions + jnp.where(pool.copies > 0, said, 0.0)
   return _judged(pool._replace(opinions=opinions), operators.critique)
 
 
 def rank(
   pool: Pool, drafts: Drafts, operators: Operators, keep: Num[Array, '']
 ) -> Pool:
-  """Keeps the `keep` drafts that the ranker and the critics like best."""
-  liked = jnp.where(pool.copies > 0, drafts.ranking + pool.opinions, -jnp.inf)
+  """Keeps the `keep` drafts that the ranker and the critics like best.
+
+  One whose rank is NaN comes last.
+  """
+  liked = drafts.ranking + pool.opinions
+  known = (pool.copies > 0) & ~jnp.isnan(liked)
+  liked = jnp.where(known, liked, -jnp.inf)
   place = jnp.argsort(jnp.argsort(-liked, stable=True), stable=True)
   return pool._replace(
     copies=jnp.where(place < keep, pool.copies, 0),
