@@ -20,7 +20,7 @@ PATHS = [(0, 2, 0.6), *[(1, 4, 0.1)] * 4]
 MOST = 5
 
 
-def accuracy_by_n(select):
+def accuracy_by_n(select, exact=False):
   """`[MOST]` exact accuracies after 1, 2, ... draws."""
   answers, lengths, probs = map(np.array, zip(*PATHS, strict=True))
   log_probs = np.log(probs) + 1e-6 * np.arange(len(PATHS))  # paths differ
@@ -28,7 +28,7 @@ def accuracy_by_n(select):
   weight = np.prod(probs[draws], axis=1)
   samples = Samples(
     answers=jnp.asarray(answers)[draws],
-    scores=jnp.zeros(draws.shape),
+    scores=jnp.asarray(answers == 0, jnp.float32)[draws] * exact,
     log_probs=jnp.asarray(log_probs, jnp.float32)[draws],
     lengths=jnp.asarray(lengths)[draws],
     finished=jnp.ones(draws.shape, bool),
@@ -83,3 +83,28 @@ def test_geometric_means_over_different_paths_lose_with_samples():
 def accuracy_of_at_most_one_rare(n):
   """The likely path was drawn, and at most one of the rare ones."""
   return 0.6**n + 4 * (0.7**n - 0.6**n - 0.1**n)
+
+
+# Fall by design: the first by what they weigh, the last as a control.
+FALL = (
+  'rpc_geometric',
+  'perplexity_consistency_geometric',
+  'last_finish_search',
+)
+# A right sample counts e times a wrong one: alone it beats two, but not four.
+DIP = ('weighted_self_consistency',)
+SELECTING = [m for m in search.METHODS if m.select is not None]
+
+
+@pytest.mark.parametrize('method', SELECTING, ids=lambda m: m.name)
+def test_with_an_exact_verifier_more_samples_do_not_hurt(method):
+  accuracy = accuracy_by_n(method.select, exact=True)
+  assert accuracy[0] == pytest.approx(0.6, abs=1e-6)
+  odd = accuracy[::2]  # two samples may tie, and a tie goes to the first
+  if method.name in FALL:
+    assert odd[-1] < odd[0]
+  elif method.name in DIP:
+    two_of_five = 1 - 0.4**5 - 5 * 0.6 * 0.4**4
+    np.testing.assert_allclose(odd, [0.6, 1 - 0.4**3, two_of_five], atol=1e-6)
+  else:
+    assert np.all(np.diff(odd) > -1e-6), odd
