@@ -1,11 +1,11 @@
 """What was found, as JSON by room, and as documents made from it."""
 
 import json
-import os
 import pathlib
 from typing import NamedTuple
 
 from ttc.claims.claim import Claim, Verdict
+from ttc.io import files
 
 _INDEX = """# Claims
 
@@ -68,13 +68,15 @@ def write_row(directory: pathlib.Path, room: str, row: Row) -> None:
   rows = read_rows(directory, room) | {row.name: row}
   rows = [rows[name] for name in sorted(rows)]
   text = json.dumps([r._asdict() for r in rows], indent=2) + '\n'
-  replace(directory / 'claims' / f'{room}.json', text)
-  replace(directory / 'claims' / f'{room}.md', room_document(room, rows))
+  files.write_atomically(directory / 'claims' / f'{room}.json', text)
+  files.write_atomically(
+    directory / 'claims' / f'{room}.md', room_document(room, rows)
+  )
 
 
 def write_index(directory: pathlib.Path, rooms: list[str]) -> None:
   """Makes the index of all rooms anew."""
-  replace(
+  files.write_atomically(
     directory / 'claims.md',
     _INDEX
     + ''.join(
@@ -120,11 +122,3 @@ def first_figure(text: str, most: int = 100) -> str:
 def cell(text: str) -> str:
   """Text that does not end a cell of a table."""
   return text.replace('|z|', 'z').replace('|', '\\|')
-
-
-def replace(path: pathlib.Path, text: str) -> None:
-  """Writes a file whole or not at all."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(f'.{path.name}.{os.getpid()}')
-  partial.write_text(text, encoding='utf-8')
-  partial.rename(path)
