@@ -1,0 +1,93 @@
+"""What every environment promises."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from ttc import envs
+
+EVERY = [(make.__name__, make) for make in envs.ENVIRONMENTS]
+
+
+def random_episodes(env, key, num_envs, num_steps):
+  """Random legal play of a batch; keys of an environment are its own."""
+  batch = envs.vectorize(env)
+  params = env.default_params
+  fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
+
+  def run(keys):
+    _, states = batch.reset(fold(keys, 0), params)
+
+    def step(states, t):
+      actions = jax.vmap(lambda k, s: envs.random_actions(env, k, s, params))(
+        fold(keys, 2 * t + 1), states
+      )
+      out = batch.step(fold(keys, 2 * t + 2), states, actions, params)
+      return out.state, (actions, out._replace(state=()))
+
+    return jax.lax.scan(step, states, jnp.arange(num_steps))
+
+  keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(num_envs))
+  return jax.jit(run)(keys)
+
+
+class EveryEnvironmentTest(parameterized.TestCase):
+  @parameterized.named_parameters(EVERY)
+  def test_shapes_and_spaces(self, make):
+    env = make()
+    states, (actions, out) = random_episodes(env, jax.random.key(0), 3, 40)
+    shape = (40, 3, env.num_agents)
+    self.assertEqual(out.obs.shape, (*shape, *env.observation_shape))
+    self.assertEqual(out.info['final_obs'].shape, out.obs.shape)
+    self.assertEqual(out.reward.shape, shape)
+    self.assertEqual(out.reward.dtype, jnp.float32)
+    self.assertEqual(out.obs.dtype, jnp.float32)
+    self.assertEqual(out.terminated.dtype, bool)
+    self.assertFalse(np.any(out.terminated & out.truncated))
+    self.assertTrue(np.all(np.isfinite(out.obs)))
+    for agent, space in enumerate(env.observation_spaces):
+      inside = tuple(slice(0, n) for n in space.shape)
+      seen = out.obs[:, :, agent]
+      self.assertTrue(space.contains(seen[(slice(None), slice(None), *inside)]))
+    for agent, space in enumerate(env.action_spaces):
+      self.assertTrue(space.contains(actions[:, :, agent]))
+    first = jax.tree.map(lambda x: x[0], states)
+    params = env.default_params
+    self.assertEqual(env.world_state(first, params).ndim, 1)
+    self.assertEqual(env.active_agents(first, params).shape, (env.num_agents,))
+
+  @parameterized.named_parameters(EVERY)
+  def test_play_does_not_depend_on_the_batch(self, make):
+    env = make()
+    whole = random_episodes(env, jax.random.key(1), 4, 12)
+    part = random_episodes(env, jax.random.key(1), 2, 12)
+    for a, b in zip(jax.tree.leaves(part), jax.tree.leaves(whole), strict=True):
+      if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+        a, b = jax.random.key_data(a), jax.random.key_data(b)
+      axis = 0 if a.shape[0] == 2 else 1
+      np.testing.assert_allclose(a, jnp.take(b, jnp.arange(2), axis), atol=1e-5)
+
+  @parameterized.named_parameters(EVERY)
+  def test_observe_is_what_reset_returns(self, make):
+    env = make()
+    obs, state = jax.jit(env.reset)(jax.random.key(2), env.default_params)
+    again = jax.jit(env.observe)(state, env.default_params)
+    np.testing.assert_allclose(obs, again, atol=1e-6)
+
+  @parameterized.named_parameters(EVERY)
+  def test_a_state_can_be_looked_at(self, make):
+    try:
+      import PIL  # noqa: F401
+    except ImportError:
+      self.skipTest('without the extra plots')
+    env = make()
+    _, state = jax.jit(env.reset)(jax.random.key(3), env.default_params)
+    picture = env.draw(jax.device_get(state), env.default_params)
+    pixels = envs.render(picture, 120)
+    self.assertEqual(pixels.shape[1:], (120, 3))
+    self.assertGreater(len(np.unique(pixels.reshape(-1, 3), axis=0)), 2)
+
+
+if __name__ == '__main__':
+  absltest.main()

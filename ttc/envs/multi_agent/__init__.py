@@ -1,0 +1,1 @@
+"""Environments of several agents, one family a file or a folder."""

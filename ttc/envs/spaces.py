@@ -1,0 +1,61 @@
+"""Sets that observations and actions come from, of one agent."""
+
+import dataclasses
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, PRNGKeyArray, Shaped
+
+
+@dataclasses.dataclass(frozen=True)
+class Discrete:
+  """The integers `0 .. num_values - 1`."""
+
+  num_values: int
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    """Of a value."""
+    return ()
+
+  def sample(self, key: PRNGKeyArray) -> Shaped[Array, '']:
+    """A uniform value, int32."""
+    return jax.random.randint(key, (), 0, self.num_values, jnp.int32)
+
+  def contains(self, value: Shaped[Array, ' *shape']) -> Bool[Array, '']:
+    """Whether a scalar is one of the integers."""
+    return jnp.all((value >= 0) & (value < self.num_values))
+
+
+@dataclasses.dataclass(frozen=True)
+class Box:
+  """Arrays of a shape with entries in `[low, high]`.
+
+  Attributes:
+    shape: of a value.
+    low: least entry; may be -inf.
+    high: greatest entry; may be inf.
+  """
+
+  shape: tuple[int, ...]
+  low: float = -np.inf
+  high: float = np.inf
+
+  def sample(self, key: PRNGKeyArray) -> Shaped[Array, ' *shape']:
+    """A uniform value; normal where there is no bound."""
+    if np.isfinite(self.low) and np.isfinite(self.high):
+      return jax.random.uniform(
+        key, self.shape, jnp.float32, self.low, self.high
+      )
+    return jnp.clip(
+      jax.random.normal(key, self.shape, jnp.float32), self.low, self.high
+    )
+
+  def contains(self, value: Shaped[Array, ' *shape']) -> Bool[Array, '']:
+    """Whether all entries lie within the bounds."""
+    return jnp.all((value >= self.low) & (value <= self.high))
+
+
+Space: TypeAlias = Discrete | Box
