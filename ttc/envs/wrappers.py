@@ -34,8 +34,8 @@ def auto_reset(env: Environment) -> Environment:
 
   Observation and state are those of the new episode; `reward`, `terminated` and
   `truncated` still speak of the old one, whose last observation, from which a
-  truncated value is bootstrapped, is `info['final_obs']`: that of every step,
-  before the reset.
+  truncated value is bootstrapped, is `info['final_obs']`, and whose last state
+  is `info['final_state']`: those of every step, before the reset.
 
   Costs a reset a step: under `vmap` both branches run. `vectorize` resets only
   when some environment of the batch is done.
@@ -49,8 +49,8 @@ def auto_reset(env: Environment) -> Environment:
     obs, state = jax.tree.map(
       lambda new, old: jnp.where(done, new, old), fresh, (out.obs, out.state)
     )
-    info = {**out.info, 'final_obs': out.obs}
-    return out._replace(obs=obs, state=state, info=info)
+    final = {'final_obs': out.obs, 'final_state': out.state}
+    return out._replace(obs=obs, state=state, info={**out.info, **final})
 
   return dataclasses.replace(env, step=step)
 
@@ -87,8 +87,8 @@ def vectorize(env: Environment, *, batched_params: bool = False) -> Environment:
     obs, states = jax.lax.cond(
       jnp.any(done), start_anew, lambda old: old, (out.obs, out.state)
     )
-    info = {**out.info, 'final_obs': out.obs}
-    return out._replace(obs=obs, state=states, info=info)
+    final = {'final_obs': out.obs, 'final_state': out.state}
+    return out._replace(obs=obs, state=states, info={**out.info, **final})
 
   fields = ('observe', 'legal', 'active', 'world')
   changes = {name: over_states(getattr(env, name)) for name in fields}
@@ -231,11 +231,14 @@ def normalize_observations(env: Environment) -> Environment:
   def step(keys, state, actions, params):
     out = env.step(keys, state.env_state, actions, params)
     moments = update_moments(state.moments, out.obs)
-    final_obs = standardize(moments, out.info['final_obs'])
+    final = {
+      'final_obs': standardize(moments, out.info['final_obs']),
+      'final_state': Normalized(out.info['final_state'], moments),
+    }
     return out._replace(
       obs=standardize(moments, out.obs),
       state=Normalized(out.state, moments),
-      info={**out.info, 'final_obs': final_obs},
+      info={**out.info, **final},
     )
 
   return _inside(env, reset=reset, step=step, observe=observe)
@@ -348,9 +351,8 @@ def meta_episodes(env: Environment, num_episodes: int) -> Environment:
       done,
       episode.astype(jnp.int32),
     )
-    final_obs = observe(state._replace(obs=out.info['final_obs']), params)
     never = jnp.zeros((), bool)
-    info = {**out.info, 'final_obs': final_obs, 'episode': state.episode}
+    info = {**out.info, 'episode': state.episode}
     obs = observe(state, params)
     return Step(obs, state, out.reward, never, episode >= num_episodes, info)
 
