@@ -6,6 +6,7 @@ from ttc.envs.environment import (
   pad_observations,
   random_actions,
 )
+from ttc.envs.multi_agent.matrix_games import matrix_game, two_step_game
 from ttc.envs.multi_agent.switch_riddle import switch_riddle
 from ttc.envs.rendering import Picture, render, save_gif, save_strip
 from ttc.envs.spaces import Box, Discrete, Space
@@ -26,7 +27,7 @@ from ttc.envs.wrappers import (
 )
 
 # Makers of environments, all arguments with defaults, by their `__name__`.
-ENVIRONMENTS = (switch_riddle,)
+ENVIRONMENTS = (matrix_game, switch_riddle, two_step_game)
 
 __all__ = [
   'ENVIRONMENTS',
@@ -40,6 +41,7 @@ __all__ = [
   'auto_reset',
   'episode_statistics',
   'finite_tasks',
+  'matrix_game',
   'meta_episodes',
   'normalize_observations',
   'normalize_rewards',
@@ -52,5 +54,6 @@ __all__ = [
   'split_tasks',
   'stack_frames',
   'switch_riddle',
+  'two_step_game',
   'vectorize',
 ]

@@ -4,7 +4,8 @@ Each day one of `A` prisoners, drawn uniformly, is in a room with a bulb. It
 may flip the bulb, and it may tell that all have been in the room: then the
 episode ends, with +1 to everybody if that is so and -1 if it is not. Whoever is
 not in the room sees nothing and acts to no effect, so the bulb is all the
-memory that the prisoners share. Ends by itself after `4 A - 6` days.
+memory that the prisoners share. After `4 A - 6` days it is over, by the rules:
+who has waited so long gets nothing.
 """
 
 from typing import NamedTuple
@@ -89,8 +90,8 @@ def switch_riddle(num_agents: int = 3) -> Environment:
       observe(state, params),
       state,
       jnp.full((num_agents,), reward * params.tell_reward, jnp.float32),
-      tells,
-      ~tells & (state.time >= params.max_steps),
+      tells | (state.time >= params.max_steps),
+      jnp.zeros((), bool),
       {},
     )
 

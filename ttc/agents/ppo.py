@@ -1,0 +1,321 @@
+r"""Proximal policy optimisation (Schulman et al., 2017, 1707.06347).
+
+Written once: one rollout and one loss serve one agent and many (`ippo`,
+`mappo`), forward and recurrent networks, shared and separate parameters,
+discrete and continuous actions, and any surrogate of ratio and advantage.
+
+An update costs `E T` environment steps, `A E T (1 + num_epochs)` evaluations of
+actor and critic, and `A E T num_epochs` backward passes.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from ttc import envs
+from ttc.agents import actors, learner, networks, rollouts
+from ttc.agents.actor_critic import CriticObsFn, actor_critic
+from ttc.agents.gae import gae
+from ttc.agents.learner import EnvBatch, Learner
+from ttc.agents.rollouts import Memories, Rollout
+from ttc.types import Params
+
+# `(ratio, advantage) -> what is maximised`, entry by entry.
+Surrogate: TypeAlias = Callable[[Array, Array], Array]
+
+
+class PPO(NamedTuple):
+  """Hyper-parameters; the defaults are JaxMARL's of IPPO on MPE.
+
+  Attributes:
+    num_envs: `E`.
+    num_steps: `T` of a rollout.
+    num_epochs: passes over a rollout.
+    num_minibatches: of a pass; of whole environments where there is a memory,
+      of steps of environments where there is none.
+    learning_rate: of Adam, a number or a schedule over gradient steps.
+    discount: gamma.
+    trace: lambda of generalised advantage estimation.
+    clip: epsilon of the ratio.
+    value_clip: how far a value may move in an update; None for any.
+    entropy_weight: of the bonus.
+    value_weight: of the value's loss.
+    max_grad_norm: gradients are clipped to.
+    shaping: weight of `info['shaped_reward']` by environment steps so far; None
+      for none.
+  """
+
+  num_envs: int = 16
+  num_steps: int = 128
+  num_epochs: int = 4
+  num_minibatches: int = 4
+  learning_rate: float | optax.Schedule = 2.5e-4
+  discount: float = 0.99
+  trace: float = 0.95
+  clip: float = 0.2
+  value_clip: float | None = 0.2
+  entropy_weight: float = 0.01
+  value_weight: float = 0.5
+  max_grad_norm: float = 0.5
+  shaping: optax.Schedule | None = None
+
+
+class PPOState(NamedTuple):
+  """Everything that training needs to go on."""
+
+  params: Mapping[str, Params]  # 'actor', 'critic'
+  opt_state: optax.OptState
+  envs: EnvBatch
+  updates: Int[Array, '']
+  key: PRNGKeyArray
+
+
+class _Batch(NamedTuple):
+  """A rollout and the advantages of its steps."""
+
+  rollout: Rollout
+  advantage: Float[Array, 'T E A']
+
+
+def clipped_surrogate(clip: float | Float[Array, '']) -> Surrogate:
+  """`min(r A, clip(r, 1 - clip, 1 + clip) A)` (1707.06347, equation 7)."""
+  return lambda ratio, advantage: jnp.minimum(
+    ratio * advantage, jnp.clip(ratio, 1 - clip, 1 + clip) * advantage
+  )
+
+
+def ppo(
+  env: envs.Environment,
+  actor: networks.AgentsNet,
+  critic: networks.AgentsNet,
+  critic_obs: CriticObsFn,
+  hyper: PPO,
+  *,
+  surrogate: Surrogate | None = None,
+  env_params: Any = None,
+) -> Learner:
+  """PPO with networks of one's own.
+
+  Args:
+    env: without `auto_reset`.
+    actor: outputs `num_logits(env)`.
+    critic: outputs one value.
+    critic_obs: `(state, obs [A, ...], params) -> [A, ...]`, what it sees.
+    hyper: numbers.
+    surrogate: what is maximised of ratio and advantage; None for PPO's.
+    env_params: of the environment; None for the default.
+
+  Returns:
+    The learner; the policy's params are the actor's.
+
+  Raises:
+    ValueError: if minibatches do not come out even.
+  """
+  check_minibatches(
+    hyper.num_envs,
+    hyper.num_steps,
+    hyper.num_minibatches,
+    bool(actor.memory_width or critic.memory_width),
+  )
+  env_params = env.default_params if env_params is None else env_params
+  surrogate = surrogate or clipped_surrogate(hyper.clip)
+  behaviour = actor_critic(env, actor, critic, critic_obs, env_params)
+  collect = rollouts.collector(
+    env,
+    behaviour,
+    hyper.num_envs,
+    hyper.num_steps,
+    env_params=env_params,
+    shaping=hyper.shaping,
+  )
+  optimizer = optax.chain(
+    optax.clip_by_global_norm(hyper.max_grad_norm),
+    optax.adam(hyper.learning_rate, eps=1e-5),
+  )
+  loss = lambda params, memories, batch: ppo_loss(
+    env, actor, critic, surrogate, hyper, params, memories, batch
+  )
+  grad_fn = jax.grad(loss, has_aux=True)
+
+  def init(key):
+    key, actor_key, critic_key, env_key = jax.random.split(key, 4)
+    params = {'actor': actor.init(actor_key), 'critic': critic.init(critic_key)}
+    memory = lambda net: net.initial_memory(hyper.num_envs, env.num_agents)
+    memories = {'actor': memory(actor), 'critic': memory(critic)}
+    running = learner.start_envs(
+      env, env_params, env_key, hyper.num_envs, memories
+    )
+    updates = jnp.zeros((), jnp.int32)
+    return PPOState(params, optimizer.init(params), running, updates, key)
+
+  def train_step(carry, part):
+    params, opt_state = carry
+    grads, losses = grad_fn(params, *part)
+    changes, opt_state = optimizer.update(grads, opt_state, params)
+    return (optax.apply_updates(params, changes), opt_state), losses
+
+  def update(state):
+    key = jax.random.fold_in(state.key, state.updates)
+    rollout_key, shuffle_key = jax.random.split(key)
+    steps = state.updates.astype(jnp.float32) * (
+      hyper.num_envs * hyper.num_steps
+    )
+    running, rollout, metrics = collect(
+      rollout_key, state.params, state.envs, steps
+    )
+    last = behaviour.value(
+      state.params,
+      running.states.env_state,
+      running.obs,
+      running.memories,
+      running.reset,
+    )
+    batch = _Batch(rollout, advantages(rollout, last, hyper))
+
+    def epoch(carry, key):
+      parts = minibatches(
+        key, batch, state.envs.memories, hyper.num_minibatches
+      )
+      return jax.lax.scan(train_step, carry, parts)
+
+    (params, opt_state), losses = jax.lax.scan(
+      epoch,
+      (state.params, state.opt_state),
+      jax.random.split(shuffle_key, hyper.num_epochs),
+    )
+    state = PPOState(params, opt_state, running, state.updates + 1, state.key)
+    return state, metrics | jax.tree.map(jnp.mean, losses)
+
+  return Learner(
+    init,
+    update,
+    lambda state: state.params['actor'],
+    actors.actor_policy(env, actor),
+    hyper.num_envs * hyper.num_steps,
+  )
+
+
+def advantages(
+  rollout: Rollout, last: Float[Array, 'E A'], hyper: PPO
+) -> Float[Array, 'T E A']:
+  """Generalised advantages of a rollout that ends in a state worth `last`."""
+  return gae(
+    rollout.reward,
+    rollout.kept.value,
+    rollouts.next_values(rollout.kept.value, last, rollout),
+    rollout.terminated[..., None],
+    rollout.truncated[..., None],
+    discount=hyper.discount,
+    trace=hyper.trace,
+  )
+
+
+def minibatches(
+  key: PRNGKeyArray,
+  batch: Any,
+  memories: Memories,
+  num_minibatches: int,
+) -> tuple[Mapping[str, Array], Any]:
+  """A batch in random parts, along a new first axis.
+
+  With a memory a part is some environments, all their steps; without one, every
+  step of an environment goes its own way, as a sequence of length 1.
+
+  Args:
+    key: consumed.
+    batch: leaves `[T, E, ...]`.
+    memories: before the first step.
+    num_minibatches: which divides `E`, or `T E` without a memory.
+
+  Returns:
+    Memories `[parts, E', ...]` and batch `[parts, T', E', ...]`.
+  """
+  num_steps, num_envs = jax.tree.leaves(batch)[0].shape[:2]
+  if not any(memory.shape[-1] for memory in memories.values()):
+    num_steps, num_envs = 1, num_steps * num_envs
+    batch = jax.tree.map(lambda x: x.reshape(1, num_envs, *x.shape[2:]), batch)
+    memories = jax.tree.map(
+      lambda x: jnp.zeros((num_envs, *x.shape[1:]), x.dtype), memories
+    )
+  order = jax.random.permutation(key, num_envs).reshape(num_minibatches, -1)
+  return (
+    jax.tree.map(lambda x: x[order], memories),
+    jax.tree.map(lambda x: jnp.moveaxis(x[:, order], 1, 0), batch),
+  )
+
+
+def ppo_loss(
+  env: envs.Environment,
+  actor: networks.AgentsNet,
+  critic: networks.AgentsNet,
+  surrogate: Surrogate,
+  hyper: PPO,
+  params: Mapping[str, Params],
+  memories: Memories,
+  batch: _Batch,
+) -> tuple[Float[Array, ''], dict[str, Float[Array, '']]]:
+  """The loss of a minibatch, means over the agents that take part.
+
+  Advantages are standardised within the minibatch.
+
+  Returns:
+    `-surrogate + value_weight * value loss - entropy_weight * entropy`, and
+    what it is made of.
+  """
+  part, advantage = batch
+  weight = part.active / jnp.maximum(jnp.sum(part.active), 1)
+  mean = lambda x: jnp.sum(x * weight)
+  outputs, _ = actor.apply(
+    params['actor'], part.obs, memories['actor'], part.reset
+  )
+  law = actors.action_law(env, outputs, part.legal)
+  log_ratio = law.log_prob(part.action) - part.kept.log_prob
+  ratio = jnp.exp(log_ratio)
+  centered = advantage - mean(advantage)
+  standard = centered * jax.lax.rsqrt(mean(centered**2) + 1e-8)
+  policy_loss = -mean(surrogate(ratio, standard))
+  entropy = mean(law.entropy())
+  value, _ = critic.apply(
+    params['critic'], part.kept.critic_obs, memories['critic'], part.reset
+  )
+  value_loss = mean(
+    _value_error(value[..., 0], part.kept.value, advantage, hyper.value_clip)
+  )
+  loss = (
+    policy_loss
+    + hyper.value_weight * value_loss
+    - hyper.entropy_weight * entropy
+  )
+  return loss, {
+    'policy_loss': policy_loss,
+    'value_loss': value_loss,
+    'entropy': entropy,
+    'approximate_kl': mean(ratio - 1 - log_ratio),
+    'clip_fraction': mean(jnp.abs(ratio - 1) > hyper.clip),
+  }
+
+
+def _value_error(value, old, advantage, clip):
+  """Half the squared error, or that of the clipped value if it is larger."""
+  target = old + advantage
+  error = (value - target) ** 2
+  if clip is not None:
+    near = old + jnp.clip(value - old, -clip, clip)
+    error = jnp.maximum(error, (near - target) ** 2)
+  return 0.5 * error
+
+
+def check_minibatches(
+  num_envs: int, num_steps: int, num_minibatches: int, has_memory: bool
+) -> None:
+  """Raises ValueError for parts that do not come out even."""
+  whole = num_envs * (1 if has_memory else num_steps)
+  if num_minibatches < 1 or whole % num_minibatches:
+    what = 'num_envs' if has_memory else 'num_envs * num_steps'
+    raise ValueError(
+      f'num_minibatches={num_minibatches} does not divide {what}={whole}'
+    )
