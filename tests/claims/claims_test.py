@@ -95,21 +95,6 @@ def test_differences_are_paired():
   assert c.above('', 'a', 'b', 0.09)(data).holds  # unpaired: +-0.14
 
 
-def test_what_was_measured_survives(tmp_path):
-  data = {
-    'x': {'a, 1': np.arange(3), 'b': np.float64(2)},
-    'words': np.array(['one', 'two']),
-  }
-  path = tmp_path / 'new' / 'measured.npz'
-  store.save_measured(path, data)
-  again = store.load_measured(path)
-  np.testing.assert_array_equal(again['x']['a, 1'], [0, 1, 2])
-  assert again['x']['b'].ndim == 0 and list(again['words']) == ['one', 'two']
-  assert [p.name for p in path.parent.iterdir()] == ['measured.npz']
-  with pytest.raises(ValueError, match="name 'a/b'"):
-    store.save_measured(path, {'a/b': np.zeros(1)})
-
-
 def test_another_source_is_measured_anew(tmp_path):
   path = tmp_path / 'mine.py'
   path.write_text('from ttc.testbeds.table import table\n')

@@ -15,6 +15,8 @@ from ttc.agents.networks import AgentsNet, Architecture, for_agents
 from ttc.agents.ppo import PPO, clipped_surrogate, ppo
 from ttc.agents.pqn import PQN, pqn
 from ttc.agents.q_learning import QLearning, q_learner
+from ttc.agents.saved_policy import load_policy, save_policy
+from ttc.agents.training import over_seeds, seed_keys, train
 from ttc.agents.value_decomposition import iql, qmix, vdn
 
 __all__ = [
@@ -34,13 +36,18 @@ __all__ = [
   'gae',
   'ippo',
   'iql',
+  'load_policy',
   'mappo',
   'monotone',
+  'over_seeds',
   'ppo',
   'pqn',
   'q_learner',
   'qmix',
+  'save_policy',
+  'seed_keys',
   'sum_of_values',
+  'train',
   'trajectory',
   'vdn',
 ]

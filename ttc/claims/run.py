@@ -9,7 +9,8 @@ import numpy as np
 
 from ttc import claims
 from ttc.claims.claim import Verdict, judge
-from ttc.claims.store import load_measured, measured_path, save_measured
+from ttc.claims.store import measured_path
+from ttc.io.arrays import read_arrays, write_arrays
 from ttc.testbeds import SIZES
 
 Directory = str | os.PathLike[str]
@@ -42,8 +43,8 @@ def measured(
       start = time.perf_counter()
       data = dict(claim.measure(seed, SIZES[size], cache))
       seconds = np.float64(time.perf_counter() - start)
-      save_measured(path, {**data, 'seconds': seconds})
-    yield seed, load_measured(path)
+      write_arrays(path, {**data, 'seconds': seconds})
+    yield seed, read_arrays(path)
 
 
 def reproduce(

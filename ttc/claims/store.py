@@ -4,11 +4,6 @@ import ast
 import hashlib
 import os
 import pathlib
-from collections.abc import Mapping
-from typing import Any
-
-import jax
-import numpy as np
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -58,37 +53,3 @@ def imported_beds(path: pathlib.Path) -> list[pathlib.Path]:
     elif node.module.startswith('ttc.testbeds.'):
       beds.append(node.module.split('.')[2])
   return [_ROOT / 'testbeds' / f'{bed}.py' for bed in beds]
-
-
-def save_measured(path: pathlib.Path, data: Mapping[str, Any]) -> None:
-  """Writes nested arrays by name, whole or not at all."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(f'.{os.getpid()}.{path.name}')
-  np.savez(partial, **flatten(jax.device_get(dict(data))))
-  partial.rename(path)
-
-
-def load_measured(path: pathlib.Path) -> dict[str, Any]:
-  """Reads what `save_measured` wrote."""
-  data: dict[str, Any] = {}
-  with np.load(path) as saved:
-    for name, value in saved.items():
-      *outer, last = name.split('/')
-      inside = data
-      for part in outer:
-        inside = inside.setdefault(part, {})
-      inside[last] = value
-  return data
-
-
-def flatten(data: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-  """Nested dicts of arrays as one, `outer/inner`."""
-  flat = {}
-  for name, value in data.items():
-    if '/' in name:
-      raise ValueError(f"name {name!r} of a measured array has a '/'")
-    if isinstance(value, Mapping):
-      flat |= flatten(value, f'{prefix}{name}/')
-    else:
-      flat[f'{prefix}{name}'] = np.asarray(value)
-  return flat
