@@ -27,6 +27,7 @@ def init(key):
   params = {
     'w': jax.random.normal(params_key, (3, 2)),
     'b': jnp.zeros(2, jnp.bfloat16),
+    'empty': jnp.zeros((2, 0)),
   }
   return State(params, OPTIMIZER.init(params), jnp.int32(0), key)
 
@@ -102,6 +103,7 @@ class CheckpointsTest(parameterized.TestCase):
       params={
         'w': jax.ShapeDtypeStruct((3, 4), jnp.float32),
         'b': jax.ShapeDtypeStruct((2,), jnp.float32),
+        'empty': jax.ShapeDtypeStruct((2, 0), jnp.float32),
         'extra': jax.ShapeDtypeStruct((), jnp.int32),
       }
     )

@@ -9,8 +9,8 @@ def gae(
   reward: Float[Array, 'T *B'],
   value: Float[Array, 'T *B'],
   next_value: Float[Array, 'T *B'],
-  terminated: Bool[Array, 'T *B'],
-  truncated: Bool[Array, 'T *B'],
+  terminated: Bool[Array, 'T *#B'],
+  truncated: Bool[Array, 'T *#B'],
   *,
   discount: float | Float[Array, ''] = 0.99,
   trace: float | Float[Array, ''] = 0.95,
@@ -26,7 +26,8 @@ def gae(
     value: of the state before step t.
     next_value: of the state after it, in the same episode: where one was cut
       off by a limit of time, of its last state and not of the next one's first.
-    terminated: whether the rules ended the episode at t: nothing follows.
+    terminated: whether the rules ended the episode at t: nothing follows;
+      broadcast to rewards, as is `truncated`.
     truncated: whether a limit did: the value that follows counts.
     discount: gamma.
     trace: lambda; 1 for returns less values, 0 for one-step errors.

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, Shaped
 
 from ttc import envs
 from ttc.types import Params
@@ -81,7 +81,7 @@ class EnvBatch(NamedTuple):
   memories: Mapping[str, Float[Array, 'E A H']]
 
 
-def env_keys(key: PRNGKeyArray, num_envs: int) -> PRNGKeyArray:
+def env_keys(key: PRNGKeyArray, num_envs: int) -> Key[Array, ' E']:
   """A key for each environment that does not depend on how many there are."""
   fold = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
   return fold(key, jnp.arange(num_envs))

@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from ttc.agents.networks import orthogonal
 from ttc.types import Params
 
 
@@ -91,7 +92,7 @@ class _MonotoneNet(nn.Module):
   @nn.compact
   def __call__(self, values, world):
     num_agents = values.shape[-1]
-    init = nn.initializers.orthogonal()
+    init = orthogonal()
 
     def from_world(width, hidden):
       x = world

@@ -44,6 +44,34 @@ class Architecture(NamedTuple):
   layer_norm: bool = False
 
 
+def orthogonal(
+  scale: float = 1.0,
+) -> Callable[..., Float[Array, '*outer m n']]:
+  r"""An initialiser: uniform over matrices with orthonormal rows or columns.
+
+  The polar factor of a normal matrix, by Newton and Schulz's iteration
+  :math:`X \leftarrow (3 X - X X^\top X) / 2`. Products of matrices only: QR
+  factorisations inside one program can wait for each other for ever on CPUs
+  with few cores, and are slow on accelerators.
+
+  Args:
+    scale: of the matrix.
+
+  Returns:
+    `(key, shape, dtype) -> array`; all axes but the last are one.
+  """
+
+  def init(key, shape, dtype=jnp.float32):
+    x = jax.random.normal(key, (int(np.prod(shape[:-1])), shape[-1]))
+    wide = x.shape[0] < x.shape[1]
+    x = x.T if wide else x
+    x = x / jnp.linalg.norm(x)
+    x = jax.lax.fori_loop(0, 40, lambda _, x: 1.5 * x - 0.5 * x @ (x.T @ x), x)
+    return (scale * (x.T if wide else x)).reshape(shape).astype(dtype)
+
+  return init
+
+
 class AgentNet(nn.Module):
   """Dense layers, a GRU if there is a memory, and a linear head.
 
@@ -84,7 +112,7 @@ class AgentNet(nn.Module):
       Outputs `[T, *B, num_outputs]` and the memory after the last step.
     """
     act = nn.tanh if self.activation == 'tanh' else nn.relu
-    init = nn.initializers.orthogonal(np.sqrt(2.0))
+    init = orthogonal(np.sqrt(2.0))
     x = obs.astype(jnp.float32)
     if obs.ndim - reset.ndim == 3:
       x = act(nn.Conv(self.widths[0] // 2, (3, 3), kernel_init=init)(x))
@@ -97,7 +125,7 @@ class AgentNet(nn.Module):
       x, memory = GRU(self.memory_width)(x, memory, reset)
     head = nn.Dense(
       self.num_outputs,
-      kernel_init=nn.initializers.orthogonal(self.head_scale),
+      kernel_init=orthogonal(self.head_scale),
     )
     return head(x), memory
 
@@ -119,12 +147,12 @@ class GRU(nn.Module):
     reset: Bool[Array, 'T *B'],
   ) -> tuple[Float[Array, 'T *B H'], Memory]:
     """Memories after each step, and after the last."""
-    gates_x = nn.Dense(3 * self.width, kernel_init=nn.initializers.orthogonal())
+    gates_x = nn.Dense(3 * self.width, kernel_init=orthogonal())
     kernel = self.param(
       'memory_kernel',
       lambda key: jnp.concatenate(
         [
-          nn.initializers.orthogonal()(k, (self.width, self.width), jnp.float32)
+          orthogonal()(k, (self.width, self.width))
           for k in jax.random.split(key, 3)
         ],
         axis=1,

@@ -147,7 +147,8 @@ def q_learner(
       env, net, mixer, env_params, hyper.num_envs, start_key
     )
     zero = jnp.zeros((), jnp.int32)
-    _, rollout, _ = jax.eval_shape(collect, key, params, running, zero)
+    none = jnp.zeros((), jnp.float32)
+    _, rollout, _ = jax.eval_shape(collect, key, params, running, none)
     shapes = jax.eval_shape(as_sequences, rollout, running.memories['agents'])
     one = jax.tree.map(lambda x: x.update(shape=x.shape[1:]), shapes)
     return QLearningState(

@@ -12,12 +12,12 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Key
 
 from ttc.agents.learner import Learner, LearnerState, Metrics
 
 
-def seed_keys(seed: int, num_seeds: int) -> PRNGKeyArray:
+def seed_keys(seed: int, num_seeds: int) -> Key[Array, ' S']:
   """A key for each seed, whose number does not change the first ones."""
   fold = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
   return fold(jax.random.key(seed), jax.numpy.arange(num_seeds))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +13,7 @@ import optax
 import tqdm
 
 from ttc import finetuning, io, models, sampling, tasks
-from ttc.drivers import options
+from ttc.drivers import options, training_files
 from ttc.drivers.options import option
 from ttc.io import files
 from ttc.tasks.permutations import Group
@@ -67,7 +66,7 @@ def pretrain(config: Mapping[str, Any], workdir: files.Path) -> None:
   task = make_task(chosen)
   workdir = pathlib.Path(workdir)
   with files.lock_directory(workdir):
-    keep_config(chosen, workdir)
+    training_files.keep_config(dataclasses.asdict(chosen), workdir)
     params = train(chosen, task, workdir)
     shape = model_config(chosen, task)
     models.save_checkpoint(workdir / 'model', shape, params)
@@ -108,7 +107,7 @@ def train(
     print(f'resuming from step {int(state.step)}')
   done = int(state.step)
   metrics_path = workdir / 'metrics.jsonl'
-  forget_after(metrics_path, done)
+  training_files.forget_after(metrics_path, done)
   with tqdm.tqdm(total=chosen.num_steps, initial=done, unit='step') as bar:
     reports = finetuning.train(
       train_step, batch_fn, state, chosen.num_steps, chosen.checkpoint_every
@@ -172,35 +171,6 @@ def model_config(
     head_dim=chosen.embed_dim // chosen.num_heads,
     max_length=task.prompt_length + task.response_length,
   )
-
-
-def keep_config(chosen: PretrainOptions, workdir: pathlib.Path) -> None:
-  """Writes the config; refuses to go on with another one.
-
-  Before the first checkpoint anything may change.
-  """
-  path = workdir / 'config.json'
-  config = dataclasses.asdict(chosen)
-  begun = (workdir / 'metrics.jsonl').exists()
-  if path.exists() and begun:
-    try:
-      old = json.loads(path.read_text(encoding='utf-8'))
-      changed = [name for name, x in config.items() if old.get(name) != x]
-    except (ValueError, AttributeError) as error:
-      raise ValueError(f'{path}: not a configuration: {error}') from None
-    if changed:
-      raise ValueError(
-        f'{workdir} holds a run with another config ({", ".join(changed)}); '
-        'choose another --workdir'
-      )
-  files.write_atomically(path, files.to_json(config, indent=2) + '\n')
-
-
-def forget_after(path: pathlib.Path, step: int) -> None:
-  """Drops metrics of steps that a killed run did not live to save."""
-  lines = files.read_lines(path)
-  if len(lines) > step:
-    files.write_atomically(path, ''.join(x + '\n' for x in lines[:step]))
 
 
 def write_metrics(path: pathlib.Path, metrics, done: int) -> None:

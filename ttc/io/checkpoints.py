@@ -64,7 +64,10 @@ def save_checkpoint(
   """
   import orbax.checkpoint as ocp
 
-  return manager.save(step, args=ocp.args.StandardSave(state))
+  filled = jax.tree.map(
+    lambda x: x if x.size else jnp.zeros(_filled(x.shape), x.dtype), state
+  )
+  return manager.save(step, args=ocp.args.StandardSave(filled))
 
 
 def restore_checkpoint(
@@ -100,8 +103,12 @@ def restore_checkpoint(
       f'no {wanted} in {manager.directory}; there are: {steps}'
     )
 
+  filled = jax.tree.map(
+    lambda x: x if x.size else jax.ShapeDtypeStruct(_filled(x.shape), x.dtype),
+    abstract_state,
+  )
   saved = _describe(manager.item_metadata(step).tree)
-  expected = _describe(abstract_state)
+  expected = _describe(filled)
   differing = sorted(
     f'{name} (saved {saved.get(name)}, expected {expected.get(name)})'
     for name in saved.keys() | expected.keys()
@@ -112,8 +119,18 @@ def restore_checkpoint(
       f'checkpoint {step} in {manager.directory} does not match: '
       + '; '.join(differing)
     )
-  placed = jax.tree.map(_placed, abstract_state)
-  return manager.restore(step, args=ocp.args.StandardRestore(placed))
+  placed = jax.tree.map(_placed, filled)
+  restored = manager.restore(step, args=ocp.args.StandardRestore(placed))
+  return jax.tree.map(
+    lambda want, x: x if want.size else jnp.zeros(want.shape, want.dtype),
+    abstract_state,
+    restored,
+  )
+
+
+def _filled(shape: tuple[int, ...]) -> tuple[int, ...]:
+  """The least shape with entries: Orbax saves no array without any."""
+  return tuple(max(length, 1) for length in shape)
 
 
 def _placed(leaf: Any) -> jax.ShapeDtypeStruct:
