@@ -74,7 +74,7 @@ class PPOState(NamedTuple):
   key: PRNGKeyArray
 
 
-class _Batch(NamedTuple):
+class Batch(NamedTuple):
   """A rollout and the advantages of its steps."""
 
   rollout: Rollout
@@ -174,7 +174,7 @@ def ppo(
       running.memories,
       running.reset,
     )
-    batch = _Batch(rollout, advantages(rollout, last, hyper))
+    batch = Batch(rollout, advantages(rollout, last, hyper))
 
     def epoch(carry, key):
       parts = minibatches(
@@ -256,7 +256,7 @@ def ppo_loss(
   hyper: PPO,
   params: Mapping[str, Params],
   memories: Memories,
-  batch: _Batch,
+  batch: Batch,
 ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']]]:
   """The loss of a minibatch, means over the agents that take part.
 
