@@ -102,7 +102,9 @@ def explore(
   return jnp.where(lost, any_legal, jnp.argmax(q, axis=-1)).astype(jnp.int32)
 
 
-def q_policy(net: networks.AgentsNet, epsilon: float) -> Policy:
+def q_policy(
+  net: networks.AgentsNet, epsilon: float | Float[Array, '']
+) -> Policy:
   """Play by values, of one environment's agents.
 
   Args:

@@ -108,7 +108,10 @@ def _mesh(chosen):
 
 
 def _evaluate(chosen, env, learner, params, done):
-  """Mean return, length and last `info` of whole episodes, of each seed."""
+  """Mean return, length and last `info` of whole episodes, of each seed.
+
+  Actors draw; values are followed greedily.
+  """
   key = jax.random.fold_in(jax.random.key(chosen.seed), done)
   play = jax.vmap(
     lambda params, key: agents.evaluate(
@@ -118,6 +121,7 @@ def _evaluate(chosen, env, learner, params, done):
       key,
       chosen.eval_episodes,
       chosen.max_episode_steps,
+      greedy=chosen.algorithm not in agent_options.PPO_NAMES,
     )
   )(params, jax.random.split(key, chosen.num_seeds))
   mean = lambda x: x.astype(float).mean(axis=tuple(range(1, x.ndim)))
@@ -179,7 +183,7 @@ def _show(chosen, env, learner, params, workdir):
     jax.tree.map(lambda x: x[0], params),
     jax.random.key(chosen.seed),
     chosen.max_episode_steps,
-    greedy=True,
+    greedy=chosen.algorithm not in agent_options.PPO_NAMES,
   )
   frames = [envs.render(env.draw(s, env.default_params)) for s in states]
   envs.save_gif(frames, workdir / 'episode.gif')
