@@ -99,8 +99,14 @@ class NetworksTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'agent_ids=True needs'):
       agents.for_agents(Architecture(agent_ids=True), 3, 2, (4, 4, 1))
 
-  def test_images(self):
-    net = agents.for_agents(Architecture((8,)), 3, 2, (4, 5, 6))
+  def test_convolutions_of_vectors_are_refused(self):
+    with self.assertRaisesRegex(ValueError, 'channels=8 needs'):
+      agents.for_agents(Architecture(channels=8), 3, 2, (4,))
+
+  @parameterized.parameters(0, 4)
+  def test_images(self, channels):
+    architecture = Architecture((8,), channels=channels)
+    net = agents.for_agents(architecture, 3, 2, (4, 5, 6))
     params = net.init(jax.random.key(1))
     obs = jnp.ones((2, 3, 2, 4, 5, 6))
     out, _ = net.apply(

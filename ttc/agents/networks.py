@@ -29,11 +29,12 @@ class Architecture(NamedTuple):
   Attributes:
     widths: of the dense layers.
     memory_width: of a GRU behind them; 0 for none.
-    activation: of the dense layers.
+    activation: of all layers but the last.
     shared: one set of parameters for all agents; otherwise each has its own,
       leaves with a leading axis `A`.
     agent_ids: append to observations which agent it is, one-hot; needs vectors.
     layer_norm: normalise the input and what each dense layer gives.
+    channels: of a 3 x 3 convolution that images go through first; 0 for none.
   """
 
   widths: Sequence[int] = (64, 64)
@@ -42,6 +43,7 @@ class Architecture(NamedTuple):
   shared: bool = True
   agent_ids: bool = False
   layer_norm: bool = False
+  channels: int = 0
 
 
 def orthogonal(
@@ -77,14 +79,15 @@ class AgentNet(nn.Module):
 
   Attributes:
     num_outputs: of the head.
-    widths: of the dense layers; images `[height, width, channels]` go through
-      a 3 x 3 convolution of `widths[0] // 2` channels before.
+    widths: of the dense layers; images `[height, width, channels]` are flat
+      there.
     memory_width: `H` of the GRU between dense layers and head; 0 for none.
-    activation: of the dense layers.
+    activation: of all layers but the last.
     head_scale: gain of the head's orthogonal initialisation: 0.01 for a policy,
       1 for values (Andrychowicz et al., 2006.05990, table 1).
     layer_norm: normalise the input and what each dense layer gives, before the
       activation (Gallici et al., 2407.04811, section 3).
+    channels: of a 3 x 3 convolution before; 0 for none.
   """
 
   num_outputs: int
@@ -93,6 +96,7 @@ class AgentNet(nn.Module):
   activation: Activation = 'tanh'
   head_scale: float = 1.0
   layer_norm: bool = False
+  channels: int = 0
 
   @nn.compact
   def __call__(
@@ -114,9 +118,9 @@ class AgentNet(nn.Module):
     act = nn.tanh if self.activation == 'tanh' else nn.relu
     init = orthogonal(np.sqrt(2.0))
     x = obs.astype(jnp.float32)
-    if obs.ndim - reset.ndim == 3:
-      x = act(nn.Conv(self.widths[0] // 2, (3, 3), kernel_init=init)(x))
-      x = x.reshape(*reset.shape, -1)
+    if self.channels:
+      x = act(nn.Conv(self.channels, (3, 3), kernel_init=init)(x))
+    x = x.reshape(*reset.shape, -1)
     norm = (lambda x: nn.LayerNorm()(x)) if self.layer_norm else lambda x: x
     x = norm(x)
     for width in self.widths:
@@ -214,15 +218,26 @@ def for_agents(
     Init and apply for `[T, E, A, ...]`.
 
   Raises:
-    ValueError: on ids of agents that see images.
+    ValueError: on ids of agents that see images, and on convolutions of vectors.
   """
-  widths, memory_width, activation, shared, agent_ids, layer_norm = architecture
+  shared, agent_ids = architecture.shared, architecture.agent_ids
+  if architecture.channels and len(obs_shape) != 3:
+    raise ValueError(
+      f'channels={architecture.channels} needs observations [height, width, '
+      f'channels], not {tuple(obs_shape)}'
+    )
   if agent_ids and len(obs_shape) != 1:
     raise ValueError(
       f'agent_ids=True needs observations with one axis, not {tuple(obs_shape)}'
     )
   net = AgentNet(
-    num_outputs, widths, memory_width, activation, head_scale, layer_norm
+    num_outputs,
+    architecture.widths,
+    architecture.memory_width,
+    architecture.activation,
+    head_scale,
+    architecture.layer_norm,
+    architecture.channels,
   )
   shape = (obs_shape[0] + num_agents,) if agent_ids else tuple(obs_shape)
 

@@ -43,6 +43,7 @@ class AgentOptions:
     eval_episodes: played after each checkpoint.
     max_episode_steps: after which they are cut.
     layer_norm: normalise the dense layers.
+    channels: of a convolution that images go through first; 0 for none.
     num_minibatches: of a pass (ippo, mappo, pqn).
     trace: lambda (ippo, mappo, pqn).
     clip: epsilon of the ratio (ippo, mappo).
@@ -78,6 +79,7 @@ class AgentOptions:
   shared: bool = option(options.truth(), True)
   agent_ids: bool = option(options.truth(), False)
   layer_norm: bool = option(options.truth(), False)
+  channels: int = option(_whole(0, 10_000), 0)
   checkpoint_every: int = option(_whole(1, 10**6), 50)
   num_minibatches: int | None = option(_whole(1, 10**6), None)
   trace: float | None = option(_share, None)
@@ -116,6 +118,7 @@ def architecture(chosen: AgentOptions) -> agents.Architecture:
     chosen.shared,
     chosen.agent_ids,
     chosen.layer_norm,
+    chosen.channels,
   )
 
 
