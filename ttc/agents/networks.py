@@ -218,7 +218,7 @@ def for_agents(
     Init and apply for `[T, E, A, ...]`.
 
   Raises:
-    ValueError: on ids of agents that see images, and on convolutions of vectors.
+    ValueError: on ids of agents that see images, or convolutions of vectors.
   """
   shared, agent_ids = architecture.shared, architecture.agent_ids
   if architecture.channels and len(obs_shape) != 3:
