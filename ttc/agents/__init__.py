@@ -16,6 +16,7 @@ from ttc.agents.ppo import PPO, clipped_surrogate, ppo
 from ttc.agents.pqn import PQN, pqn
 from ttc.agents.q_learning import QLearning, q_learner
 from ttc.agents.saved_policy import load_policy, save_policy
+from ttc.agents.scripted import constant_policy, random_policy
 from ttc.agents.training import over_seeds, seed_keys, train
 from ttc.agents.value_decomposition import iql, qmix, vdn
 
@@ -30,6 +31,7 @@ __all__ = [
   'Policy',
   'QLearning',
   'clipped_surrogate',
+  'constant_policy',
   'each_alone',
   'evaluate',
   'for_agents',
@@ -44,6 +46,7 @@ __all__ = [
   'pqn',
   'q_learner',
   'qmix',
+  'random_policy',
   'save_policy',
   'seed_keys',
   'sum_of_values',

@@ -60,6 +60,14 @@ ROOMS = {
   'kernels': ('sparse_recall', 'sparse_selection'),
   'models': ('sparse_smollm2',),
   'evaluation': ('arise',),
+  'agents': (
+    'coin_game',
+    'hanabi',
+    'overcooked',
+    'simple_spread',
+    'switch_riddle',
+    'two_step_game',
+  ),
 }
 NAMES = tuple(sorted(name for names in ROOMS.values() for name in names))
 

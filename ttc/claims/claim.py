@@ -174,6 +174,13 @@ def by_seed(values, num_seeds: int) -> np.ndarray:
   return np.reshape(values, (num_seeds, -1)).mean(axis=1)
 
 
+def across_seeds(values, num_seeds: int, digits: int = 2) -> str:
+  """Mean over seeds of something that is no share, and each seed's."""
+  means = by_seed(values, num_seeds)
+  each = ', '.join(f'{x:.{digits}f}' for x in means)
+  return f'{means.mean():.{digits}f} (seeds {each})'
+
+
 def curve(select, samples: Samples, gold, budgets) -> evaluation.Curve:
   """The scaling curve of a method over 50 orders of the samples."""
   return jax.device_get(
@@ -243,6 +250,25 @@ def below(label: str, a: Value, b: Value, by: float = 0.0) -> Check:
 def equals(label: str, a: Value, b: Value, errors: float = 3.0) -> Check:
   """`a` and `b` differ by less than so many standard errors."""
   return compares(label, a, b, lambda gap: abs(z(gap)) < errors)
+
+
+def exceeds(
+  label: str, a: Value, b: Value | float, by: float = 0.0, digits: int = 2
+) -> Check:
+  """In every seed the mean of `a` is above that of `b`, or a number."""
+
+  def check(data):
+    n = data['num_seeds']
+    ours = by_seed(at(data, a), n)
+    number = isinstance(b, int | float)
+    theirs = np.full(n, b) if number else by_seed(at(data, b), n)
+    beside = f'{b:g}' if number else across_seeds(at(data, b), n, digits)
+    return Checked(
+      f'{label}{across_seeds(at(data, a), n, digits)} against {beside}',
+      bool(np.all(ours - theirs > by)),
+    )
+
+  return check
 
 
 def text(say: Callable[[Data], str], asks=lambda data: True) -> Check:
