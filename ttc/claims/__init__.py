@@ -60,6 +60,7 @@ ROOMS = {
   'kernels': ('sparse_recall', 'sparse_selection'),
   'models': ('sparse_smollm2',),
   'evaluation': ('arise',),
+  'metarl': ('noisy_quadratic',),
   'agents': (
     'coin_game',
     'hanabi',

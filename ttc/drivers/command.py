@@ -39,6 +39,26 @@ def define_config(default: os.PathLike[str] | str) -> flags.FlagHolder:
   return holder
 
 
+def numbers(
+  flag: flags.FlagHolder, kind: type[int] | type[float]
+) -> tuple[int | float, ...]:
+  """The numbers of a flag that is a list.
+
+  Raises:
+    ValueError: naming the flag and what is no number.
+  """
+  values = []
+  for text in flag.value:
+    try:
+      values.append(kind(text))
+    except ValueError:
+      what = 'whole numbers' if kind is int else 'numbers'
+      raise ValueError(
+        f'--{flag.name}={",".join(flag.value)} must be {what}, not {text!r}'
+      ) from None
+  return tuple(values)
+
+
 def show_in_help(*names: str) -> None:
   """Lists flags in --help that were not defined in the script itself."""
   for name in names:
