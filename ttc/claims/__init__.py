@@ -66,6 +66,7 @@ ROOMS = {
     'hanabi',
     'overcooked',
     'simple_spread',
+    'smax',
     'switch_riddle',
     'two_step_game',
   ),
