@@ -54,12 +54,14 @@ def test_the_example_runs(capsys):
 
 
 @pytest.mark.slow
-def test_the_notebook_runs_and_is_its_script():
+@pytest.mark.parametrize('name', ['agents', 'quickstart'])
+def test_a_notebook_runs_and_is_its_script(name):
   nbformat = pytest.importorskip('nbformat')
   nbclient = pytest.importorskip('nbclient')
   jupytext = pytest.importorskip('jupytext')
-  needs_smollm2()
-  path = ROOT / 'colabs' / 'quickstart.ipynb'
+  if name == 'quickstart':
+    needs_smollm2()
+  path = ROOT / 'colabs' / f'{name}.ipynb'
   notebook = nbformat.read(path, as_version=4)
   script = jupytext.read(path.with_suffix('.py'))
   code = lambda book: [c.source for c in book.cells if c.cell_type == 'code']
