@@ -41,11 +41,11 @@ print(env.agents, env.observation_shape, env.num_actions)
 learner = agents.ippo(
   env, agents.PPO(num_envs=32, num_steps=100, learning_rate=1e-3)
 )
-state = jax.jit(learner.init)(jax.random.key(0))
+start = jax.jit(learner.init)(jax.random.key(0))
 returns = []
-for state, metrics in agents.train(learner, state, NUM_UPDATES, every=20):
+for state, metrics in agents.train(learner, start, NUM_UPDATES, every=20):
   returns += metrics['episode_return'].tolist()
-params = learner.params(state)
+  params = learner.params(jax.tree.map(jnp.copy, state))
 
 steps = learner.steps_per_update * np.arange(1, len(returns) + 1)
 plt.plot(steps, returns)

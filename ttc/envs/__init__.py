@@ -1,12 +1,30 @@
 """Environments as pure functions, wrappers, tasks and pictures."""
 
+from ttc.envs.adapters import from_jaxmarl, to_jaxmarl
 from ttc.envs.environment import (
   Environment,
   Step,
   pad_observations,
   random_actions,
 )
+from ttc.envs.multi_agent.coin_game import coin_game
+from ttc.envs.multi_agent.hanabi import hanabi
 from ttc.envs.multi_agent.matrix_games import matrix_game, two_step_game
+from ttc.envs.multi_agent.mpe import (
+  simple,
+  simple_adversary,
+  simple_crypto,
+  simple_push,
+  simple_reference,
+  simple_speaker_listener,
+  simple_spread,
+  simple_tag,
+  simple_world_comm,
+)
+from ttc.envs.multi_agent.overcooked import overcooked
+from ttc.envs.multi_agent.smax.game import smax
+from ttc.envs.multi_agent.smax.scripted import smax_script
+from ttc.envs.multi_agent.storm import storm
 from ttc.envs.multi_agent.switch_riddle import switch_riddle
 from ttc.envs.rendering import Picture, render, save_gif, save_strip
 from ttc.envs.spaces import Box, Discrete, Space
@@ -27,7 +45,25 @@ from ttc.envs.wrappers import (
 )
 
 # Makers of environments, all arguments with defaults, by their `__name__`.
-ENVIRONMENTS = (matrix_game, switch_riddle, two_step_game)
+ENVIRONMENTS = (
+  coin_game,
+  hanabi,
+  matrix_game,
+  overcooked,
+  simple,
+  simple_adversary,
+  simple_crypto,
+  simple_push,
+  simple_reference,
+  simple_speaker_listener,
+  simple_spread,
+  simple_tag,
+  simple_world_comm,
+  smax,
+  storm,
+  switch_riddle,
+  two_step_game,
+)
 
 __all__ = [
   'ENVIRONMENTS',
@@ -39,21 +75,38 @@ __all__ = [
   'Step',
   'TaskDistribution',
   'auto_reset',
+  'coin_game',
   'episode_statistics',
   'finite_tasks',
+  'from_jaxmarl',
+  'hanabi',
   'matrix_game',
   'meta_episodes',
   'normalize_observations',
   'normalize_rewards',
+  'overcooked',
   'pad_observations',
   'random_actions',
   'render',
   'sample_tasks',
   'save_gif',
   'save_strip',
+  'simple',
+  'simple_adversary',
+  'simple_crypto',
+  'simple_push',
+  'simple_reference',
+  'simple_speaker_listener',
+  'simple_spread',
+  'simple_tag',
+  'simple_world_comm',
+  'smax',
+  'smax_script',
   'split_tasks',
   'stack_frames',
+  'storm',
   'switch_riddle',
+  'to_jaxmarl',
   'two_step_game',
   'vectorize',
 ]

@@ -121,7 +121,7 @@ class Environment:
 
   def avail_actions(
     self, state: EnvState, params: EnvParams
-  ) -> Bool[Array, 'A n']:
+  ) -> Bool[Array, '*E A n']:
     """Which actions are legal, `[A, num_actions]`."""
     if self.legal is not None:
       return self.legal(state, params)
@@ -130,7 +130,7 @@ class Environment:
 
   def active_agents(
     self, state: EnvState, params: EnvParams
-  ) -> Bool[Array, ' A']:
+  ) -> Bool[Array, '*E A']:
     """Who still takes part: an agent that died acts to no effect."""
     if self.active is not None:
       return self.active(state, params)
@@ -138,7 +138,7 @@ class Environment:
 
   def world_state(
     self, state: EnvState, params: EnvParams
-  ) -> Float[Array, ' D']:
+  ) -> Float[Array, '*E D']:
     """What a centralised critic sees."""
     if self.world is not None:
       return self.world(state, params)
@@ -163,12 +163,13 @@ def random_actions(
     params: of the environment.
 
   Returns:
-    `[A]`, or `[A, D]` uniform in the box where actions are continuous.
+    `[A]`, or `[A, D]` uniform in the boxes where actions are continuous, zeros
+    behind those of agents that have fewer.
   """
   if isinstance(env.action_spaces[0], Box):
     keys = jax.random.split(key, env.num_agents)
     rows = zip(env.action_spaces, keys, strict=True)
-    return jnp.stack([space.sample(k) for space, k in rows])
+    return pad_observations([space.sample(k) for space, k in rows])
   legal = env.avail_actions(state, params)
   logits = jnp.where(legal, 0.0, -jnp.inf)
   return jax.random.categorical(key, logits).astype(jnp.int32)

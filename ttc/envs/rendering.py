@@ -102,7 +102,16 @@ def render(picture: Picture, width: int = 320) -> UInt8[np.ndarray, 'h w 3']:
 
   Raises:
     ImportError: naming the extra, without Pillow.
+    ValueError: on no pixels, or an empty window.
   """
+  if width < 1:
+    raise ValueError(f'render: width={width}, expected at least 1 pixel')
+  if not (
+    picture.low[0] < picture.high[0] and picture.low[1] < picture.high[1]
+  ):
+    raise ValueError(
+      f'render: the window from {picture.low} to {picture.high} is empty'
+    )
   try:
     from PIL import Image, ImageDraw, ImageFont
   except ImportError:
@@ -139,7 +148,13 @@ def save_gif(
   path: str | os.PathLike[str],
   frames_per_second: float = 10.0,
 ) -> None:
-  """Writes an animation that repeats for ever, the last frame held a second."""
+  """Writes an animation that repeats for ever, the last frame held a second.
+
+  Raises:
+    ValueError: on no frames.
+  """
+  if not frames:
+    raise ValueError('save_gif: frames is empty, expected at least 1')
   from PIL import Image
 
   images = [Image.fromarray(frame) for frame in frames]
@@ -160,7 +175,16 @@ def save_strip(
   path: str | os.PathLike[str],
   columns: int = 6,
 ) -> None:
-  """Writes frames side by side, in rows, read like text."""
+  """Writes frames of one size side by side, in rows, read like text.
+
+  Raises:
+    ValueError: on no frames or columns.
+  """
+  if not frames or columns < 1:
+    raise ValueError(
+      f'save_strip: {len(frames)} frames in {columns} columns, expected at '
+      'least 1 of each'
+    )
   from PIL import Image
 
   gap, columns = 4, min(columns, len(frames))

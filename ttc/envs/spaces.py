@@ -6,7 +6,26 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, Shaped
+
+
+def random_index(
+  key: PRNGKeyArray, shape: tuple[int, ...], num_values: int
+) -> Int[Array, ' *shape']:
+  """Uniform integers `0 .. num_values - 1`, from one hash, jax takes three.
+
+  Some are likelier than others by a share of `num_values / 2**32`.
+
+  Args:
+    key: consumed.
+    shape: of the result.
+    num_values: how many there are, at most `2**31`.
+
+  Returns:
+    int32.
+  """
+  bits = jax.random.bits(key, shape, jnp.uint32)
+  return (bits % jnp.uint32(num_values)).astype(jnp.int32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +41,7 @@ class Discrete:
 
   def sample(self, key: PRNGKeyArray) -> Shaped[Array, '']:
     """A uniform value, int32."""
-    return jax.random.randint(key, (), 0, self.num_values, jnp.int32)
+    return random_index(key, (), self.num_values)
 
   def contains(self, value: Shaped[Array, ' *shape']) -> Bool[Array, '']:
     """Whether a scalar is one of the integers."""

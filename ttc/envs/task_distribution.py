@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Int, PRNGKeyArray
 
+from ttc.envs.spaces import random_index
+
 
 class TaskDistribution(NamedTuple):
   """Where the params of an environment come from.
@@ -27,9 +29,14 @@ def finite_tasks(
   Args:
     task: `index -> params`, traced.
     num_tasks: indices are `0 .. num_tasks - 1`.
+
+  Raises:
+    ValueError: on no tasks.
   """
+  if num_tasks < 1:
+    raise ValueError(f'finite_tasks: num_tasks={num_tasks}, expected >= 1')
   return TaskDistribution(
-    lambda key: task(jax.random.randint(key, (), 0, num_tasks)), num_tasks
+    lambda key: task(random_index(key, (), num_tasks)), num_tasks
   )
 
 

@@ -29,6 +29,18 @@ def _inside(env: Environment, **changes: Any) -> Environment:
   return dataclasses.replace(env, **{**fields, **changes})
 
 
+def _step_key(key):
+  """The key of a step; `key` itself is that of the reset that may follow.
+
+  It is another key without a hash, which would take time in every step: a
+  constant is added to all words. Streams of different keys are independent,
+  however close the keys are (Salmon et al., 2011), and sums, unlike exclusive
+  ors, do not come back to `key` where wrappers are nested.
+  """
+  words = jax.random.key_data(key) + jnp.uint32(0x9E3779B9)
+  return jax.random.wrap_key_data(words, impl=jax.random.key_impl(key))
+
+
 def auto_reset(env: Environment) -> Environment:
   """Starts a new episode in the step that ends one.
 
@@ -42,10 +54,9 @@ def auto_reset(env: Environment) -> Environment:
   """
 
   def step(key, state, action, params):
-    key, reset_key = jax.random.split(key)
-    out = env.step(key, state, action, params)
+    out = env.step(_step_key(key), state, action, params)
     done = out.terminated | out.truncated
-    fresh = env.reset(reset_key, params)
+    fresh = env.reset(key, params)
     obs, state = jax.tree.map(
       lambda new, old: jnp.where(done, new, old), fresh, (out.obs, out.state)
     )
@@ -69,12 +80,11 @@ def vectorize(env: Environment, *, batched_params: bool = False) -> Environment:
   """
   axis = 0 if batched_params else None
   reset = jax.vmap(env.reset, in_axes=(0, axis))
-  over_states = lambda fn: fn and jax.vmap(fn, in_axes=(0, axis))
+  over_states = lambda fn: jax.vmap(fn, in_axes=(0, axis))
 
   def step(keys, states, actions, params):
-    split = jax.vmap(jax.random.split)(keys)
     out = jax.vmap(env.step, in_axes=(0, 0, 0, axis))(
-      split[:, 0], states, actions, params
+      jax.vmap(_step_key)(keys), states, actions, params
     )
     done = out.terminated | out.truncated
 
@@ -82,7 +92,7 @@ def vectorize(env: Environment, *, batched_params: bool = False) -> Environment:
       choose = lambda a, b: jnp.where(
         done.reshape(done.shape + (1,) * (b.ndim - 1)), a, b
       )
-      return jax.tree.map(choose, reset(split[:, 1], params), old)
+      return jax.tree.map(choose, reset(keys, params), old)
 
     obs, states = jax.lax.cond(
       jnp.any(done), start_anew, lambda old: old, (out.obs, out.state)
@@ -90,9 +100,15 @@ def vectorize(env: Environment, *, batched_params: bool = False) -> Environment:
     final = {'final_obs': out.obs, 'final_state': out.state}
     return out._replace(obs=obs, state=states, info={**out.info, **final})
 
-  fields = ('observe', 'legal', 'active', 'world')
-  changes = {name: over_states(getattr(env, name)) for name in fields}
-  return dataclasses.replace(env, reset=reset, step=step, **changes)
+  return dataclasses.replace(
+    env,
+    reset=reset,
+    step=step,
+    observe=over_states(env.observe),
+    legal=over_states(env.avail_actions),
+    active=over_states(env.active_agents),
+    world=over_states(env.world_state),
+  )
 
 
 class EpisodeStatistics(NamedTuple):
@@ -158,13 +174,17 @@ def stack_frames(env: Environment, num_frames: int) -> Environment:
     state = FrameStack(out.state, frames)
     return out._replace(obs=observe(state, params), state=state)
 
+  *sizes, width = env.observation_shape  # with the padding of each frame
+  shape = (*sizes, width * num_frames)
   spaces = tuple(
-    dataclasses.replace(x, shape=(*x.shape[:-1], x.shape[-1] * num_frames))
-    for x in env.observation_spaces
+    dataclasses.replace(space, shape=shape) for space in env.observation_spaces
   )
   return _inside(
     env, reset=reset, step=step, observe=observe, observation_spaces=spaces
   )
+
+
+LIMIT = 10.0  # of a standardised observation
 
 
 class Moments(NamedTuple):
@@ -198,7 +218,7 @@ def update_moments(
 
 
 def standardize(
-  moments: Moments, values: Float[Array, ' *B'], limit: float = 10.0
+  moments: Moments, values: Float[Array, ' *B'], limit: float = LIMIT
 ) -> Float[Array, ' *B']:
   """`(value - mean) / std`, clipped to `[-limit, limit]`."""
   scaled = (values - moments.mean) * jax.lax.rsqrt(moments.var + 1e-8)
@@ -241,7 +261,12 @@ def normalize_observations(env: Environment) -> Environment:
       info={**out.info, **final},
     )
 
-  return _inside(env, reset=reset, step=step, observe=observe)
+  spaces = tuple(
+    Box(space.shape, -LIMIT, LIMIT) for space in env.observation_spaces
+  )
+  return _inside(
+    env, reset=reset, step=step, observe=observe, observation_spaces=spaces
+  )
 
 
 class NormalizedRewards(NamedTuple):
@@ -297,7 +322,8 @@ def meta_episodes(env: Environment, num_episodes: int) -> Environment:
   Observations `[A, D]` get the last action (one-hot; as it is where
   continuous), the last reward and whether it ended an episode: `[A, D + n +
   2]`. Inner episodes start anew by themselves with the same `params`; the outer
-  one ends, by truncation, with the last of them. `info['episode']` counts.
+  one ends, by truncation, with the last of them. `info['episode']` counts those
+  that ended.
 
   Args:
     env: with flat observations, without `auto_reset`.
@@ -316,7 +342,11 @@ def meta_episodes(env: Environment, num_episodes: int) -> Environment:
       f'{env.observation_shape}, expected one axis'
     )
   continuous = isinstance(env.action_spaces[0], Box)
-  width = env.action_spaces[0].shape[0] if continuous else env.num_actions
+  width = (
+    max(space.shape[0] for space in env.action_spaces)
+    if continuous
+    else env.num_actions
+  )
 
   def observe(state, params):
     del params
@@ -343,9 +373,10 @@ def meta_episodes(env: Environment, num_episodes: int) -> Environment:
     done = out.terminated | out.truncated
     seen = action if continuous else jax.nn.one_hot(action, width)
     episode = state.episode + done
+    over = episode >= num_episodes
     state = MetaEpisode(
       out.state,
-      out.obs,
+      jnp.where(over, out.info['final_obs'], out.obs),
       seen.astype(jnp.float32),
       out.reward,
       done,
@@ -354,7 +385,7 @@ def meta_episodes(env: Environment, num_episodes: int) -> Environment:
     never = jnp.zeros((), bool)
     info = {**out.info, 'episode': state.episode}
     obs = observe(state, params)
-    return Step(obs, state, out.reward, never, episode >= num_episodes, info)
+    return Step(obs, state, out.reward, never, over, info)
 
   spaces = tuple(
     Box((env.observation_shape[0] + width + 2,)) for _ in env.agents

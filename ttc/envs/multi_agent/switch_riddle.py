@@ -10,13 +10,12 @@ who has waited so long gets nothing.
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from ttc.envs.environment import Environment, Step
 from ttc.envs.rendering import AGENT_COLORS, Circle, Picture, Text, rectangle
-from ttc.envs.spaces import Box, Discrete
+from ttc.envs.spaces import Box, Discrete, random_index
 
 NOTHING, SWITCH, TELL = range(3)
 
@@ -65,7 +64,7 @@ def switch_riddle(num_agents: int = 3) -> Environment:
     return jnp.stack([here, here & state.bulb], axis=-1).astype(jnp.float32)
 
   def reset(key, params):
-    first = jax.random.randint(key, (), 0, num_agents, jnp.int32)
+    first = random_index(key, (), num_agents)
     state = SwitchRiddleState(
       bulb=jnp.zeros((), bool),
       in_room=first,
@@ -79,7 +78,7 @@ def switch_riddle(num_agents: int = 3) -> Environment:
     tells = act == TELL
     right = jnp.all(state.visited)
     reward = jnp.where(tells, jnp.where(right, 1.0, -1.0), 0.0)
-    following = jax.random.randint(key, (), 0, num_agents, jnp.int32)
+    following = random_index(key, (), num_agents)
     state = SwitchRiddleState(
       bulb=state.bulb ^ (act == SWITCH),
       in_room=following,

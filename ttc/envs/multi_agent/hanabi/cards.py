@@ -1,0 +1,189 @@
+"""Records of Hanabi: sizes of a game, what may be set, what is on the table.
+
+A card is the number `color * num_ranks + rank`, all counted from 0, or `NONE`
+where a hand has a gap because the deck is empty. What its holder knows of it
+are two sets, the colours and the ranks that it may have, as bits of integers:
+hints never tie the one to the other.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int
+
+NONE = -1
+
+
+class Size(NamedTuple):
+  """What shapes depend on.
+
+  Attributes:
+    num_players: `A`.
+    num_colors: `C`.
+    num_ranks: `R`.
+    hand_size: `H`.
+    info_tokens: most that there can be.
+    life_tokens: most that there can be.
+    copies: cards of each rank, in each colour.
+  """
+
+  num_players: int
+  num_colors: int
+  num_ranks: int
+  hand_size: int
+  info_tokens: int
+  life_tokens: int
+  copies: tuple[int, ...]
+
+  @property
+  def num_kinds(self) -> int:
+    """Of cards."""
+    return self.num_colors * self.num_ranks
+
+  @property
+  def deck_size(self) -> int:
+    """Cards, with those that are dealt at first."""
+    return self.num_colors * sum(self.copies)
+
+  @property
+  def num_actions(self) -> int:
+    """Discards, plays, hints of colours and of ranks, and waiting."""
+    hints = (self.num_players - 1) * (self.num_colors + self.num_ranks)
+    return 2 * self.hand_size + hints + 1
+
+  def full_deck(self) -> Int[np.ndarray, ' N']:
+    """All cards, in order."""
+    ranks = np.repeat(np.arange(self.num_ranks), self.copies)
+    colors = np.arange(self.num_colors)[:, None] * self.num_ranks
+    return (colors + ranks).reshape(-1).astype(np.int32)
+
+
+class HanabiParams(NamedTuple):
+  """What a task may set.
+
+  Attributes:
+    info_tokens: at the start and at most.
+    life_tokens: at the start.
+    lose_score: whether the last life takes all points with it; the game is over
+      either way.
+  """
+
+  info_tokens: Int[Array, ''] | int = 8
+  life_tokens: Int[Array, ''] | int = 3
+  lose_score: Bool[Array, ''] | bool = True
+
+
+class Hands(NamedTuple):
+  """The cards of each player, the oldest first, and what was told of them.
+
+  Attributes:
+    card: or `NONE`.
+    colors: bits, which it may have to its holder's knowledge.
+    ranks: bits, as well.
+    color_told: whether a hint named its colour.
+    rank_told: whether a hint named its rank.
+  """
+
+  card: Int[Array, 'A H']
+  colors: Int[Array, 'A H']
+  ranks: Int[Array, 'A H']
+  color_told: Bool[Array, 'A H']
+  rank_told: Bool[Array, 'A H']
+
+
+class Move(NamedTuple):
+  """The last move, as all have seen it.
+
+  Attributes:
+    player: who made it; `NONE` before the first one.
+    action: of that player.
+    card: that was played or discarded; `NONE` after a hint.
+    touched: cards that the hint named.
+    scored: whether a card was added to the fireworks.
+    gained: whether playing it brought a token.
+  """
+
+  player: Int[Array, '']
+  action: Int[Array, '']
+  card: Int[Array, '']
+  touched: Bool[Array, ' H']
+  scored: Bool[Array, '']
+  gained: Bool[Array, '']
+
+
+class HanabiState(NamedTuple):
+  """The table.
+
+  Attributes:
+    deck: in the order of dealing, dealt cards too.
+    num_dealt: cards of the deck that are gone.
+    hands: of the players.
+    fireworks: cards of each colour that lie.
+    discards: cards of each kind that are out.
+    info_tokens: hints that can be given.
+    life_tokens: mistakes that can be made, but for the last one.
+    player: whose turn it is.
+    turns_left: once the deck is empty.
+    move: the last one.
+    score: sum of rewards.
+    time: moves so far.
+  """
+
+  deck: Int[Array, ' N']
+  num_dealt: Int[Array, '']
+  hands: Hands
+  fireworks: Int[Array, ' C']
+  discards: Int[Array, ' kinds']
+  info_tokens: Int[Array, '']
+  life_tokens: Int[Array, '']
+  player: Int[Array, '']
+  turns_left: Int[Array, '']
+  move: Move
+  score: Int[Array, '']
+  time: Int[Array, '']
+
+
+class Meaning(NamedTuple):
+  """What an action of the player whose turn it is says.
+
+  Attributes:
+    discard, play, color_hint, rank_hint: which one of them it is.
+    slot: place in the hand, of a discard or a play.
+    target: player that is told.
+    value: colour or rank that is told.
+  """
+
+  discard: Bool[Array, '']
+  play: Bool[Array, '']
+  color_hint: Bool[Array, '']
+  rank_hint: Bool[Array, '']
+  slot: Int[Array, '']
+  target: Int[Array, '']
+  value: Int[Array, '']
+
+
+def read_action(
+  size: Size, player: Int[Array, ''], action: Int[Array, '']
+) -> Meaning:
+  """Takes the number of an action apart.
+
+  In order: discard of slot 0, 1, ...; play of slot 0, 1, ...; each colour to
+  the next player, to the one after, ...; each rank to the next player, ...; and
+  waiting.
+  """
+  hand, others = size.hand_size, size.num_players - 1
+  color = action - 2 * hand
+  rank = color - others * size.num_colors
+  told = rank < 0
+  behind = jnp.where(told, color // size.num_colors, rank // size.num_ranks)
+  value = jnp.where(told, color % size.num_colors, rank % size.num_ranks)
+  return Meaning(
+    discard=action < hand,
+    play=(action >= hand) & (action < 2 * hand),
+    color_hint=(color >= 0) & told,
+    rank_hint=(rank >= 0) & (rank < others * size.num_ranks),
+    slot=action % hand,
+    target=(player + 1 + behind) % size.num_players,
+    value=value,
+  )

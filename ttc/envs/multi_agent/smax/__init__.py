@@ -1,0 +1,1 @@
+"""The StarCraft-like battles of SMAX, on arrays alone."""
