@@ -4,6 +4,7 @@ A line of `CASES` is one environment of ours and what jaxmarl calls it.
 """
 
 import functools
+import importlib.util
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ class Case(NamedTuple):
     make: our maker; None if it is `envs.<name>`.
     reference: jaxmarl's name.
     options: of jaxmarl's maker.
+    scenario: of jaxmarl's SMAX.
     only_legal: whether an illegal action spoils the game, so that actions are
       chosen among the legal ones, inside of what is timed.
   """
@@ -36,6 +38,7 @@ class Case(NamedTuple):
   reference: str
   make: Callable[[], envs.Environment] | None = None
   options: Mapping[str, Any] = {}
+  scenario: str | None = None
   only_legal: bool = False
 
 
@@ -55,6 +58,18 @@ CASES = (
   Case('simple_crypto', 'MPE_simple_crypto_v3'),
   Case('switch_riddle', 'switch_riddle'),
   Case('coin_game', 'coin_game'),
+  *(
+    Case(
+      f'smax_{scenario}',
+      'HeuristicEnemySMAX',
+      make=functools.partial(envs.smax, scenario),
+      scenario=scenario,
+    )
+    for scenario in ('3m', '2s3z', '27m_vs_30m')
+  ),
+  Case('overcooked', 'overcooked'),
+  Case('hanabi', 'hanabi', only_legal=True),
+  Case('storm', 'storm_2p'),
 )
 
 
@@ -106,12 +121,10 @@ def bench_envs(bench: Bench, out: files.Path | None = None) -> str:
     OSError: if `out` cannot be written, before anything is timed.
   """
   cases = _chosen(bench)
-  try:
-    import jaxmarl
-  except ImportError:
+  if importlib.util.find_spec('jaxmarl') is None:
     raise ImportError(
       "the reference is not installed: pip install 'ttc-jax[oracle]'"
-    ) from None
+    )
   results = []
 
   def write():
@@ -126,7 +139,7 @@ def bench_envs(bench: Bench, out: files.Path | None = None) -> str:
   write()
   for case in cases:
     env = case.make() if case.make else getattr(envs, case.name)()
-    reference = jaxmarl.make(case.reference, **case.options)
+    reference = _reference(case)
     for num_envs in bench.num_envs:
       makers = {
         OURS: functools.partial(our_run, env, case.only_legal),
@@ -137,6 +150,18 @@ def bench_envs(bench: Bench, out: files.Path | None = None) -> str:
       results.append({'name': case.name, 'num_envs': num_envs, **figures})
       write()
   return markdown(results)
+
+
+def _reference(case):
+  """Of jaxmarl."""
+  import jaxmarl
+
+  options = dict(case.options)
+  if case.scenario is not None:
+    from jaxmarl.environments.smax import map_name_to_scenario
+
+    options['scenario'] = map_name_to_scenario(case.scenario)
+  return jaxmarl.make(case.reference, **options)
 
 
 def _chosen(bench):
