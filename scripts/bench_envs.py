@@ -2,6 +2,7 @@ r"""Speed of environments beside jaxmarl, in turns, in one process.
 
   python scripts/bench_envs.py --out=bench_envs.json
   python scripts/bench_envs.py --envs=simple_spread,coin_game --num_envs=256
+  python scripts/bench_envs.py --training --envs=smax_3m  # with a learner
   python scripts/bench_envs.py --check  # tiny sizes, in seconds
 
 Prints a Markdown table: microseconds of one step of one environment, resets
@@ -13,7 +14,7 @@ that ttc takes less. Needs the extra `oracle`.
 
 from absl import flags
 
-from ttc.drivers import bench_envs, command
+from ttc.drivers import bench_agents, bench_envs, command
 
 _ENVS = flags.DEFINE_list('envs', [], 'Environments; all if not given.')
 _NUM_ENVS = flags.DEFINE_multi_integer(
@@ -26,6 +27,9 @@ _REPETITIONS = flags.DEFINE_integer('repetitions', 5, 'Timed runs of each.', 1)
 _COMPILATIONS = flags.DEFINE_integer(
   'compilations', 3, 'Timed compilations of each.', 1
 )
+_TRAINING = flags.DEFINE_bool(
+  'training', False, 'Whole updates of IPPO instead of steps.'
+)
 _OUT = flags.DEFINE_string('out', None, 'JSON file for every figure.')
 _CHECK = flags.DEFINE_bool(
   'check', False, 'Tiny sizes and few environments: does everything still run?'
@@ -34,6 +38,9 @@ _CHECK = flags.DEFINE_bool(
 
 def main():
   """Times everything and prints the table."""
+  if _TRAINING.value:
+    print(bench_agents.bench_training(_ENVS.value, _REPETITIONS.value))
+    return
   bench = bench_envs.Bench(
     names=tuple(_ENVS.value),
     num_envs=tuple(_NUM_ENVS.value),

@@ -45,12 +45,14 @@ def test_the_example_runs(capsys):
   for block in blocks:
     exec(block, names)
   first, *by_method = capsys.readouterr().out.splitlines()
+  by_method, returns = by_method[:3], by_method[3:]
   answer, share = first.split()
   assert answer == '8'
   assert 0 < float(share.strip('[]')) <= 1
   names = [line.split()[0] for line in by_method]
   assert names == ['self_consistency', 'beam_search', 'mcts']
   assert by_method[0].split()[1] == '8'  # the same 32 samples
+  assert len(returns) == 2  # of agents, after each chunk
 
 
 @pytest.mark.slow

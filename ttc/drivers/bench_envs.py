@@ -120,11 +120,8 @@ def bench_envs(bench: Bench, out: files.Path | None = None) -> str:
     ImportError: without jaxmarl, naming the extra.
     OSError: if `out` cannot be written, before anything is timed.
   """
-  cases = _chosen(bench)
-  if importlib.util.find_spec('jaxmarl') is None:
-    raise ImportError(
-      "the reference is not installed: pip install 'ttc-jax[oracle]'"
-    )
+  _check_sizes(bench)
+  cases = chosen(bench.names)
   results = []
 
   def write():
@@ -139,11 +136,11 @@ def bench_envs(bench: Bench, out: files.Path | None = None) -> str:
   write()
   for case in cases:
     env = case.make() if case.make else getattr(envs, case.name)()
-    reference = _reference(case)
+    theirs = reference(case)
     for num_envs in bench.num_envs:
       makers = {
         OURS: functools.partial(our_run, env, case.only_legal),
-        THEIRS: functools.partial(their_run, reference, case.only_legal),
+        THEIRS: functools.partial(their_run, theirs, case.only_legal),
       }
       inputs = _inputs(env, case.only_legal, num_envs, bench.total_steps)
       figures = _measure(makers, inputs, num_envs, bench)
@@ -152,8 +149,8 @@ def bench_envs(bench: Bench, out: files.Path | None = None) -> str:
   return markdown(results)
 
 
-def _reference(case):
-  """Of jaxmarl."""
+def reference(case: Case) -> Any:
+  """The environment of jaxmarl."""
   import jaxmarl
 
   options = dict(case.options)
@@ -164,18 +161,31 @@ def _reference(case):
   return jaxmarl.make(case.reference, **options)
 
 
-def _chosen(bench):
+def chosen(names: Sequence[str]) -> list[Case]:
+  """Cases by name; all if there is none.
+
+  Raises:
+    ValueError: for one that is not known.
+    ImportError: without jaxmarl, naming the extra.
+  """
   known = {case.name: case for case in CASES}
-  if unknown := [name for name in bench.names if name not in known]:
+  if unknown := [name for name in names if name not in known]:
     raise ValueError(
       f'bench_envs: {unknown[0]!r} is not known; there are {", ".join(known)}'
     )
+  if importlib.util.find_spec('jaxmarl') is None:
+    raise ImportError(
+      "the reference is not installed: pip install 'ttc-jax[oracle]'"
+    )
+  return [known[name] for name in names or known]
+
+
+def _check_sizes(bench):
   sizes = bench._asdict()
   del sizes['names']
   for name, value in sizes.items():
     if min(value if isinstance(value, Sequence) else [value], default=0) < 1:
       raise ValueError(f'bench_envs: {name}={value}, expected at least 1')
-  return [known[name] for name in bench.names or known]
 
 
 def _inputs(env, only_legal, num_envs, total_steps):
