@@ -276,8 +276,8 @@ class EpisodeTest(parameterized.TestCase):
     np.testing.assert_allclose((points**2).mean(), 1 / 3, atol=0.05)
     np.testing.assert_array_equal(state.velocity, 0.0)
     for goal in np.asarray(state.goal).T:
-      counts = np.bincount(goal)
-      expected = len(goal) / len(counts)
+      counts = np.bincount(goal, minlength=3)
+      expected = len(goal) / 3
       # 5 standard deviations of a count.
       self.assertLess(np.abs(counts - expected).max(), 5 * expected**0.5)
 

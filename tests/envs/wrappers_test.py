@@ -10,7 +10,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from ttc import envs
-from ttc.envs import wrappers
+from ttc.envs import normalization
 from ttc.envs.rendering import Picture
 
 
@@ -195,9 +195,9 @@ class StatisticsTest(absltest.TestCase):
   def test_moments_are_those_of_all_values(self):
     rng = np.random.default_rng(0)
     values = rng.normal(3.0, 2.0, (7, 5, 2)).astype(np.float32)
-    moments = wrappers.initial_moments((2,))
+    moments = normalization.initial_moments((2,))
     for batch in values:
-      moments = wrappers.update_moments(moments, jnp.asarray(batch))
+      moments = normalization.update_moments(moments, jnp.asarray(batch))
     flat, weight = values.reshape(-1, 2).astype(np.float64), 1e-3
     count = len(flat) + weight
     mean = flat.sum(0) / count

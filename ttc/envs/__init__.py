@@ -26,6 +26,7 @@ from ttc.envs.multi_agent.smax.game import smax
 from ttc.envs.multi_agent.smax.scripted import smax_script
 from ttc.envs.multi_agent.storm import storm
 from ttc.envs.multi_agent.switch_riddle import switch_riddle
+from ttc.envs.normalization import normalize_observations, normalize_rewards
 from ttc.envs.rendering import Picture, render, save_gif, save_strip
 from ttc.envs.spaces import Box, Discrete, Space
 from ttc.envs.task_distribution import (
@@ -37,8 +38,6 @@ from ttc.envs.wrappers import (
   auto_reset,
   episode_statistics,
   meta_episodes,
-  normalize_observations,
-  normalize_rewards,
   sample_tasks,
   stack_frames,
   vectorize,

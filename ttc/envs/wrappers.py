@@ -19,7 +19,7 @@ from ttc.envs.spaces import Box
 from ttc.envs.task_distribution import TaskDistribution
 
 
-def _inside(env: Environment, **changes: Any) -> Environment:
+def inside(env: Environment, **changes: Any) -> Environment:
   """A wrapper whose states have the field `env_state`."""
   through = lambda fn: fn and (lambda s, params: fn(s.env_state, params))
   fields = {
@@ -138,7 +138,7 @@ def episode_statistics(env: Environment) -> Environment:
     state = EpisodeStatistics(out.state, returns, length)
     return out._replace(state=state, info=info)
 
-  return _inside(env, reset=reset, step=step)
+  return inside(env, reset=reset, step=step)
 
 
 class FrameStack(NamedTuple):
@@ -179,130 +179,9 @@ def stack_frames(env: Environment, num_frames: int) -> Environment:
   spaces = tuple(
     dataclasses.replace(space, shape=shape) for space in env.observation_spaces
   )
-  return _inside(
+  return inside(
     env, reset=reset, step=step, observe=observe, observation_spaces=spaces
   )
-
-
-LIMIT = 10.0  # of a standardised observation
-
-
-class Moments(NamedTuple):
-  """Mean and variance so far, by the parallel rule (Chan et al., 1979)."""
-
-  mean: Float[Array, ' *shape']
-  var: Float[Array, ' *shape']
-  count: Float[Array, '']
-
-
-def initial_moments(shape: tuple[int, ...]) -> Moments:
-  """As if a thousandth of a standard normal value had been seen."""
-  count = jnp.full((), 1e-3, jnp.float32)
-  zeros = jnp.zeros(shape, jnp.float32)
-  return Moments(zeros, zeros + 1, count)
-
-
-def update_moments(
-  moments: Moments, values: Float[Array, 'B *shape']
-) -> Moments:
-  """Takes in a batch of values."""
-  mean, var = jnp.mean(values, axis=0), jnp.var(values, axis=0)
-  count = moments.count + values.shape[0]
-  delta, share = mean - moments.mean, values.shape[0] / count
-  spread = moments.var * (1 - share) + var * share
-  return Moments(
-    moments.mean + delta * share,
-    spread + delta**2 * share * (1 - share),
-    count,
-  )
-
-
-def standardize(
-  moments: Moments, values: Float[Array, ' *B'], limit: float = LIMIT
-) -> Float[Array, ' *B']:
-  """`(value - mean) / std`, clipped to `[-limit, limit]`."""
-  scaled = (values - moments.mean) * jax.lax.rsqrt(moments.var + 1e-8)
-  return jnp.clip(scaled, -limit, limit)
-
-
-class Normalized(NamedTuple):
-  """State of a batch of environments and what was seen of all of them."""
-
-  env_state: Any
-  moments: Moments
-
-
-def normalize_observations(env: Environment) -> Environment:
-  """Standardises observations by running moments of the whole batch.
-
-  Args:
-    env: from `vectorize`. Moments are over environments, one for each agent
-      and feature; `info['final_obs']` is standardised by the same ones.
-  """
-
-  def observe(state, params):
-    return standardize(state.moments, env.observe(state.env_state, params))
-
-  def reset(keys, params):
-    obs, state = env.reset(keys, params)
-    moments = update_moments(initial_moments(obs.shape[1:]), obs)
-    return standardize(moments, obs), Normalized(state, moments)
-
-  def step(keys, state, actions, params):
-    out = env.step(keys, state.env_state, actions, params)
-    moments = update_moments(state.moments, out.obs)
-    final = {
-      'final_obs': standardize(moments, out.info['final_obs']),
-      'final_state': Normalized(out.info['final_state'], moments),
-    }
-    return out._replace(
-      obs=standardize(moments, out.obs),
-      state=Normalized(out.state, moments),
-      info={**out.info, **final},
-    )
-
-  spaces = tuple(
-    Box(space.shape, -LIMIT, LIMIT) for space in env.observation_spaces
-  )
-  return _inside(
-    env, reset=reset, step=step, observe=observe, observation_spaces=spaces
-  )
-
-
-class NormalizedRewards(NamedTuple):
-  """State of a batch of environments and its discounted returns so far."""
-
-  env_state: Any
-  returns: Float[Array, 'E A']
-  moments: Moments
-
-
-def normalize_rewards(env: Environment, discount: float = 0.99) -> Environment:
-  """Divides rewards by the standard deviation of discounted returns.
-
-  The rule of OpenAI's baselines: the mean is kept, so that signs are.
-
-  Args:
-    env: from `vectorize`.
-    discount: of the returns.
-  """
-
-  def reset(keys, params):
-    obs, state = env.reset(keys, params)
-    returns = jnp.zeros((obs.shape[0], env.num_agents), jnp.float32)
-    moments = initial_moments((env.num_agents,))
-    return obs, NormalizedRewards(state, returns, moments)
-
-  def step(keys, state, actions, params):
-    out = env.step(keys, state.env_state, actions, params)
-    returns = state.returns * discount + out.reward
-    moments = update_moments(state.moments, returns)
-    done = (out.terminated | out.truncated)[:, None]
-    state = NormalizedRewards(out.state, jnp.where(done, 0.0, returns), moments)
-    reward = out.reward * jax.lax.rsqrt(moments.var + 1e-8)
-    return out._replace(state=state, reward=reward)
-
-  return _inside(env, reset=reset, step=step)
 
 
 class MetaEpisode(NamedTuple):
@@ -390,7 +269,7 @@ def meta_episodes(env: Environment, num_episodes: int) -> Environment:
   spaces = tuple(
     Box((env.observation_shape[0] + width + 2,)) for _ in env.agents
   )
-  return _inside(
+  return inside(
     env, reset=reset, step=step, observe=observe, observation_spaces=spaces
   )
 
