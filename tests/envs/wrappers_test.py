@@ -205,7 +205,7 @@ class StatisticsTest(absltest.TestCase):
     np.testing.assert_allclose(moments.count, count, rtol=1e-5)
     np.testing.assert_allclose(moments.mean, mean, rtol=1e-5)
     np.testing.assert_allclose(moments.var, var / count, rtol=1e-5)
-    far = wrappers.standardize(moments, jnp.array([[1e6, -1e6]]))
+    far = normalization.standardize(moments, jnp.array([[1e6, -1e6]]))
     np.testing.assert_array_equal(far, [[10, -10]])
 
   def test_observations(self):
