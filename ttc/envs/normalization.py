@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ttc.envs.environment import Environment
+from ttc.envs.spaces import Box
 from ttc.envs.wrappers import inside
 
 LIMIT = 10.0  # of a standardised observation
