@@ -69,6 +69,21 @@ class EveryEnvironmentTest(parameterized.TestCase):
       np.testing.assert_allclose(a, jnp.take(b, jnp.arange(2), axis), atol=1e-5)
 
   @parameterized.named_parameters(EVERY)
+  def test_64_bits_change_no_type(self, make):
+    """Floats stay floats of 32 bits, and so do integers."""
+    with jax.enable_x64(True):
+      env = make()
+      params = env.default_params
+      _, state = jax.eval_shape(env.reset, jax.random.key(0), params)
+      if isinstance(env.action_spaces[0], envs.Box):
+        self.skipTest('continuous')
+      action = jnp.zeros((env.num_agents,), jnp.int32)
+      out = jax.eval_shape(env.step, jax.random.key(0), state, action, params)
+      for path, leaf in jax.tree.leaves_with_path(out):
+        name = jax.tree_util.keystr(path)
+        self.assertNotIn(str(leaf.dtype), ('float64', 'int64'), name)
+
+  @parameterized.named_parameters(EVERY)
   def test_observe_is_what_reset_returns(self, make):
     env = make()
     obs, state = jax.jit(env.reset)(jax.random.key(2), env.default_params)

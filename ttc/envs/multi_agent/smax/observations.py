@@ -131,7 +131,8 @@ def _rows(other, dx, dy, seen, state, params, team):
   """
   num_units = len(state.x)
   features = _features(state, params, team)
-  axes = jnp.zeros((2, features.shape[1])).at[:, _PLACE].set(jnp.eye(2))
+  axes = jnp.zeros((2, features.shape[1]), jnp.float32)
+  axes = axes.at[:, _PLACE].set(jnp.eye(2, dtype=jnp.float32))
   table = jnp.concatenate([features.at[:, _PLACE].set(0), axes])
   row = jnp.arange(num_units + 2)
   weights = (row == other[..., None]).astype(jnp.float32)
@@ -152,8 +153,9 @@ def _features(state, params, team):
   stats = stats_of(state, params)
   first = jnp.arange(len(state.x)) < team
   last_action = jnp.where(first, len(state.x) - team, team) + STOP
-  target = jnp.where(state.action >= ATTACK, state.action, 0) / last_action
-  known = jnp.where(first | params.see_orders, 1.0, 0.0)
+  target = jnp.where(state.action >= ATTACK, state.action, 0)
+  target = target.astype(jnp.float32) / last_action.astype(jnp.float32)
+  known = (first | params.see_orders).astype(jnp.float32)
   move_x, move_y = move_of(state.action)
   columns = [
     state.health / stats.health,
