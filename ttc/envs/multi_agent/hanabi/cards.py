@@ -63,8 +63,9 @@ class HanabiParams(NamedTuple):
   """What a task may set.
 
   Attributes:
-    info_tokens: at the start and at most.
-    life_tokens: at the start.
+    info_tokens: at the start and at most; not above those of the maker, which
+      observations have places for.
+    life_tokens: at the start; the same holds.
     lose_score: whether the last life takes all points with it; the game is over
       either way.
   """
