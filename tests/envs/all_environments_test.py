@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 
 from ttc import envs
@@ -89,6 +90,17 @@ class EveryEnvironmentTest(parameterized.TestCase):
     obs, state = jax.jit(env.reset)(jax.random.key(2), env.default_params)
     again = jax.jit(env.observe)(state, env.default_params)
     np.testing.assert_allclose(obs, again, atol=1e-6)
+
+  @parameterized.named_parameters(EVERY)
+  @pytest.mark.slow
+  def test_a_hundred_thousand_steps(self, make):
+    """No NaN on the way, and episodes come to an end."""
+    env = make()
+    with jax.debug_nans(True):
+      _, (_, out) = random_episodes(env, jax.random.key(4), 500, 200)
+    for x in (out.obs, out.reward, out.info['final_obs']):
+      self.assertTrue(np.all(np.isfinite(x)))
+    self.assertTrue(np.any(out.terminated | out.truncated))
 
   @parameterized.named_parameters(EVERY)
   def test_a_state_can_be_looked_at(self, make):
