@@ -3,7 +3,8 @@
   python scripts/train_agents.py --config=configs/agents_coin_game.py \\
       --workdir=runs/coins
 
-RESULT seconds.
+Some 200 seconds on two CPU cores. Learned from their own payoff both take any
+coin; see the claim `coin_game` for what they lose by it.
 """
 
 from ml_collections import config_dict

@@ -30,6 +30,7 @@ def get_config() -> config_dict.ConfigDict:
   config.trace = 0.95
   config.clip = 0.2
   config.entropy_weight = 0.01
+  config.value_clip = 0.2
 
   config.width = 64
   config.num_layers = 2

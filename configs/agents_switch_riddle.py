@@ -3,7 +3,8 @@
   python scripts/train_agents.py --config=configs/agents_switch_riddle.py \\
       --workdir=runs/riddle
 
-RESULT seconds.
+Some 300 seconds on two CPU cores. Telling on the last day gives 0.48, the best
+possible is at most 0.74; in trials seeds were between 0.50 and 0.71.
 """
 
 from ml_collections import config_dict

@@ -3,7 +3,7 @@
   python scripts/train_agents.py --config=configs/agents_two_step_game.py \\
       --workdir=runs/tables
 
-Under a minute on two CPU cores (56 seconds). The greedy return is 8 with each of
+A minute on two CPU cores (56 seconds). The greedy return is 8 with each of
 three seeds; with `--config.algorithm=vdn` or `iql` it is 7.
 """
 

@@ -97,7 +97,7 @@ class EveryEnvironmentTest(parameterized.TestCase):
     """No NaN on the way, and episodes come to an end."""
     env = make()
     with jax.debug_nans(True):
-      _, (_, out) = random_episodes(env, jax.random.key(4), 500, 200)
+      _, (_, out) = random_episodes(env, jax.random.key(4), 200, 500)
     for x in (out.obs, out.reward, out.info['final_obs']):
       self.assertTrue(np.all(np.isfinite(x)))
     self.assertTrue(np.any(out.terminated | out.truncated))

@@ -29,7 +29,11 @@ Surrogate: TypeAlias = Callable[[Array, Array], Array]
 
 
 class PPO(NamedTuple):
-  """Hyper-parameters; the defaults are JaxMARL's of IPPO on MPE.
+  """Hyper-parameters; the defaults are JaxMARL's of IPPO on MPE, but for one.
+
+  That clips values to 0.2 of the old ones, whatever the scale of returns; here
+  the clip is off. With it, returns of tens are learned an update at a time, and
+  one of three seeds on simple_spread ends below random play.
 
   Attributes:
     num_envs: `E`.
@@ -57,7 +61,7 @@ class PPO(NamedTuple):
   discount: float = 0.99
   trace: float = 0.95
   clip: float = 0.2
-  value_clip: float | None = 0.2
+  value_clip: float | None = None
   entropy_weight: float = 0.01
   value_weight: float = 0.5
   max_grad_norm: float = 0.5

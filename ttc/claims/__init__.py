@@ -63,11 +63,9 @@ ROOMS = {
   'metarl': ('noisy_quadratic',),
   'agents': (
     'coin_game',
-    'hanabi',
     'overcooked',
     'simple_spread',
     'smax',
-    'switch_riddle',
     'two_step_game',
   ),
 }

@@ -48,6 +48,7 @@ class AgentOptions:
     trace: lambda (ippo, mappo, pqn).
     clip: epsilon of the ratio (ippo, mappo).
     entropy_weight: of the bonus (ippo, mappo).
+    value_clip: how far a value may move in an update (ippo, mappo).
     capacity: sequences that are kept (iql, vdn, qmix).
     batch_size: sequences of a batch (iql, vdn, qmix).
     target_period: updates (iql, vdn, qmix).
@@ -85,6 +86,7 @@ class AgentOptions:
   trace: float | None = option(_share, None)
   clip: float | None = option(_positive, None)
   entropy_weight: float | None = option(_real(0.0, 10.0), None)
+  value_clip: float | None = option(_positive, None)
   capacity: int | None = option(_whole(1, 10**7), None)
   batch_size: int | None = option(_whole(1, 10**6), None)
   target_period: int | None = option(_whole(1, 10**6), None)
@@ -94,7 +96,7 @@ class AgentOptions:
 
 
 _ALL = ('num_envs', 'num_steps', 'num_epochs', 'discount')
-_PPO = ('num_minibatches', 'trace', 'clip', 'entropy_weight')
+_PPO = ('num_minibatches', 'trace', 'clip', 'entropy_weight', 'value_clip')
 _Q = ('capacity', 'batch_size', 'target_period')
 _EPSILON = ('epsilon_end', 'epsilon_steps')
 _OWN = {

@@ -14,6 +14,7 @@ HYPER = PPO(
   num_steps=128,
   num_minibatches=8,
   learning_rate=1e-3,
+  value_clip=0.2,
   shaping=optax.linear_schedule(1.0, 0.0, STEPS),
 )
 ARCHITECTURE = Architecture((64, 64), activation='relu')

@@ -7,7 +7,7 @@ from ttc.testbeds.played import played, trained
 
 ENV = envs.simple_spread()
 # A million steps of each seed.
-HYPER = PPO(num_envs=32, num_steps=100, learning_rate=1e-3)
+HYPER = PPO(num_envs=32, num_steps=100, learning_rate=1e-3, value_clip=None)
 NUM_UPDATES = 313
 
 

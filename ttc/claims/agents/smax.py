@@ -6,7 +6,7 @@ from ttc.claims.claim import Claim, exceeds
 from ttc.testbeds.played import played, trained
 
 ENV = envs.smax('3m')
-HYPER = PPO(num_envs=64, num_steps=64, learning_rate=1e-3)
+HYPER = PPO(num_envs=64, num_steps=64, learning_rate=1e-3, value_clip=0.2)
 ARCHITECTURE = Architecture((64, 64), activation='relu')
 NUM_UPDATES = 366  # 1.5 million steps
 

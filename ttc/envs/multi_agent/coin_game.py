@@ -81,19 +81,7 @@ def coin_game(egocentric: bool = False, image: bool = False) -> Environment:
 
   def observe(state, params):
     del params
-    # Of each agent: self, other, own coin, other's coin; row and column.
-    pieces = jnp.concatenate(
-      [
-        jnp.stack([state.position, state.position[::-1]]),
-        jnp.stack([state.coin, state.coin[::-1]]),
-      ],
-      axis=1,
-    )
-    if egocentric:
-      pieces = (pieces - state.position[:, None] + SIDE + 1) % SIDE
-    cell = pieces[..., 0] * SIDE + pieces[..., 1]
-    planes = cell[:, None] == jnp.arange(SIDE * SIDE)[:, None]
-    return planes.astype(jnp.float32).reshape(2, *shape)
+    return _planes(state, egocentric).reshape(2, *shape)
 
   def reset(key, params):
     places = _random_places(key)
@@ -147,6 +135,23 @@ def coin_game(egocentric: bool = False, image: bool = False) -> Environment:
     action_spaces=(Discrete(5),) * 2,
     draw=draw,
   )
+
+
+def _planes(state, egocentric):
+  """Planes of the pieces on the board of each agent, `[2, cells, 4]`."""
+  # Of each agent: self, other, own coin, other's coin; row and column.
+  pieces = jnp.concatenate(
+    [
+      jnp.stack([state.position, state.position[::-1]]),
+      jnp.stack([state.coin, state.coin[::-1]]),
+    ],
+    axis=1,
+  )
+  if egocentric:
+    pieces = (pieces - state.position[:, None] + SIDE + 1) % SIDE
+  cell = pieces[..., 0] * SIDE + pieces[..., 1]
+  planes = cell[:, None] == jnp.arange(SIDE * SIDE)[:, None]
+  return planes.astype(jnp.float32)
 
 
 def _direction(action):

@@ -66,7 +66,7 @@ def particle_game(
   goals: tuple[int, ...] = (),
   continuous: bool = False,
 ) -> Environment:
-  """An environment of a particle game.
+  """The environment of a particle game.
 
   Args:
     name: of the game.
@@ -80,32 +80,16 @@ def particle_game(
     num_solid: how many landmarks, the first ones, are.
     goals: how many values each goal has.
     continuous: whether actions are.
-
-  Returns:
-    The environment.
   """
-  agents = tuple(observation_sizes)
-  num_agents, num_landmarks = len(agents), len(params.world.landmark_radius)
+  num_agents = len(observation_sizes)
+  num_landmarks = len(params.world.landmark_radius)
   if abilities is None:
     abilities = [Ability()] * num_agents
   speakers = [a.num_symbols for a in abilities if a.num_symbols]
   message_shape = (len(speakers), max(speakers, default=0))
-  num_values = np.array(goals, np.float32)
 
   def reset(key: PRNGKeyArray, params):
-    # One draw for everything: every hash takes time, to compile too.
-    num_points = num_agents + num_landmarks
-    draws = jax.random.uniform(key, (2 * num_points + len(goals),), jnp.float32)
-    points = 2 * draws[: 2 * num_points].reshape(num_points, 2) - 1
-    goal = (draws[2 * num_points :] * num_values).astype(jnp.int32)
-    state = ParticleState(
-      position=points[:num_agents],
-      velocity=jnp.zeros((num_agents, 2), jnp.float32),
-      landmarks=points[num_agents:],
-      message=jnp.zeros(message_shape, jnp.float32),
-      goal=goal,
-      time=jnp.zeros((), jnp.int32),
-    )
+    state = _start(key, num_agents, num_landmarks, message_shape, goals)
     return observe(state, params), state
 
   def step(key: PRNGKeyArray, state: ParticleState, action, params):
@@ -137,7 +121,7 @@ def particle_game(
   decode = _decoder(abilities, message_shape, continuous)
   return Environment(
     name=name,
-    agents=agents,
+    agents=tuple(observation_sizes),
     default_params=params,
     reset=reset,
     step=step,
@@ -145,6 +129,22 @@ def particle_game(
     observation_spaces=tuple(Box((n,)) for n in observation_sizes.values()),
     action_spaces=tuple(_action_space(a, continuous) for a in abilities),
     draw=draw,
+  )
+
+
+def _start(key, num_agents, num_landmarks, message_shape, goals):
+  """All at rest, uniform in the square; one draw, as hashes take time."""
+  num_points = num_agents + num_landmarks
+  draws = jax.random.uniform(key, (2 * num_points + len(goals),), jnp.float32)
+  points = 2 * draws[: 2 * num_points].reshape(num_points, 2) - 1
+  goal = draws[2 * num_points :] * np.array(goals, np.float32)
+  return ParticleState(
+    position=points[:num_agents],
+    velocity=jnp.zeros((num_agents, 2), jnp.float32),
+    landmarks=points[num_agents:],
+    message=jnp.zeros(message_shape, jnp.float32),
+    goal=goal.astype(jnp.int32),
+    time=jnp.zeros((), jnp.int32),
   )
 
 

@@ -3,6 +3,7 @@
 The prey is faster, obstacles are solid, and leaving the square costs the prey.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -80,19 +81,6 @@ def simple_tag(
     )
     return _with_prey_velocities(seen, prey, num_adversaries)
 
-  def reward(state, params):
-    position, radius = state.position, params.world.radius
-    hunters, prey = position[:num_adversaries], position[num_adversaries:]
-    reach = radius[num_adversaries:, None] + radius[:num_adversaries]
-    touches = jnp.sum(
-      distances(prey, hunters) < reach, axis=-1, dtype=jnp.float32
-    )
-    caught = params.catch_reward * touches
-    good = -caught - params.bounds_penalty * out_of_bounds(prey)
-    return jnp.concatenate(
-      [jnp.broadcast_to(jnp.sum(caught), (num_adversaries,)), good]
-    )
-
   size = 4 + 2 * num_obstacles + 2 * (num_agents - 1)
   hunters = {
     f'adversary_{i}': size + 2 * num_good for i in range(num_adversaries)
@@ -113,7 +101,7 @@ def simple_tag(
       ),
     ),
     observe=observe,
-    reward=reward,
+    reward=functools.partial(_tag_reward, num_adversaries),
     observation_sizes={**hunters, **prey},
     draw=drawing.particles(
       many(drawing.ADVERSARY, drawing.GOOD),
@@ -122,6 +110,20 @@ def simple_tag(
     agents_collide=True,
     num_solid=num_obstacles,
     continuous=continuous,
+  )
+
+
+def _tag_reward(num_adversaries, state, params):
+  position, radius = state.position, params.world.radius
+  hunters, prey = position[:num_adversaries], position[num_adversaries:]
+  reach = radius[num_adversaries:, None] + radius[:num_adversaries]
+  touches = jnp.sum(
+    distances(prey, hunters) < reach, axis=-1, dtype=jnp.float32
+  )
+  caught = params.catch_reward * touches
+  good = -caught - params.bounds_penalty * out_of_bounds(prey)
+  return jnp.concatenate(
+    [jnp.broadcast_to(jnp.sum(caught), (num_adversaries,)), good]
   )
 
 
@@ -135,6 +137,9 @@ def _with_prey_velocities(seen, prey, num_adversaries):
     jnp.concatenate([seen[:num_adversaries], hunted], axis=-1),
     jnp.concatenate([seen[num_adversaries:], fellows], axis=-1),
   )
+
+
+FOOD, FORESTS = slice(1, 3), slice(3, 5)  # of the landmarks
 
 
 class WorldCommParams(NamedTuple):
@@ -192,70 +197,6 @@ def simple_world_comm(
       f'num_adversaries={num_adversaries}, expected at least 1 of each'
     )
   num_agents = num_good + num_adversaries
-  food, forests = slice(1, 3), slice(3, 5)
-
-  def observe(state, params):
-    position, radius = state.position, params.world.radius
-    trees = state.landmarks[forests]
-    inside = distances(position, trees) < (
-      radius[:, None] + params.world.landmark_radius[forests]
-    )
-    outside = ~jnp.any(inside, axis=-1)
-    together = jnp.any(inside[:, None] & inside, axis=-1)
-    sees = together | (outside[:, None] & outside)
-    sees = sees | (jnp.arange(num_agents) == 0)[:, None]
-    sees = sees[..., None].astype(jnp.float32)
-    others = game.drop_own((position - position[:, None]) * sees)
-    seen = jnp.concatenate(
-      [
-        state.velocity,
-        position,
-        game.seen_from(position, state.landmarks),
-        others.reshape(num_agents, -1),
-      ],
-      axis=-1,
-    )
-    velocity = state.velocity * sees
-    fellows = game.drop_own(velocity[num_adversaries:, num_adversaries:])
-    hunted = velocity[:num_adversaries, num_adversaries:]
-    heard = jnp.broadcast_to(state.message[0], (num_adversaries, 4))
-    forest = jnp.where(inside, 1.0, -1.0).astype(jnp.float32)
-    hunters, prey = slice(num_adversaries), slice(num_adversaries, None)
-    return game.join_groups(
-      jnp.concatenate(
-        [
-          seen[hunters],
-          hunted.reshape(num_adversaries, -1),
-          forest[hunters],
-          heard,
-        ],
-        axis=-1,
-      ),
-      jnp.concatenate(
-        [seen[prey], forest[prey], fellows.reshape(num_good, -1)], axis=-1
-      ),
-    )
-
-  def reward(state, params):
-    position, radius = state.position, params.world.radius
-    hunters, prey = position[:num_adversaries], position[num_adversaries:]
-    size = radius[num_adversaries:, None]
-    apart = distances(prey, hunters)
-    count = lambda near: jnp.sum(near, axis=-1, dtype=jnp.float32)
-    caught = params.catch_reward * count(
-      apart < size + radius[:num_adversaries]
-    )
-    away = distances(prey, state.landmarks[food])
-    eaten = count(away < size + params.world.landmark_radius[food])
-    good = (
-      -caught
-      - params.bounds_penalty * out_of_bounds(prey)
-      + params.food_reward * eaten
-      - params.food_distance_penalty * jnp.min(away, axis=-1)
-    )
-    bad = jnp.sum(caught) - params.chase_penalty * jnp.min(apart, axis=0)
-    return jnp.concatenate([bad, good])
-
   size = 4 + 10 + 2 * (num_agents - 1) + 2
   names = ['leadadversary_0']
   names += [f'adversary_{i}' for i in range(num_adversaries - 1)]
@@ -278,8 +219,8 @@ def simple_world_comm(
         max_speed=many(1.0, 1.3),
       ),
     ),
-    observe=observe,
-    reward=reward,
+    observe=functools.partial(_world_comm_observations, num_adversaries),
+    reward=functools.partial(_world_comm_reward, num_adversaries),
     observation_sizes={**hunters, **prey},
     draw=drawing.particles(
       [drawing.LEADER, *many(drawing.ADVERSARY, drawing.GOOD)[1:]],
@@ -290,3 +231,71 @@ def simple_world_comm(
     num_solid=1,
     continuous=continuous,
   )
+
+
+def _world_comm_observations(num_adversaries, state, params):
+  position, radius = state.position, params.world.radius
+  num_agents = position.shape[0]
+  trees = state.landmarks[FORESTS]
+  inside = distances(position, trees) < (
+    radius[:, None] + params.world.landmark_radius[FORESTS]
+  )
+  outside = ~jnp.any(inside, axis=-1)
+  together = jnp.any(inside[:, None] & inside, axis=-1)
+  sees = together | (outside[:, None] & outside)
+  sees = sees | (jnp.arange(num_agents) == 0)[:, None]
+  sees = sees[..., None].astype(jnp.float32)
+  others = game.drop_own((position - position[:, None]) * sees)
+  seen = jnp.concatenate(
+    [
+      state.velocity,
+      position,
+      game.seen_from(position, state.landmarks),
+      others.reshape(num_agents, -1),
+    ],
+    axis=-1,
+  )
+  velocity = state.velocity * sees
+  fellows = game.drop_own(velocity[num_adversaries:, num_adversaries:])
+  hunted = velocity[:num_adversaries, num_adversaries:]
+  heard = jnp.broadcast_to(state.message[0], (num_adversaries, 4))
+  forest = jnp.where(inside, 1.0, -1.0).astype(jnp.float32)
+  hunters, prey = slice(num_adversaries), slice(num_adversaries, None)
+  return game.join_groups(
+    jnp.concatenate(
+      [
+        seen[hunters],
+        hunted.reshape(num_adversaries, -1),
+        forest[hunters],
+        heard,
+      ],
+      axis=-1,
+    ),
+    jnp.concatenate(
+      [
+        seen[prey],
+        forest[prey],
+        fellows.reshape(fellows.shape[0], -1),
+      ],
+      axis=-1,
+    ),
+  )
+
+
+def _world_comm_reward(num_adversaries, state, params):
+  position, radius = state.position, params.world.radius
+  hunters, prey = position[:num_adversaries], position[num_adversaries:]
+  size = radius[num_adversaries:, None]
+  apart = distances(prey, hunters)
+  count = lambda near: jnp.sum(near, axis=-1, dtype=jnp.float32)
+  caught = params.catch_reward * count(apart < size + radius[:num_adversaries])
+  away = distances(prey, state.landmarks[FOOD])
+  eaten = count(away < size + params.world.landmark_radius[FOOD])
+  good = (
+    -caught
+    - params.bounds_penalty * out_of_bounds(prey)
+    + params.food_reward * eaten
+    - params.food_distance_penalty * jnp.min(away, axis=-1)
+  )
+  bad = jnp.sum(caught) - params.chase_penalty * jnp.min(apart, axis=0)
+  return jnp.concatenate([bad, good])
