@@ -161,6 +161,11 @@ class PhysicsTest(parameterized.TestCase):
     out = STEP(KEY, state_at(places), actions(u0=WEST), params)
     self.assertEqual(float(out.state.health[0]), 45)
     self.assertEqual(float(out.state.x[0]), 0)
+    sides = {EAST: (31, 16), NORTH: (16, 31), SOUTH: (16, 1)}
+    for way, place in sides.items():
+      places[0] = place
+      out = STEP(KEY, state_at(places), actions(u0=way), quiet())
+      self.assertEqual(float(out.state.health[0]), 0, way)
 
   def test_units_that_overlap_part(self):
     places = list(APART)

@@ -108,7 +108,7 @@ def _twins(num_allies: int, num_units: int) -> Int[np.ndarray, ' A']:
 
 def _two_teams(draws, params, enemy):
   """Around a quarter and three quarters of the width."""
-  x = jnp.where(enemy, 0.75, 0.25)
+  x = 0.25 + 0.5 * enemy.astype(jnp.float32)
   center = jnp.stack([x, jnp.full_like(x, 0.5)])
   noise = params.spread * (2 * draws[:2, : len(enemy)] - 1)
   return center * params.map_size[:, None] + noise

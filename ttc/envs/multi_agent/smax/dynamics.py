@@ -106,7 +106,10 @@ def tick(units: Units, orders: Orders, rules: Rules) -> Units:
 
 
 def vmap_last(fn: Callable[..., Any]) -> Callable[..., Any]:
-  """A function whose `vmap` hands it one array with one more, last axis."""
+  """A function whose `vmap` hands it one array with one more, last axis.
+
+  It has no derivative in reverse mode: `jax.grad` raises.
+  """
   call = jax.custom_batching.custom_vmap(fn)
 
   @call.def_vmap

@@ -41,7 +41,7 @@ def smax_script(
   num_allies = len(find_scenario(scenario).allies)
 
   def act(key, state, params):
-    draws = jax.random.uniform(key, state.x.shape)
+    draws = jax.random.uniform(key, state.x.shape, jnp.float32)
     return jnp.concatenate(
       [
         script_actions(draws[:num_allies], state, params),
