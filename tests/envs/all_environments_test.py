@@ -1,5 +1,7 @@
 """What every environment promises."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,12 @@ from absl.testing import absltest, parameterized
 from ttc import envs
 
 EVERY = [(make.__name__, make) for make in envs.ENVIRONMENTS]
+
+
+@functools.cache
+def forty_steps(make, num_envs):
+  """Played once for all tests."""
+  return random_episodes(make(), jax.random.key(0), num_envs, 40)
 
 
 def random_episodes(env, key, num_envs, num_steps):
@@ -37,8 +45,8 @@ class EveryEnvironmentTest(parameterized.TestCase):
   @parameterized.named_parameters(EVERY)
   def test_shapes_and_spaces(self, make):
     env = make()
-    states, (actions, out) = random_episodes(env, jax.random.key(0), 3, 40)
-    shape = (40, 3, env.num_agents)
+    states, (actions, out) = forty_steps(make, 4)
+    shape = (40, 4, env.num_agents)
     self.assertEqual(out.obs.shape, (*shape, *env.observation_shape))
     self.assertEqual(out.info['final_obs'].shape, out.obs.shape)
     self.assertEqual(out.reward.shape, shape)
@@ -60,9 +68,7 @@ class EveryEnvironmentTest(parameterized.TestCase):
 
   @parameterized.named_parameters(EVERY)
   def test_play_does_not_depend_on_the_batch(self, make):
-    env = make()
-    whole = random_episodes(env, jax.random.key(1), 4, 12)
-    part = random_episodes(env, jax.random.key(1), 2, 12)
+    whole, part = forty_steps(make, 4), forty_steps(make, 2)
     for a, b in zip(jax.tree.leaves(part), jax.tree.leaves(whole), strict=True):
       if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
         a, b = jax.random.key_data(a), jax.random.key_data(b)

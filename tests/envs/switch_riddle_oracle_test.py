@@ -73,7 +73,8 @@ class OracleTest(parameterized.TestCase):
       np.testing.assert_array_equal(ours.reward[:, i], reward[agent])
       np.testing.assert_array_equal(ours.obs[:, i], obs[agent])
     self.assertEqual(set(np.unique(ours.reward)), {-1.0, 0.0, 1.0})
-    self.assertTrue(np.any(ours.truncated))
+    self.assertFalse(np.any(ours.truncated))
+    self.assertTrue(np.any(ours.terminated))
 
 
 if __name__ == '__main__':

@@ -178,7 +178,7 @@ class JaxMARLEnv:
       {
         name: x if jnp.ndim(x) else per_agent(x)
         for name, x in out.info.items()
-        if name != 'final_obs'
+        if name not in ('final_obs', 'final_state')
       },
     )
 
