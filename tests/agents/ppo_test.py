@@ -9,7 +9,8 @@ from ttc import agents, envs
 from ttc.agents import PPO, Architecture, networks, rollouts
 from ttc.agents.actor_critic import Judged, actor_critic
 from ttc.agents.learner import start_envs
-from ttc.agents.ppo import Batch, minibatches, ppo_loss
+from ttc.agents.on_policy import Batch, minibatches
+from ttc.agents.ppo import ppo_loss
 from ttc.envs import Box, Discrete, Environment, Step
 
 

@@ -35,7 +35,7 @@ def test_one_coordinate_has_a_closed_form():
   one = Quadratic((0.7,), 0.2, (1.5,))
   v = 1 / (1 / 1.5 + 30 * 0.7**2 / 0.2)
   want = 0.5 * 0.7 * v
-  np.testing.assert_allclose(bed.greedy_loss(one, 30), want, rtol=1e-4)
+  np.testing.assert_allclose(bed.greedy_lifetime(one, 30)[1], want, rtol=1e-4)
   np.testing.assert_allclose(bed.best_loss(one, 30), want, rtol=1e-3)
 
 
@@ -45,7 +45,7 @@ def test_one_coordinate_has_a_closed_form():
 )
 def test_figures(horizon, best, greedy, constant):
   assert abs(bed.best_loss(TWO, horizon) - best) < 1e-4
-  assert abs(bed.greedy_loss(TWO, horizon) - greedy) < 1e-4
+  assert abs(bed.greedy_lifetime(TWO, horizon)[1] - greedy) < 1e-4
   assert abs(bed.constant_loss(TWO, horizon) - constant) < 1e-4
 
 

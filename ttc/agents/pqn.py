@@ -10,13 +10,12 @@ lambda-returns of what was just played,
 Costs of an update: as PPO's without a critic.
 """
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from ttc import envs
 from ttc.agents import (
@@ -27,11 +26,10 @@ from ttc.agents import (
   rollouts,
 )
 from ttc.agents.gae import gae
-from ttc.agents.learner import EnvBatch, Learner
+from ttc.agents.learner import Learner
 from ttc.agents.networks import Architecture
-from ttc.agents.ppo import check_minibatches, minibatches
+from ttc.agents.on_policy import on_policy
 from ttc.agents.rollouts import Rollout
-from ttc.types import Params
 
 
 class PQN(NamedTuple):
@@ -63,23 +61,6 @@ class PQN(NamedTuple):
   shaping: optax.Schedule | None = None
 
 
-class PQNState(NamedTuple):
-  """Everything that training needs to go on."""
-
-  params: Mapping[str, Params]  # 'agents', 'mixer'
-  opt_state: optax.OptState
-  envs: EnvBatch
-  updates: Int[Array, '']
-  key: PRNGKeyArray
-
-
-class _Batch(NamedTuple):
-  """A rollout and what its values should be."""
-
-  rollout: Rollout
-  returns: Float[Array, 'T E M']
-
-
 def pqn(
   env: envs.Environment,
   hyper: PQN = PQN(),  # noqa: B008
@@ -106,87 +87,38 @@ def pqn(
     ValueError: on continuous actions, or if minibatches do not come out even.
   """
   mixer = mixer or mixing.sum_of_values()
-  check_minibatches(
-    hyper.num_envs,
-    hyper.num_steps,
-    hyper.num_minibatches,
-    bool(architecture.memory_width),
-  )
   env_params = env.default_params if env_params is None else env_params
   net = networks.for_agents(
     architecture, env.num_actions, env.num_agents, env.observation_shape
   )
   epsilon = q_behaviour.as_schedule(hyper.epsilon)
-  behaviour = q_behaviour.behaviour(env, net, mixer, epsilon, env_params)
-  collect = rollouts.collector(
-    env,
-    behaviour,
-    hyper.num_envs,
-    hyper.num_steps,
-    env_params=env_params,
-    shaping=hyper.shaping,
-  )
-  optimizer = optax.chain(
-    optax.clip_by_global_norm(hyper.max_grad_norm),
-    optax.radam(hyper.learning_rate),
-  )
-  steps_per_update = hyper.num_envs * hyper.num_steps
 
-  def init(key):
+  def start(key):
     key, start_key = jax.random.split(key)
-    params, running = q_behaviour.start(
+    return key, *q_behaviour.start(
       env, net, mixer, env_params, hyper.num_envs, start_key
     )
-    updates = jnp.zeros((), jnp.int32)
-    return PQNState(params, optimizer.init(params), running, updates, key)
 
-  def train_step(carry, part):
-    params, opt_state = carry
-    value, grads = jax.value_and_grad(
-      lambda params: _loss(net, mixer, params, *part)
-    )(params)
-    changes, opt_state = optimizer.update(grads, opt_state, params)
-    return (optax.apply_updates(params, changes), opt_state), value
-
-  def update(state):
-    key = jax.random.fold_in(state.key, state.updates)
-    rollout_key, shuffle_key = jax.random.split(key)
-    steps = state.updates.astype(jnp.float32) * steps_per_update
-    running, rollout, metrics = collect(
-      rollout_key, state.params, state.envs, steps
-    )
-    last = behaviour.value(
-      state.params,
-      running.states.env_state,
-      running.obs,
-      running.memories,
-      running.reset,
-    )
-    batch = _Batch(rollout, lambda_returns(rollout, last, mixer, hyper))
-
-    def epoch(carry, key):
-      parts = minibatches(
-        key, batch, state.envs.memories, hyper.num_minibatches
-      )
-      return jax.lax.scan(train_step, carry, parts)
-
-    (params, opt_state), losses = jax.lax.scan(
-      epoch,
-      (state.params, state.opt_state),
-      jax.random.split(shuffle_key, hyper.num_epochs),
-    )
-    metrics |= {'td_loss': jnp.mean(losses), 'epsilon': epsilon(steps)}
-    return (
-      PQNState(params, opt_state, running, state.updates + 1, state.key),
-      metrics,
-    )
-
+  init, update = on_policy(
+    env,
+    q_behaviour.behaviour(env, net, mixer, epsilon, env_params),
+    start,
+    lambda rollout, last: lambda_returns(rollout, last, mixer, hyper),
+    lambda params, memories, batch: _loss(net, mixer, params, memories, batch),
+    optax.chain(
+      optax.clip_by_global_norm(hyper.max_grad_norm),
+      optax.radam(hyper.learning_rate),
+    ),
+    hyper,
+    has_memory=bool(architecture.memory_width),
+    env_params=env_params,
+  )
   return Learner(
     init,
     update,
     lambda state: state.params['agents'],
     q_behaviour.q_policy(net, epsilon(jnp.iinfo(jnp.int32).max)),
-    steps_per_update,
+    hyper.num_envs * hyper.num_steps,
   )
 
 
@@ -220,4 +152,5 @@ def _loss(net, mixer, params, memories, batch):
   q = distributions.masked(q, rollout.legal)
   taken = jnp.take_along_axis(q, rollout.action[..., None], axis=-1)[..., 0]
   mixed = mixer.apply(params['mixer'], taken, rollout.kept.world)
-  return 0.5 * jnp.mean((mixed - returns) ** 2)
+  loss = 0.5 * jnp.mean((mixed - returns) ** 2)
+  return loss, {'td_loss': loss}

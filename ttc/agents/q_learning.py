@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ttc import envs
 from ttc.agents import (
@@ -136,8 +136,12 @@ def q_learner(
     optax.clip_by_global_norm(hyper.max_grad_norm),
     optax.adam(hyper.learning_rate),
   )
-  loss = lambda params, target, sequences: td_loss(
-    net, mixer, hyper.discount, params, target, sequences
+  learn = _learner_from_replay(
+    lambda params, target, sequences: td_loss(
+      net, mixer, hyper.discount, params, target, sequences
+    ),
+    optimizer,
+    hyper,
   )
   steps_per_update = hyper.num_envs * hyper.num_steps
 
@@ -146,26 +150,9 @@ def q_learner(
     params, running = q_behaviour.start(
       env, net, mixer, env_params, hyper.num_envs, start_key
     )
-    zero = jnp.zeros((), jnp.int32)
-    none = jnp.zeros((), jnp.float32)
-    _, rollout, _ = jax.eval_shape(collect, key, params, running, none)
-    shapes = jax.eval_shape(as_sequences, rollout, running.memories['agents'])
-    one = jax.tree.map(lambda x: x.update(shape=x.shape[1:]), shapes)
-    return QLearningState(
-      params,
-      params,
-      optimizer.init(params),
-      running,
-      replay.empty_replay(one, hyper.capacity),
-      zero,
-      key,
-    )
-
-  def train_step(carry, batch, target):
-    params, opt_state = carry
-    value, grads = jax.value_and_grad(loss)(params, target, batch)
-    changes, opt_state = optimizer.update(grads, opt_state, params)
-    return (optax.apply_updates(params, changes), opt_state), value
+    ring = _empty_ring(collect, key, params, running, hyper.capacity)
+    opt_state, zero = optimizer.init(params), jnp.zeros((), jnp.int32)
+    return QLearningState(params, params, opt_state, running, ring, zero, key)
 
   def update(state):
     key = jax.random.fold_in(state.key, state.updates)
@@ -174,35 +161,11 @@ def q_learner(
     running, rollout, metrics = collect(
       rollout_key, state.params, state.envs, steps
     )
-    kept = replay.add(
+    ring = replay.add(
       state.replay, as_sequences(rollout, state.envs.memories['agents'])
     )
-
-    def epoch(carry, key):
-      batch = replay.sample(kept, key, hyper.batch_size)
-      return train_step(carry, batch, state.target)
-
-    old = (state.params, state.opt_state)
-    new, losses = jax.lax.scan(
-      epoch, old, jax.random.split(replay_key, hyper.num_epochs)
-    )
-    learns = state.updates >= hyper.warmup_updates
-    choose = lambda flag, a, b: jax.tree.map(
-      lambda x, y: jnp.where(flag, x, y), a, b
-    )
-    params, opt_state = choose(learns, new, old)
-    due = (state.updates + 1) % hyper.target_period == 0
-    state = QLearningState(
-      params,
-      choose(due, params, state.target),
-      opt_state,
-      running,
-      kept,
-      state.updates + 1,
-      state.key,
-    )
-    metrics |= {'td_loss': jnp.mean(losses), 'epsilon': epsilon(steps)}
-    return state, metrics
+    state, loss = learn(state._replace(envs=running, replay=ring), replay_key)
+    return state, metrics | {'td_loss': loss}
 
   return Learner(
     init,
@@ -211,6 +174,47 @@ def q_learner(
     q_behaviour.q_policy(net, epsilon(jnp.iinfo(jnp.int32).max)),
     steps_per_update,
   )
+
+
+def _empty_ring(collect, key, params, running, capacity):
+  """Room for what a rollout gives, without playing one."""
+  none = jnp.zeros((), jnp.float32)
+  _, rollout, _ = jax.eval_shape(collect, key, params, running, none)
+  shapes = jax.eval_shape(as_sequences, rollout, running.memories['agents'])
+  one = jax.tree.map(lambda x: x.update(shape=x.shape[1:]), shapes)
+  return replay.empty_replay(one, capacity)
+
+
+def _learner_from_replay(loss, optimizer, hyper):
+  """`(state, key) -> (state, loss)`: gradient steps, and the target network."""
+
+  def learn(state, key):
+    def train_step(carry, key):
+      params, opt_state = carry
+      batch = replay.sample(state.replay, key, hyper.batch_size)
+      value, grads = jax.value_and_grad(loss)(params, state.target, batch)
+      changes, opt_state = optimizer.update(grads, opt_state, params)
+      return (optax.apply_updates(params, changes), opt_state), value
+
+    old = (state.params, state.opt_state)
+    new, losses = jax.lax.scan(
+      train_step, old, jax.random.split(key, hyper.num_epochs)
+    )
+    choose = lambda flag, a, b: jax.tree.map(
+      lambda x, y: jnp.where(flag, x, y), a, b
+    )
+    params, opt_state = choose(state.updates >= hyper.warmup_updates, new, old)
+    updates = state.updates + 1
+    due = updates % hyper.target_period == 0
+    state = state._replace(
+      params=params,
+      target=choose(due, params, state.target),
+      opt_state=opt_state,
+      updates=updates,
+    )
+    return state, jnp.mean(losses)
+
+  return learn
 
 
 def td_loss(
@@ -251,9 +255,7 @@ def td_loss(
   return jnp.sum(error * weight) / jnp.maximum(jnp.sum(weight), 1.0)
 
 
-def _weights(
-  rollout: Rollout, num_values: int
-) -> Float[Array, 'T B M'] | Bool[Array, 'T B M']:
+def _weights(rollout: Rollout, num_values: int) -> Float[Array, 'T B M']:
   """1 where an episode goes on or ended by the rules, and somebody acts."""
   active = rollout.active[:-1]
   if num_values != active.shape[-1]:

@@ -63,9 +63,11 @@ ROOMS = {
   'metarl': ('noisy_quadratic',),
   'agents': (
     'coin_game',
+    'hanabi',
     'overcooked',
     'simple_spread',
     'smax',
+    'switch_riddle',
     'two_step_game',
   ),
 }

@@ -123,12 +123,7 @@ def draw(
         )
       )(times)
       ax.plot(times / N, rates, color=COLORS[i], label=ROWS[name])
-    moments = jnp.array(chosen.problem.start)
-    greedy = []
-    for _ in range(N):
-      rate = noisy_quadratic.greedy_rate(chosen.problem, moments)
-      greedy.append(float(rate))
-      moments = noisy_quadratic.step(chosen.problem, moments, rate)
+    greedy, _ = noisy_quadratic.greedy_lifetime(chosen.problem, N)
     ax.plot(times / N, greedy, color='#333333', ls=':', label=ROWS['greedy'])
     ax.set_title(f'N = {N}', fontsize=11)
     ax.set_xlabel('n / N')

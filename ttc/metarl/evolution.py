@@ -12,6 +12,7 @@ where it is needed, so no population is ever stored, whatever its size, and
 devices exchange fitness and one sum. A generation costs `2 P` evaluations.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -124,33 +125,12 @@ def evolution(
     generation = jnp.zeros((), jnp.int32)
     return EvolutionState(params, optimizer.init(params), generation, key)
 
-  def pair_fitness(params, key, pair):
-    noise, task_key = member(params, key, pair)
-    both = jax.tree.map(
-      lambda x, e: jnp.stack([x + sigma * e, x - sigma * e]), params, noise
-    )
-    return jax.vmap(fitness_fn, in_axes=(0, None))(both, task_key)
-
-  def evaluate(params, key, pairs):
-    one = lambda pair: pair_fitness(params, key, pair)
-    return jax.lax.map(one, pairs, batch_size=chunk_size)
+  evaluate = functools.partial(_evaluate, fitness_fn, sigma, chunk_size)
+  scale = 1 / (2 * num_pairs * sigma)
 
   def estimate(params, key, pairs, utility):
-    """The sum over some pairs, whose noise is drawn again."""
-    flat, unravel = ravel_pytree(params)
-
-    def add(total, chunk):
-      pairs, weight = chunk
-      noise = jax.vmap(
-        lambda pair: ravel_pytree(member(params, key, pair)[0])[0]
-      )(pairs)
-      return total + weight @ noise, None
-
-    weight = (utility[:, 0] - utility[:, 1]).reshape(-1, chunk_size)
-    total, _ = jax.lax.scan(
-      add, jnp.zeros_like(flat), (pairs.reshape(-1, chunk_size), weight)
-    )
-    return unravel(total / (2 * num_pairs * sigma))
+    total = _weighted_noise(params, key, pairs, utility, chunk_size)
+    return jax.tree.map(lambda x: scale * x, total)
 
   def ask_all(params, key, pairs):
     fitness = evaluate(params, key, pairs)
@@ -187,6 +167,35 @@ def evolution(
     return state, fitness
 
   return Evolution(init, update)
+
+
+def _evaluate(fitness_fn, sigma, chunk_size, params, key, pairs):
+  """Fitness of some pairs `[pairs, 2]`, both of a pair with one key."""
+
+  def one(pair):
+    noise, task_key = member(params, key, pair)
+    both = jax.tree.map(
+      lambda x, e: jnp.stack([x + sigma * e, x - sigma * e]), params, noise
+    )
+    return jax.vmap(fitness_fn, in_axes=(0, None))(both, task_key)
+
+  return jax.lax.map(one, pairs, batch_size=chunk_size)
+
+
+def _weighted_noise(params, key, pairs, utility, chunk_size):
+  """The sum of the pairs' noise, drawn again, by what they differ in."""
+  flat, unravel = ravel_pytree(params)
+
+  def add(total, chunk):
+    pairs, weight = chunk
+    draw = lambda pair: ravel_pytree(member(params, key, pair)[0])[0]
+    return total + weight @ jax.vmap(draw)(pairs), None
+
+  weight = (utility[:, 0] - utility[:, 1]).reshape(-1, chunk_size)
+  total, _ = jax.lax.scan(
+    add, jnp.zeros_like(flat), (pairs.reshape(-1, chunk_size), weight)
+  )
+  return unravel(total)
 
 
 def member(

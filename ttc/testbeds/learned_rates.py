@@ -219,7 +219,9 @@ def relative_losses(
     'evolution': of_rule(learned.evolution),
     'blind': of_rule(learned.blind, sees_time=False),
     'one_step': of_rule(learned.one_step),
-    'greedy': [noisy_quadratic.greedy_loss(problem, N) for N in horizons],
+    'greedy': [
+      float(noisy_quadratic.greedy_lifetime(problem, N)[1]) for N in horizons
+    ],
     'constant': [noisy_quadratic.constant_loss(problem, N) for N in horizons],
   }
   best = np.array([noisy_quadratic.best_loss(problem, N) for N in horizons])

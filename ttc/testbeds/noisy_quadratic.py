@@ -94,16 +94,18 @@ def greedy_rate(
   return jnp.sum(h**2 * moments) / jnp.sum(h**3 * moments + h * problem.noise)
 
 
-def greedy_loss(problem: Quadratic, horizon: int) -> float:
-  """At the end of a lifetime of greedy steps."""
+def greedy_lifetime(
+  problem: Quadratic, horizon: int
+) -> tuple[Float[Array, ' N'], Float[Array, '']]:
+  """Step sizes of a lifetime of greedy steps, and the loss at its end."""
 
   def update(moments, _):
     rate = greedy_rate(problem, moments)
-    return step(problem, moments, rate), None
+    return step(problem, moments, rate), rate
 
   start = jnp.array(problem.start)
-  end, _ = jax.lax.scan(update, start, length=horizon)
-  return float(loss(problem, end))
+  end, rates = jax.lax.scan(update, start, length=horizon)
+  return rates, loss(problem, end)
 
 
 def constant_loss(problem: Quadratic, horizon: int) -> float:

@@ -2,28 +2,30 @@
 
 from ttc import agents, envs
 from ttc.agents import PPO
-from ttc.claims.claim import Claim, exceeds
+from ttc.claims.claim import Claim, across_seeds, exceeds, text
 from ttc.testbeds.played import played, trained
 
 ENV = envs.simple_spread()
 # A million steps of each seed.
-HYPER = PPO(num_envs=32, num_steps=100, learning_rate=1e-3, value_clip=None)
+HYPER = PPO(num_envs=32, num_steps=100, learning_rate=1e-3)
 NUM_UPDATES = 313
 
 
 def measure(seed, size, cache):
   """Returns of 1024 episodes that begin alike, by policy."""
   del cache
-  learner = agents.ippo(ENV, HYPER)
-  params = trained(learner, seed, size.steps(NUM_UPDATES))
   play = lambda policy, params: played(
     ENV, policy, params, seed, size.problems(1024), max_steps=25
   )['return']
-  return {
-    'ippo': play(learner.policy, params),
+  returns = {
     'nothing': play(agents.constant_policy(ENV, 0), ()),
     'random': play(agents.random_policy(), ()),
   }
+  for name, value_clip in {'ippo': None, 'clipped': 0.2}.items():
+    learner = agents.ippo(ENV, HYPER._replace(value_clip=value_clip))
+    params = trained(learner, seed, size.steps(NUM_UPDATES))
+    returns[name] = play(learner.policy, params)
+  return returns
 
 
 CLAIM = Claim(
@@ -32,5 +34,13 @@ CLAIM = Claim(
   'in 1e6 steps IPPO covers landmarks better than standing still, by 5',
   measure,
   checks=[exceeds('return ', 'ippo', 'nothing', by=5.0)],
-  controls=[exceeds('standing still ', 'nothing', 'random')],
+  controls=[
+    exceeds('standing still ', 'nothing', 'random'),
+    text(
+      lambda d: (
+        'with values clipped to 0.2 of the old ones '
+        + across_seeds(d['clipped'], d['num_seeds'])
+      )
+    ),
+  ],
 )
