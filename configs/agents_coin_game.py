@@ -3,8 +3,8 @@
   python scripts/train_agents.py --config=configs/agents_coin_game.py \\
       --workdir=runs/coins
 
-Some 200 seconds on two CPU cores. Learned from their own payoff both take any
-coin; see the claim `coin_game` for what they lose by it.
+Three quarters of a minute on two CPU cores (43 seconds). Payoffs of three
+seeds: 3.7, 9.3, 9.1; who shares the payoff gets 39 (the claim `coin_game`).
 """
 
 from ml_collections import config_dict
