@@ -25,6 +25,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, Shaped
 
 from ttc import envs
+from ttc.envs.wrappers import OF_RESETS
 from ttc.types import Params
 
 LearnerState: TypeAlias = Any  # a pytree of arrays
@@ -123,8 +124,7 @@ def shaped_reward(
 
 def public_info(out: envs.Step) -> dict[str, Any]:
   """What the environment itself told, without what resets added."""
-  hidden = ('final_obs', 'final_state')
-  return {name: x for name, x in out.info.items() if name not in hidden}
+  return {name: x for name, x in out.info.items() if name not in OF_RESETS}
 
 
 def episode_means(

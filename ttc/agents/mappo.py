@@ -7,7 +7,6 @@ value is asked for, which it may since it is used in training only. Costs: see
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from ttc import envs
@@ -52,7 +51,7 @@ def mappo(
     architecture._replace(agent_ids=True),
     1,
     env.num_agents,
-    world_shape(env, env_params),
+    env.world_shape(env_params),
   )
 
   def see_world(state, obs, params):
@@ -68,13 +67,3 @@ def mappo(
     surrogate=surrogate,
     env_params=env_params,
   )
-
-
-def world_shape(env: envs.Environment, env_params: Any) -> tuple[int, ...]:
-  """Of `env.world_state`, without computing it."""
-  params = env.default_params if env_params is None else env_params
-
-  def world(key):
-    return env.world_state(env.reset(key, params)[1], params)
-
-  return jax.eval_shape(world, jax.random.key(0)).shape

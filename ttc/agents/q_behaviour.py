@@ -10,7 +10,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from ttc import envs
 from ttc.agents import distributions, learner, networks
 from ttc.agents.learner import EnvBatch, Policy
-from ttc.agents.mappo import world_shape
 from ttc.agents.mixing import Mixer
 from ttc.agents.rollouts import Behaviour
 from ttc.types import Params
@@ -77,7 +76,7 @@ def start(
 ) -> tuple[dict[str, Params], EnvBatch]:
   """New params, and environments at the start of their first episodes."""
   agent_key, mixer_key, env_key = jax.random.split(key, 3)
-  width = world_shape(env, env_params)[0] if mixer.sees_world else 0
+  width = env.world_shape(env_params)[0] if mixer.sees_world else 0
   params = {
     'agents': net.init(agent_key),
     'mixer': mixer.init(mixer_key, env.num_agents, width),

@@ -24,7 +24,7 @@ from ttc.envs.environment import (
 )
 from ttc.envs.rendering import Picture, Text, rectangle
 from ttc.envs.spaces import Box, Discrete, Space
-from ttc.envs.wrappers import auto_reset
+from ttc.envs.wrappers import OF_RESETS, auto_reset
 
 _EXTRA = "pip install 'ttc-jax[oracle]'"
 
@@ -48,7 +48,7 @@ class JaxMARLEnv:
   Observations, actions and spaces are those of each agent, without padding.
   Observations have the entry `'world_state'` if the environment has its own.
   An agent is done when the episode is, or when it takes part no more. `info`
-  has no `final_obs`; numbers are repeated for each agent, as jaxmarl's training
+  has nothing of resets; numbers are repeated for each agent, as jaxmarl's training
   scripts expect.
   """
 
@@ -178,7 +178,7 @@ class JaxMARLEnv:
       {
         name: x if jnp.ndim(x) else per_agent(x)
         for name, x in out.info.items()
-        if name not in ('final_obs', 'final_state')
+        if name not in OF_RESETS
       },
     )
 

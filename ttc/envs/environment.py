@@ -144,6 +144,15 @@ class Environment:
       return self.world(state, params)
     return self.observe(state, params).reshape(-1).astype(jnp.float32)
 
+  def world_shape(self, params: EnvParams = None) -> tuple[int, ...]:
+    """Of `world_state`, without computing it; None for the default params."""
+    params = self.default_params if params is None else params
+
+    def world(key):
+      return self.world_state(self.reset(key, params)[1], params)
+
+    return jax.eval_shape(world, jax.random.key(0)).shape
+
 
 def pad_observations(rows: list[Float[Array, ' _']]) -> Float[Array, 'A D']:
   """Stacks observations of unequal length, zeros behind the shorter ones."""

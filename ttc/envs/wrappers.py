@@ -29,6 +29,10 @@ def inside(env: Environment, **changes: Any) -> Environment:
   return dataclasses.replace(env, **{**fields, **changes})
 
 
+# What resets add to `info`: of the state before them.
+OF_RESETS = ('final_obs', 'final_state')
+
+
 def _step_key(key):
   """The key of a step; `key` itself is that of the reset that may follow.
 
