@@ -48,7 +48,7 @@ class JaxMARLEnv:
   Observations, actions and spaces are those of each agent, without padding.
   Observations have the entry `'world_state'` if the environment has its own.
   An agent is done when the episode is, or when it takes part no more. `info`
-  has nothing of resets; numbers are repeated for each agent, as jaxmarl's training
+  has nothing of resets; numbers are repeated for each agent, as its training
   scripts expect.
   """
 
