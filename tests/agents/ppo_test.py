@@ -85,7 +85,8 @@ class RolloutTest(absltest.TestCase):
     env = counting(3)
     net = lambda n: networks.for_agents(Architecture((4,)), n, 1, (1,))
     actor, critic = net(2), net(1)
-    behaviour = actor_critic(env, actor, critic, lambda s, o, p: o, ())
+    nets = actor_critic(env, actor, critic, lambda s, o, p: o, ())
+    behaviour = nets.behaviour
     collect = rollouts.collector(env, behaviour, 2, 7, env_params=())
     keys = jax.random.split(jax.random.key(0), 2)
     params = {'actor': actor.init(keys[0]), 'critic': critic.init(keys[1])}
@@ -156,21 +157,22 @@ class LossTest(absltest.TestCase):
       end,
       end,
       jnp.zeros(shape),
-      Judged(obs, log_prob, value[..., 0]),
+      Judged(obs, log_prob, value[..., 0], jnp.zeros((*shape, 0))),
     )
     self.advantage = jax.random.normal(keys[3], shape)
 
   def loss(self, params, rollout, advantage, hyper=PPO()):  # noqa: B008
     memories = {'actor': jnp.zeros((2, 3, 0)), 'critic': jnp.zeros((2, 3, 0))}
+    nets = actor_critic(
+      self.env, self.actor, self.critic, lambda s, o, p: o, ()
+    )
+    now = nets.again(params, memories, rollout)
     return ppo_loss(
-      self.env,
-      self.actor,
-      self.critic,
+      now.law,
+      now.value,
+      Batch(rollout, advantage),
       agents.clipped_surrogate(hyper.clip),
       hyper,
-      params,
-      memories,
-      Batch(rollout, advantage),
     )
 
   def test_at_the_old_policy_it_is_the_policy_gradient(self):

@@ -24,9 +24,10 @@ def action_law(
 
   Args:
     env: says whether actions are discrete.
-    outputs: `num_logits(env)` of them.
+    outputs: `num_logits(env)` of them; what is behind these says nothing here.
     legal: which actions are; means nothing where they are continuous.
   """
+  outputs = outputs[..., : num_logits(env)]
   if isinstance(env.action_spaces[0], envs.Box):
     mean, log_std = jnp.split(outputs, 2, axis=-1)
     return distributions.DiagonalNormal(mean, jnp.clip(log_std, -5.0, 2.0))

@@ -35,6 +35,7 @@ class Architecture(NamedTuple):
     agent_ids: append to observations which agent it is, one-hot; needs vectors.
     layer_norm: normalise the input and what each dense layer gives.
     channels: of a 3 x 3 convolution that images go through first; 0 for none.
+    biases: of dense layers; a table has none.
   """
 
   widths: Sequence[int] = (64, 64)
@@ -44,6 +45,7 @@ class Architecture(NamedTuple):
   agent_ids: bool = False
   layer_norm: bool = False
   channels: int = 0
+  biases: bool = True
 
 
 def orthogonal(
@@ -88,6 +90,7 @@ class AgentNet(nn.Module):
     layer_norm: normalise the input and what each dense layer gives, before the
       activation (Gallici et al., 2407.04811, section 3).
     channels: of a 3 x 3 convolution before; 0 for none.
+    biases: of dense layers.
   """
 
   num_outputs: int
@@ -97,6 +100,7 @@ class AgentNet(nn.Module):
   head_scale: float = 1.0
   layer_norm: bool = False
   channels: int = 0
+  biases: bool = True
 
   @nn.compact
   def __call__(
@@ -124,11 +128,13 @@ class AgentNet(nn.Module):
     norm = (lambda x: nn.LayerNorm()(x)) if self.layer_norm else lambda x: x
     x = norm(x)
     for width in self.widths:
-      x = act(norm(nn.Dense(width, kernel_init=init)(x)))
+      dense = nn.Dense(width, use_bias=self.biases, kernel_init=init)
+      x = act(norm(dense(x)))
     if self.memory_width:
       x, memory = GRU(self.memory_width)(x, memory, reset)
     head = nn.Dense(
       self.num_outputs,
+      use_bias=self.biases,
       kernel_init=orthogonal(self.head_scale),
     )
     return head(x), memory
@@ -238,6 +244,7 @@ def for_agents(
     head_scale,
     architecture.layer_norm,
     architecture.channels,
+    architecture.biases,
   )
   shape = (obs_shape[0] + num_agents,) if agent_ids else tuple(obs_shape)
 

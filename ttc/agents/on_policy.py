@@ -1,19 +1,15 @@
 """Learning from what was just played: a rollout, then passes over its parts.
 
-What PPO and PQN share. A method says how agents act, what each step should have
-been worth, and a loss; collecting, bootstrapping, shuffling and stepping are
-here. Costs: `E T` environment steps, one evaluation of each step while playing
-and `num_epochs` forward and backward.
+What PPO, PQN and every update rule of `ttc.metarl` share. A method says how
+agents act and what their objective is; collecting, shuffling and stepping are
+here. What was played is data: gradients stop at it. Costs: `E T` environment
+steps, one evaluation of each step while playing and `num_epochs` forward and
+backward.
 """
 
+import functools
 from collections.abc import Callable, Mapping
-from typing import (
-  Any,
-  NamedTuple,
-  Protocol,
-  TypeAlias,
-  runtime_checkable,
-)
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -48,27 +44,76 @@ class OnPolicyState(NamedTuple):
 
   params: Mapping[str, Params]
   opt_state: optax.OptState
+  memory: Any  # of the objective
   envs: EnvBatch
   updates: Int[Array, '']
   key: PRNGKeyArray
 
 
 class Batch(NamedTuple):
-  """A rollout, and a number for each step: an advantage, or a return."""
+  """A rollout, and what its steps are to be changed towards.
+
+  Attributes:
+    rollout: leaves `[T, E, ...]`.
+    target: a pytree of the same axes: advantages, returns, ...
+  """
 
   rollout: Rollout
-  target: Float[Array, 'T E M']
+  target: Any
+
+
+class Played(NamedTuple):
+  """What was played since the last update.
+
+  Attributes:
+    rollout: of the steps.
+    memories: of networks, before the first step.
+    running: environments after the last one.
+  """
+
+  rollout: Rollout
+  memories: Memories
+  running: EnvBatch
+
+
+class Objective(NamedTuple):
+  """What agents learn from, of the update that is going on.
+
+  Attributes:
+    start: `params -> memory`, what it remembers from one update to the next.
+    targets: `(memory, params, played, updates) -> (target, memory)`; `updates`
+      were done before.
+    loss: `(params, memories, batch, updates) -> (loss, what it is made of)`, of
+      a minibatch.
+  """
+
+  start: Callable[[Mapping[str, Params]], Any]
+  targets: Callable[
+    [Any, Mapping[str, Params], Played, Int[Array, '']], tuple[Any, Any]
+  ]
+  loss: Callable[
+    [Mapping[str, Params], Memories, Batch, Int[Array, '']],
+    tuple[Float[Array, ''], Metrics],
+  ]
+
+
+def unchanging(
+  targets: Callable[[Mapping[str, Params], Played], Any],
+  loss: Callable[
+    [Mapping[str, Params], Memories, Batch], tuple[Float[Array, ''], Metrics]
+  ],
+) -> Objective:
+  """An objective that is the same in every update and remembers nothing."""
+  return Objective(
+    lambda params: (),
+    lambda memory, params, played, updates: (targets(params, played), memory),
+    lambda params, memories, batch, updates: loss(params, memories, batch),
+  )
 
 
 # `key -> (key of the training, params, running environments)`.
 StartFn: TypeAlias = Callable[
   [PRNGKeyArray], tuple[PRNGKeyArray, Mapping[str, Params], EnvBatch]
-]
-# `(rollout, values of the states it ends in) -> [T, E, M]`.
-TargetFn: TypeAlias = Callable[[Rollout, Array], Float[Array, 'T E M']]
-# `(params, memories, batch) -> (loss, what it is made of)`.
-LossFn: TypeAlias = Callable[
-  [Mapping[str, Params], Memories, Batch], tuple[Float[Array, ''], Metrics]
 ]
 
 
@@ -76,8 +121,7 @@ def on_policy(
   env: envs.Environment,
   behaviour: Behaviour,
   start: StartFn,
-  target_fn: TargetFn,
-  loss_fn: LossFn,
+  objective: Objective,
   optimizer: optax.GradientTransformation,
   sizes: Sizes,
   *,
@@ -91,10 +135,9 @@ def on_policy(
 
   Args:
     env: without `auto_reset`.
-    behaviour: of its agents; `value` bootstraps.
+    behaviour: of its agents.
     start: of a training.
-    target_fn: what the steps of a rollout were worth.
-    loss_fn: of a minibatch.
+    objective: of the learning.
     optimizer: of the params.
     sizes: hyper-parameters.
     has_memory: of any network: then minibatches are of whole environments.
@@ -114,16 +157,23 @@ def on_policy(
     env_params=env_params,
     shaping=sizes.shaping,
   )
-  grad_fn = jax.grad(loss_fn, has_aux=True)
+  grad_fn = jax.grad(objective.loss, has_aux=True)
 
   def init(key):
     key, params, running = start(key)
     updates = jnp.zeros((), jnp.int32)
-    return OnPolicyState(params, optimizer.init(params), running, updates, key)
+    return OnPolicyState(
+      params,
+      optimizer.init(params),
+      objective.start(params),
+      running,
+      updates,
+      key,
+    )
 
-  def train_step(carry, part):
+  def train_step(updates, carry, part):
     params, opt_state = carry
-    grads, losses = grad_fn(params, *part)
+    grads, losses = grad_fn(params, *part, updates)
     changes, opt_state = optimizer.update(grads, opt_state, params)
     return (optax.apply_updates(params, changes), opt_state), losses
 
@@ -133,23 +183,23 @@ def on_policy(
     steps = state.updates.astype(jnp.float32) * (
       sizes.num_envs * sizes.num_steps
     )
-    running, rollout, metrics = collect(
-      rollout_key, state.params, state.envs, steps
+    running, rollout, metrics = jax.lax.stop_gradient(
+      collect(rollout_key, state.params, state.envs, steps)
     )
-    last = behaviour.value(
+    target, memory = objective.targets(
+      state.memory,
       state.params,
-      running.states.env_state,
-      running.obs,
-      running.memories,
-      running.reset,
+      Played(rollout, state.envs.memories, running),
+      state.updates,
     )
-    batch = Batch(rollout, target_fn(rollout, last))
+    batch = Batch(rollout, target)
 
     def epoch(carry, key):
       parts = minibatches(
         key, batch, state.envs.memories, sizes.num_minibatches
       )
-      return jax.lax.scan(train_step, carry, parts)
+      step = functools.partial(train_step, state.updates)
+      return jax.lax.scan(step, carry, parts)
 
     (params, opt_state), losses = jax.lax.scan(
       epoch,
@@ -158,11 +208,24 @@ def on_policy(
     )
     metrics |= jax.tree.map(jnp.mean, losses)
     state = OnPolicyState(
-      params, opt_state, running, state.updates + 1, state.key
+      params, opt_state, memory, running, state.updates + 1, state.key
     )
     return state, metrics
 
   return init, update
+
+
+def last_values(
+  behaviour: Behaviour, params: Mapping[str, Params], running: EnvBatch
+) -> Float[Array, 'E M']:
+  """What the behaviour's `value` says of the states that a rollout ends in."""
+  return behaviour.value(
+    params,
+    running.states.env_state,
+    running.obs,
+    running.memories,
+    running.reset,
+  )
 
 
 def minibatches(
@@ -180,7 +243,8 @@ def minibatches(
     key: consumed.
     batch: leaves `[T, E, ...]`.
     memories: before the first step.
-    num_minibatches: which divides `E`, or `T E` without a memory.
+    num_minibatches: which divides `E`, or `T E` without a memory; 1 keeps the
+      order.
 
   Returns:
     Memories `[parts, E', ...]` and batch `[parts, T', E', ...]`.
@@ -192,6 +256,8 @@ def minibatches(
     memories = jax.tree.map(
       lambda x: jnp.zeros((num_envs, *x.shape[1:]), x.dtype), memories
     )
+  if num_minibatches == 1:
+    return jax.tree.map(lambda x: x[None], (memories, batch))
   order = jax.random.permutation(key, num_envs).reshape(num_minibatches, -1)
   return (
     jax.tree.map(lambda x: x[order], memories),

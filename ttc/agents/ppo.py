@@ -8,7 +8,7 @@ An update costs `E T` environment steps, `A E T (1 + num_epochs)` evaluations of
 actor and critic, and `A E T num_epochs` backward passes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -19,11 +19,16 @@ from jaxtyping import Array, Float
 from ttc import envs
 from ttc.agents import actors, learner, networks, rollouts
 from ttc.agents.actor_critic import CriticObsFn, actor_critic
+from ttc.agents.distributions import ActionLaw
 from ttc.agents.gae import gae
 from ttc.agents.learner import Learner
-from ttc.agents.on_policy import Batch, on_policy
-from ttc.agents.rollouts import Memories, Rollout
-from ttc.types import Params
+from ttc.agents.on_policy import (
+  Batch,
+  last_values,
+  on_policy,
+  unchanging,
+)
+from ttc.agents.rollouts import Rollout
 
 # `(ratio, advantage) -> what is maximised`, entry by entry.
 Surrogate: TypeAlias = Callable[[Array, Array], Array]
@@ -117,14 +122,21 @@ def ppo(
       learner.start_envs(env, env_params, env_key, hyper.num_envs, memories),
     )
 
+  nets = actor_critic(env, actor, critic, critic_obs, env_params)
+
+  def targets(params, played):
+    last = last_values(nets.behaviour, params, played.running)
+    return advantages(played.rollout, last, hyper.discount, hyper.trace)
+
+  def loss(params, memories, batch):
+    now = nets.again(params, memories, batch.rollout)
+    return ppo_loss(now.law, now.value, batch, surrogate, hyper)
+
   init, update = on_policy(
     env,
-    actor_critic(env, actor, critic, critic_obs, env_params),
+    nets.behaviour,
     start,
-    lambda rollout, last: advantages(rollout, last, hyper),
-    lambda params, memories, batch: ppo_loss(
-      env, actor, critic, surrogate, hyper, params, memories, batch
-    ),
+    unchanging(targets, loss),
     optax.chain(
       optax.clip_by_global_norm(hyper.max_grad_norm),
       optax.adam(hyper.learning_rate, eps=1e-5),
@@ -143,7 +155,10 @@ def ppo(
 
 
 def advantages(
-  rollout: Rollout, last: Float[Array, 'E A'], hyper: PPO
+  rollout: Rollout,
+  last: Float[Array, 'E A'],
+  discount: float | Float[Array, ''],
+  trace: float | Float[Array, ''],
 ) -> Float[Array, 'T E A']:
   """Generalised advantages of a rollout that ends in a state worth `last`."""
   return gae(
@@ -152,24 +167,36 @@ def advantages(
     rollouts.next_values(rollout.kept.value, last, rollout),
     rollout.terminated[..., None],
     rollout.truncated[..., None],
-    discount=hyper.discount,
-    trace=hyper.trace,
+    discount=discount,
+    trace=trace,
   )
 
 
+def standardized(
+  x: Float[Array, 'T E A'], weight: Float[Array, 'T E A']
+) -> Float[Array, 'T E A']:
+  """Less the mean, over the standard deviation, by weights that sum to 1."""
+  centered = x - jnp.sum(x * weight)
+  return centered * jax.lax.rsqrt(jnp.sum(centered**2 * weight) + 1e-8)
+
+
 def ppo_loss(
-  env: envs.Environment,
-  actor: networks.AgentsNet,
-  critic: networks.AgentsNet,
+  law: ActionLaw,
+  value: Float[Array, 'T E A'],
+  batch: Batch,
   surrogate: Surrogate,
   hyper: PPO,
-  params: Mapping[str, Params],
-  memories: Memories,
-  batch: Batch,
 ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']]]:
   """The loss of a minibatch, means over the agents that take part.
 
-  Advantages are standardised within the minibatch.
+  Advantages, the batch's target, are standardised within the minibatch.
+
+  Args:
+    law: of actions now.
+    value: of states now.
+    batch: a part of a rollout, and its advantages.
+    surrogate: of ratio and advantage.
+    hyper: numbers.
 
   Returns:
     `-surrogate + value_weight * value loss - entropy_weight * entropy`, and
@@ -178,21 +205,12 @@ def ppo_loss(
   part, advantage = batch
   weight = part.active / jnp.maximum(jnp.sum(part.active), 1)
   mean = lambda x: jnp.sum(x * weight)
-  outputs, _ = actor.apply(
-    params['actor'], part.obs, memories['actor'], part.reset
-  )
-  law = actors.action_law(env, outputs, part.legal)
   log_ratio = law.log_prob(part.action) - part.kept.log_prob
   ratio = jnp.exp(log_ratio)
-  centered = advantage - mean(advantage)
-  standard = centered * jax.lax.rsqrt(mean(centered**2) + 1e-8)
-  policy_loss = -mean(surrogate(ratio, standard))
+  policy_loss = -mean(surrogate(ratio, standardized(advantage, weight)))
   entropy = mean(law.entropy())
-  value, _ = critic.apply(
-    params['critic'], part.kept.critic_obs, memories['critic'], part.reset
-  )
   value_loss = mean(
-    _value_error(value[..., 0], part.kept.value, advantage, hyper.value_clip)
+    _value_error(value, part.kept.value, advantage, hyper.value_clip)
   )
   loss = (
     policy_loss

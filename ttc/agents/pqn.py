@@ -28,7 +28,7 @@ from ttc.agents import (
 from ttc.agents.gae import gae
 from ttc.agents.learner import Learner
 from ttc.agents.networks import Architecture
-from ttc.agents.on_policy import on_policy
+from ttc.agents.on_policy import last_values, on_policy, unchanging
 from ttc.agents.rollouts import Rollout
 
 
@@ -99,12 +99,20 @@ def pqn(
       env, net, mixer, env_params, hyper.num_envs, start_key
     )
 
+  behaviour = q_behaviour.behaviour(env, net, mixer, epsilon, env_params)
+
+  def targets(params, played):
+    last = last_values(behaviour, params, played.running)
+    return lambda_returns(played.rollout, last, mixer, hyper)
+
+  def loss(params, memories, batch):
+    return _loss(net, mixer, params, memories, batch)
+
   init, update = on_policy(
     env,
-    q_behaviour.behaviour(env, net, mixer, epsilon, env_params),
+    behaviour,
     start,
-    lambda rollout, last: lambda_returns(rollout, last, mixer, hyper),
-    lambda params, memories, batch: _loss(net, mixer, params, memories, batch),
+    unchanging(targets, loss),
     optax.chain(
       optax.clip_by_global_norm(hyper.max_grad_norm),
       optax.radam(hyper.learning_rate),

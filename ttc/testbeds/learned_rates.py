@@ -91,13 +91,8 @@ def by_evolution(
   own = lambda params: lambda n, N: rate(params, n, N, sees_time=sees_time)
 
   def fitness(params, key):
-    log_low, log_high = jnp.log(float(low)), jnp.log(high + 1.0)
-    horizon = jnp.exp(
-      jax.random.uniform(key, (), jnp.float32, log_low, log_high)
-    )
-    return -noisy_quadratic.final_loss(
-      problem, own(params), jnp.floor(horizon).astype(jnp.int32), high
-    )
+    horizon = metarl.random_horizon(key, low, high)
+    return -noisy_quadratic.final_loss(problem, own(params), horizon, high)
 
   decay = 0.01 ** (1 / num_generations)
   es = metarl.evolution(

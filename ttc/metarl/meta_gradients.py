@@ -1,0 +1,304 @@
+r"""Truncated meta-gradients: rules improved through a few updates of agents.
+
+Oh et al., 2020, 2007.08794, section 3.2. A population of agents lives by the
+rule. Every meta-update follows each of them through `K` updates, plays with
+the agent that they lead to, and asks how the rule should have been for that
+agent to be better:
+
+.. math::
+  \nabla_\eta E[-\log \pi_{\theta_K}(a | s) \hat A - \beta_0 H(\pi)
+    - \beta_1 H(y) + \beta_2 \hat\pi^2 + \beta_3 \|\hat y\|^2]
+
+with advantages of a critic that each agent has for this purpose, trained here.
+What happens after the `K` updates is not seen. Costs: a population of `P`
+takes `P (K + 1)` rollouts, their updates forward, again and backward; memory is
+that of `K` states of agents, the inside of an update being computed twice.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from ttc.agents import for_agents
+from ttc.agents.actor_critic import actor_critic
+from ttc.agents.learner import LearnerState, Metrics, env_keys
+from ttc.agents.ppo import advantages, standardized
+from ttc.agents.rollouts import collector
+from ttc.metarl.inner_loop import learner, networks_of
+from ttc.metarl.lifetimes import where
+from ttc.metarl.meta_task import Life, MetaTask, draw_life
+from ttc.metarl.rules.interface import UpdateRule, mean_over
+from ttc.types import Params
+
+
+class MetaGradients(NamedTuple):
+  """Numbers; the defaults are those of the public code of 2310.02782.
+
+  Attributes:
+    num_agents: `P`, lives at the same time.
+    num_updates: `K`, that a gradient sees.
+    critic_rate: of Adam, for the critics.
+    discount: of advantages.
+    trace: of advantages.
+    policy_entropy: beta_0.
+    prediction_entropy: beta_1.
+    policy_target: beta_2, of `pi_hat` squared.
+    prediction_target: beta_3, of the logits of `y_hat` squared.
+  """
+
+  num_agents: int = 512
+  num_updates: int = 5
+  critic_rate: float = 1e-3
+  discount: float = 0.99
+  trace: float = 0.95
+  policy_entropy: float = 5e-2
+  prediction_entropy: float = 1e-3
+  policy_target: float = 5e-3
+  prediction_target: float = 1e-3
+
+
+class Lives(NamedTuple):
+  """Agents on their way, leaves `[P, ...]`."""
+
+  life: Life
+  agent: LearnerState
+  critic: Params
+  critic_opt: optax.OptState
+
+
+class MetaState(NamedTuple):
+  """Everything that meta-training needs to go on."""
+
+  params: Params
+  opt_state: optax.OptState
+  lives: Lives
+  updates: Int[Array, '']
+  key: PRNGKeyArray
+
+
+class MetaGradient(NamedTuple):
+  """A pair of pure functions.
+
+  Attributes:
+    init: `(meta, key) -> state`.
+    update: `state -> (state, metrics)`, means over the population.
+  """
+
+  init: Callable[[Params, PRNGKeyArray], MetaState]
+  update: Callable[[MetaState], tuple[MetaState, Metrics]]
+
+
+def meta_gradients(
+  task: MetaTask,
+  rule: UpdateRule,
+  optimizer: optax.GradientTransformation,
+  numbers: MetaGradients = MetaGradients(),  # noqa: B008
+  *,
+  chunk_size: int | None = None,
+  mesh: Mesh | None = None,
+) -> MetaGradient:
+  """Meta-training by truncated meta-gradients.
+
+  Args:
+    task: lives of the population.
+    rule: to be improved; differentiable in its parameters.
+    optimizer: of these. The public code has Adam with 1e-4, clipped to 0.5.
+    numbers: of the method.
+    chunk_size: agents followed at a time; None for all at once. Divides the
+      agents of a device.
+    mesh: with an axis `data`, over which agents are spread; None for one
+      device.
+
+  Returns:
+    Init and update.
+
+  Raises:
+    ValueError: if agents do not come out even.
+  """
+  num_devices = 1 if mesh is None else mesh.shape['data']
+  num_agents = numbers.num_agents
+  chunk_size = chunk_size or max(num_agents // num_devices, 1)
+  if num_agents < 1 or num_agents % (num_devices * chunk_size):
+    raise ValueError(
+      f'num_agents={num_agents} is no multiple of {num_devices} devices times '
+      f'chunk_size={chunk_size}'
+    )
+  population = _population(task, rule, numbers)
+
+  def init(meta, key):
+    lives = jax.vmap(population.begin, in_axes=(None, 0))(
+      meta, env_keys(key, num_agents)
+    )
+    updates = jnp.zeros((), jnp.int32)
+    return MetaState(meta, optimizer.init(meta), lives, updates, key)
+
+  def chunk(meta, lives, keys):
+    """Sums over a chunk."""
+
+    def loss(meta):
+      each = jax.vmap(population.follow, in_axes=(None, 0, 0))
+      losses, out = each(meta, lives, keys)
+      return jnp.sum(losses), out
+
+    grads, (lives, metrics) = jax.grad(loss, has_aux=True)(meta)
+    return (grads, jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)), lives
+
+  def some(meta, lives, keys):
+    num_chunks = keys.shape[0] // chunk_size
+    parts = jax.tree.map(
+      lambda x: x.reshape(num_chunks, chunk_size, *x.shape[1:]), (lives, keys)
+    )
+    sums, lives = jax.lax.map(lambda part: chunk(meta, *part), parts)
+    join = lambda x: x.reshape(num_chunks * chunk_size, *x.shape[2:])
+    means = jax.tree.map(lambda x: jnp.sum(x, axis=0) / num_agents, sums)
+    return means, jax.tree.map(join, lives)
+
+  def spread(meta, lives, keys):
+    means, lives = some(meta, lives, keys)
+    return jax.lax.psum(means, 'data'), lives
+
+  step = some
+  if mesh is not None:
+    step = jax.shard_map(
+      spread,
+      mesh=mesh,
+      in_specs=(P(), P('data'), P('data')),
+      out_specs=(P(), P('data')),
+      check_vma=False,
+    )
+
+  def update(state):
+    key = jax.random.fold_in(state.key, state.updates + 1)
+    keys = env_keys(key, num_agents)
+    (grads, metrics), lives = step(state.params, state.lives, keys)
+    changes, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, changes)
+    metrics['meta_gradient_norm'] = optax.global_norm(grads)
+    state = MetaState(params, opt_state, lives, state.updates + 1, state.key)
+    return state, metrics
+
+  return MetaGradient(init, update)
+
+
+class _Population(NamedTuple):
+  """What happens to one agent of the population."""
+
+  begin: Callable[[Params, PRNGKeyArray], Lives]
+  follow: Callable[..., tuple[Float[Array, ''], tuple[Lives, Metrics]]]
+
+
+def _population(
+  task: MetaTask, rule: UpdateRule, numbers: MetaGradients
+) -> _Population:
+  """A life's beginning, and `K` updates of it and what they are worth."""
+  env, hyper = task.env, task.agent.hyper
+  critic_net = for_agents(
+    task.agent.architecture._replace(memory_width=0),
+    1,
+    env.num_agents,
+    env.observation_shape,
+  )
+  critic_optimizer = optax.adam(numbers.critic_rate)
+  actor_net = networks_of(env, rule, task.agent.architecture)['actor']
+
+  def begin(meta, key):
+    life_key, agent_key, critic_key = jax.random.split(key, 3)
+    life = draw_life(task, life_key)
+    critic = critic_net.init(critic_key)
+    return Lives(
+      life,
+      agent_of(meta, life).init(agent_key),
+      critic,
+      critic_optimizer.init(critic),
+    )
+
+  def agent_of(meta, life):
+    return learner(
+      env, rule, meta, life.horizon, task.agent, env_params=life.env_params
+    )
+
+  def live_on(meta, lives):
+    """`K` updates, none after the end of life."""
+
+    @jax.checkpoint
+    def step(state, _):
+      after, metrics = agent_of(meta, lives.life).update(state)
+      return where(state.updates < lives.life.horizon, after, state), metrics
+
+    return jax.lax.scan(step, lives.agent, length=numbers.num_updates)
+
+  def play(agent, lives, key):
+    """A fresh rollout, judged by the critic."""
+    nets = actor_critic(
+      env, actor_net, critic_net, lambda s, obs, p: obs, lives.life.env_params
+    )
+    memories = {
+      'actor': agent.envs.memories['actor'],
+      'critic': critic_net.initial_memory(hyper.num_envs, env.num_agents),
+    }
+    collect = collector(
+      env,
+      nets.behaviour,
+      hyper.num_envs,
+      hyper.num_steps,
+      env_params=lives.life.env_params,
+    )
+    params = {'actor': agent.params['actor'], 'critic': lives.critic}
+    running, rollout, _ = jax.lax.stop_gradient(
+      collect(
+        key, params, agent.envs._replace(memories=memories), jnp.zeros(())
+      )
+    )
+    last = jax.lax.stop_gradient(nets.at_end(params, running).value)
+    advantage = advantages(rollout, last, numbers.discount, numbers.trace)
+    again = lambda params: nets.again(params, memories, rollout)
+    return again, params, rollout, advantage
+
+  def outer_loss(outputs, rollout, advantage, metrics):
+    mean = mean_over(rollout)
+    weight = rollout.active / jnp.maximum(jnp.sum(rollout.active), 1)
+    log_prob = outputs.law.log_prob(rollout.action)
+    log_y = jax.nn.log_softmax(outputs.further)
+    y_entropy = -mean(jnp.sum(jnp.exp(log_y) * log_y, axis=-1))
+    zero = jnp.zeros(())
+    return (
+      -mean(log_prob * standardized(advantage, weight))
+      - numbers.policy_entropy * mean(outputs.law.entropy())
+      - numbers.prediction_entropy * y_entropy
+      + numbers.policy_target * jnp.mean(metrics.get('pi_hat_square', zero))
+      + numbers.prediction_target * jnp.mean(metrics.get('y_hat_square', zero))
+    )
+
+  def critic_loss(critic, again, params, rollout, advantage):
+    value = again({**params, 'critic': critic}).value
+    wanted = rollout.kept.value + advantage
+    return 0.5 * mean_over(rollout)((value - wanted) ** 2)
+
+  def follow(meta, lives, key):
+    begin_key, play_key = jax.random.split(key)
+    over = lives.agent.updates >= lives.life.horizon
+    lives = jax.lax.stop_gradient(where(over, begin(meta, begin_key), lives))
+    agent, metrics = live_on(meta, lives)
+    again, params, rollout, advantage = play(agent, lives, play_key)
+    loss = outer_loss(again(params), rollout, advantage, metrics)
+    value_loss, grads = jax.value_and_grad(critic_loss)(
+      lives.critic, again, jax.lax.stop_gradient(params), rollout, advantage
+    )
+    changes, critic_opt = critic_optimizer.update(grads, lives.critic_opt)
+    critic = optax.apply_updates(lives.critic, changes)
+    told = {
+      'meta_loss': loss,
+      'critic_loss': value_loss,
+      'reward': jnp.mean(rollout.reward),
+      'entropy': jnp.mean(metrics['entropy']),
+    }
+    lives = Lives(lives.life, agent, critic, critic_opt)
+    return loss, jax.lax.stop_gradient((lives, told))
+
+  return _Population(begin, follow)

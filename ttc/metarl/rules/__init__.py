@@ -1,0 +1,1 @@
+"""Update rules: how agents learn, given by hand or learned themselves."""

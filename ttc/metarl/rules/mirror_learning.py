@@ -1,0 +1,80 @@
+"""PPO, DPO, LPO and TA-LPO: mirror learning with one drift or another.
+
+See `ttc.metarl.drifts` for the formulas and `ttc.agents.ppo` for the rest of
+the loss and what it costs.
+"""
+
+from collections.abc import Callable
+
+from ttc.agents.ppo import advantages, ppo_loss
+from ttc.metarl.drifts import (
+  WIDTH,
+  Drift,
+  dpo_drift,
+  init_drift,
+  learned_drift,
+  ppo_drift,
+  surrogate_of,
+)
+from ttc.metarl.rules.interface import Lifetime, UpdateRule
+from ttc.types import Params
+
+
+def _mirror(
+  name: str,
+  drift_of: Callable[[Params, Lifetime], Drift],
+  init: Callable = lambda key: {},
+) -> UpdateRule:
+  """Mirror learning with the drift of a moment of life."""
+
+  def targets(meta, memory, experience, lifetime, hyper):
+    del meta, lifetime
+    return advantages(
+      experience.rollout, experience.last.value, hyper.discount, hyper.trace
+    ), memory
+
+  def loss(meta, outputs, batch, lifetime, hyper):
+    surrogate = surrogate_of(drift_of(meta, lifetime))
+    return ppo_loss(outputs.law, outputs.value, batch, surrogate, hyper)
+
+  return UpdateRule(name, targets, loss, init)
+
+
+def ppo(clip: float = 0.2) -> UpdateRule:
+  """PPO (1707.06347), whose drift is its clipping."""
+  return _mirror('ppo', lambda meta, lifetime: ppo_drift(clip))
+
+
+def dpo(alpha: float = 2.0, beta: float = 0.6) -> UpdateRule:
+  """DPO (2210.05639); to be used without a clip of values."""
+  return _mirror('dpo', lambda meta, lifetime: dpo_drift(alpha, beta))
+
+
+def lpo(width: int = WIDTH, clip: float | None = 0.2) -> UpdateRule:
+  """LPO (2210.05639): a learned drift, the same all through life.
+
+  Args:
+    width: of its hidden layer.
+    clip: of the PPO drift that learning starts from; None for none.
+  """
+  return _mirror(
+    'lpo',
+    lambda meta, lifetime: learned_drift(meta, clip=clip),
+    lambda key: init_drift(key, width=width),
+  )
+
+
+def ta_lpo(width: int = WIDTH, clip: float | None = 0.2) -> UpdateRule:
+  """TA-LPO (2402.05828): a learned drift that changes with `n / N`.
+
+  Args:
+    width: of its hidden layer.
+    clip: of the PPO drift that learning starts from; None for none.
+  """
+  return _mirror(
+    'ta_lpo',
+    lambda meta, lifetime: learned_drift(
+      meta, lifetime.n / lifetime.horizon, clip=clip
+    ),
+    lambda key: init_drift(key, temporal=True, width=width),
+  )
