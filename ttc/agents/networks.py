@@ -168,7 +168,9 @@ class GRU(nn.Module):
         axis=1,
       ),
     )
-    bias = self.param('memory_bias', nn.initializers.zeros, (self.width,))
+    bias = self.param(
+      'memory_bias', nn.initializers.zeros, (self.width,), jnp.float32
+    )
 
     def step(h, inputs):
       from_x, forget = inputs

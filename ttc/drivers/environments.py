@@ -2,6 +2,8 @@
 
 import ast
 import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ttc import envs
 
@@ -18,29 +20,45 @@ def make_environment(call: str) -> envs.Environment:
   Raises:
     ValueError: naming what is not known and what is.
   """
-  makers = {make.__name__: make for make in envs.ENVIRONMENTS}
-  name, arguments = parse_call(call)
+  return _make('environment', call, envs.ENVIRONMENTS)
+
+
+def make_levels(call: str) -> envs.TaskDistribution:
+  """A distribution of levels, from a call such as "bandit_tasks(num_arms=5)".
+
+  Raises:
+    ValueError: naming what is not known and what is.
+  """
+  return _make('levels', call, envs.LEVELS)
+
+
+def _make(kind: str, call: str, known: Sequence[Callable[..., Any]]) -> Any:
+  """What a call with literal arguments makes."""
+  makers = {make.__name__: make for make in known}
+  name, arguments = parse_call(call, kind)
   if name not in makers:
     raise ValueError(
-      f'environment {name!r} is not known; there are {", ".join(makers)}'
+      f'{kind} {name!r} is not known; there are {", ".join(makers)}'
     )
   accepted = list(inspect.signature(makers[name]).parameters)
   for argument in arguments:
     if argument not in accepted:
       raise ValueError(
-        f'environment {name} has no argument {argument!r}; it has '
+        f'{kind} {name} has no argument {argument!r}; it has '
         f'{", ".join(accepted) or "none"}'
       )
   try:
     return makers[name](**arguments)
   except TypeError as error:
-    raise ValueError(f'environment {call}: {error}') from None
+    raise ValueError(f'{kind} {call}: {error}') from None
 
 
-def parse_call(call: str) -> tuple[str, dict[str, object]]:
+def parse_call(
+  call: str, kind: str = 'environment'
+) -> tuple[str, dict[str, object]]:
   """Name and keyword arguments of a call; nothing is evaluated."""
   wrong = ValueError(
-    f'environment={call!r} must be a name, or a call with literal keyword '
+    f'{kind}={call!r} must be a name, or a call with literal keyword '
     "arguments such as smax(scenario='3m')"
   )
   try:

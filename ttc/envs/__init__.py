@@ -1,12 +1,23 @@
 """Environments as pure functions, wrappers, tasks and pictures."""
 
 from ttc.envs.adapters import from_jaxmarl, to_jaxmarl
+from ttc.envs.brax_adapter import from_brax
+from ttc.envs.bsuite import (
+  bandit,
+  bandit_tasks,
+  catch,
+  deep_sea,
+  deep_sea_tasks,
+)
+from ttc.envs.classic_control import acrobot, cart_pole, mountain_car
 from ttc.envs.environment import (
   Environment,
   Step,
   pad_observations,
   random_actions,
 )
+from ttc.envs.gymnax_adapter import from_gymnax
+from ttc.envs.minatar import asterix, breakout, freeway, space_invaders
 from ttc.envs.multi_agent.coin_game import coin_game
 from ttc.envs.multi_agent.hanabi import hanabi
 from ttc.envs.multi_agent.matrix_games import matrix_game, two_step_game
@@ -28,6 +39,7 @@ from ttc.envs.multi_agent.storm import storm
 from ttc.envs.multi_agent.switch_riddle import switch_riddle
 from ttc.envs.normalization import normalize_observations, normalize_rewards
 from ttc.envs.rendering import Picture, render, save_gif, save_strip
+from ttc.envs.single_agent import single_agent
 from ttc.envs.spaces import Box, Discrete, Space
 from ttc.envs.task_distribution import (
   TaskDistribution,
@@ -45,9 +57,18 @@ from ttc.envs.wrappers import (
 
 # Makers of environments, all arguments with defaults, by their `__name__`.
 ENVIRONMENTS = (
+  acrobot,
+  asterix,
+  bandit,
+  breakout,
+  cart_pole,
+  catch,
   coin_game,
+  deep_sea,
+  freeway,
   hanabi,
   matrix_game,
+  mountain_car,
   overcooked,
   simple,
   simple_adversary,
@@ -59,13 +80,18 @@ ENVIRONMENTS = (
   simple_tag,
   simple_world_comm,
   smax,
+  space_invaders,
   storm,
   switch_riddle,
   two_step_game,
 )
 
+# Makers of levels: params of an environment.
+LEVELS = (bandit_tasks,)
+
 __all__ = [
   'ENVIRONMENTS',
+  'LEVELS',
   'Box',
   'Discrete',
   'Environment',
@@ -73,14 +99,27 @@ __all__ = [
   'Space',
   'Step',
   'TaskDistribution',
+  'acrobot',
+  'asterix',
   'auto_reset',
+  'bandit',
+  'bandit_tasks',
+  'breakout',
+  'cart_pole',
+  'catch',
   'coin_game',
+  'deep_sea',
+  'deep_sea_tasks',
   'episode_statistics',
   'finite_tasks',
+  'freeway',
+  'from_brax',
+  'from_gymnax',
   'from_jaxmarl',
   'hanabi',
   'matrix_game',
   'meta_episodes',
+  'mountain_car',
   'normalize_observations',
   'normalize_rewards',
   'overcooked',
@@ -99,8 +138,10 @@ __all__ = [
   'simple_spread',
   'simple_tag',
   'simple_world_comm',
+  'single_agent',
   'smax',
   'smax_script',
+  'space_invaders',
   'split_tasks',
   'stack_frames',
   'storm',

@@ -22,8 +22,8 @@ from ttc.envs.environment import (
   Step,
   pad_observations,
 )
-from ttc.envs.rendering import Picture, Text, rectangle
-from ttc.envs.spaces import Box, Discrete, Space
+from ttc.envs.foreign import draw_observations, our_space
+from ttc.envs.spaces import Box, Discrete
 from ttc.envs.wrappers import OF_RESETS, auto_reset
 
 _EXTRA = "pip install 'ttc-jax[oracle]'"
@@ -207,7 +207,7 @@ def from_jaxmarl(env: Any, *, truncates: bool = False) -> Environment:
   agents = tuple(env.agents)
   obs, state = jax.eval_shape(env.reset, jax.random.key(0))
   spaces = [env.action_space(agent) for agent in agents]
-  action_spaces = tuple(_our_space(space) for space in spaces)
+  action_spaces = tuple(our_space(space) for space in spaces)
   _check_step(env, state, action_spaces)
 
   def stack(obs: Mapping[str, Array]) -> Float[Array, 'A *shape']:
@@ -240,7 +240,7 @@ def from_jaxmarl(env: Any, *, truncates: bool = False) -> Environment:
 
   def draw(state, params):
     state = jax.tree.map(jnp.asarray, state)
-    return _draw_observations(np.asarray(observe(state, params)))
+    return draw_observations(np.asarray(observe(state, params)))
 
   def world(state, params) -> Float[Array, ' D']:
     del params
@@ -259,13 +259,6 @@ def from_jaxmarl(env: Any, *, truncates: bool = False) -> Environment:
     legal=_legal(env, state, agents),
     world=world if 'world_state' in obs else None,
   )
-
-
-def _our_space(space: Any) -> Space:
-  if hasattr(space, 'n'):
-    return Discrete(int(space.n))
-  low, high = float(np.min(space.low)), float(np.max(space.high))
-  return Box(tuple(space.shape), low, high)
 
 
 def _action_dict(agents, spaces, action):
@@ -308,16 +301,3 @@ def _legal(env, state, agents):
     return pad_observations([rows[agent] for agent in agents]).astype(bool)
 
   return legal
-
-
-def _draw_observations(obs: Float[np.ndarray, 'A *shape']) -> Picture:
-  """A row of grey cells for each agent; large values are dark."""
-  rows = obs.reshape(len(obs), -1)
-  low, width = rows.min(), max(np.ptp(rows), 1e-9)
-  columns, shapes = rows.shape[1], []
-  for i, row in enumerate(rows[::-1]):
-    for j, value in enumerate(row):
-      grey = round(245 - 200 * float((value - low) / width))
-      shapes.append(rectangle((j, i), (j + 0.9, i + 0.9), (grey,) * 3))
-  shapes.append(Text((columns / 2, len(rows) + 0.4), 'observations', size=0.03))
-  return Picture((0.0, 0.0), (float(columns), len(rows) + 1.0), shapes)

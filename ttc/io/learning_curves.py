@@ -17,29 +17,31 @@ def plot_learning_curves(
   *,
   title: str = '',
   label: str = 'return of an episode',
+  steps: str = 'environment steps',
 ) -> Axes:
   """Draws means over seeds with bands of two standard errors.
 
   Args:
     ax: where to draw.
-    curves: `steps [n]` and `values [n, seeds]`, by name.
+    curves: steps `[n]` and `values [n, seeds]`, by name.
     title: of the panel.
     label: what is measured.
+    steps: after what.
 
   Returns:
     `ax`.
   """
-  for i, (name, (steps, values)) in enumerate(curves.items()):
+  for i, (name, (done, values)) in enumerate(curves.items()):
     color, values = COLORS[i % len(COLORS)], np.asarray(values, float)
     mean = values.mean(axis=1)
     if values.shape[1] > 1:
       error = values.std(axis=1, ddof=1) / np.sqrt(values.shape[1])
       low, high = mean - 2 * error, mean + 2 * error
-      ax.fill_between(steps, low, high, color=color, alpha=0.13, linewidth=0)
-    ax.plot(steps, values, color=color, alpha=0.25, linewidth=0.8)
-    ax.plot(steps, mean, color=color, label=name, linewidth=1.8)
+      ax.fill_between(done, low, high, color=color, alpha=0.13, linewidth=0)
+    ax.plot(done, values, color=color, alpha=0.25, linewidth=0.8)
+    ax.plot(done, mean, color=color, label=name, linewidth=1.8)
   ax.set_title(title, color=_INK, fontsize=11)
-  ax.set_xlabel('environment steps', color=_INK)
+  ax.set_xlabel(steps, color=_INK)
   ax.set_ylabel(label, color=_INK)
   ax.grid(axis='y', color=_FAINT, linewidth=0.8)
   ax.set_axisbelow(True)
@@ -57,6 +59,7 @@ def save_learning_curves(
   *,
   title: str = '',
   label: str = 'return of an episode',
+  steps: str = 'environment steps',
 ) -> None:
   """Writes a picture of `plot_learning_curves`.
 
@@ -73,6 +76,6 @@ def save_learning_curves(
   import matplotlib.pyplot as plt
 
   fig, ax = plt.subplots(figsize=(6.4, 4), layout='constrained')
-  plot_learning_curves(ax, curves, title=title, label=label)
+  plot_learning_curves(ax, curves, title=title, label=label, steps=steps)
   fig.savefig(path, dpi=150)
   plt.close(fig)

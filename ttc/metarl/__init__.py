@@ -1,5 +1,13 @@
 """What is learned over many lives: update rules and how they are found."""
 
+from ttc.metarl.discovered import (
+  LEARNED,
+  Discovered,
+  load_rule,
+  make_rule,
+  rule_names,
+  save_rule,
+)
 from ttc.metarl.drifts import (
   Drift,
   dpo_drift,
@@ -16,6 +24,7 @@ from ttc.metarl.evolution import (
   z_scores,
 )
 from ttc.metarl.inner_loop import Agent, learner, tabular_agent
+from ttc.metarl.level_replay import LevelBuffer, Replay
 from ttc.metarl.lifetimes import lifetime_features, live, random_horizon
 from ttc.metarl.meta_gradients import (
   MetaGradient,
@@ -30,6 +39,10 @@ from ttc.metarl.meta_task import (
   final_return,
   outcome,
 )
+from ttc.metarl.replay_training import (
+  evolution_with_replay,
+  meta_gradients_with_replay,
+)
 from ttc.metarl.rules.interface import Experience, Lifetime, UpdateRule
 from ttc.metarl.rules.lpg import lpg, ta_lpg
 from ttc.metarl.rules.mirror_learning import dpo, lpo, ppo, ta_lpo
@@ -39,17 +52,21 @@ from ttc.metarl.rules.policy_gradients import a2c, pg
 RULES = (a2c, dpo, lpg, lpo, pg, ppo, ta_lpg, ta_lpo)
 
 __all__ = [
+  'LEARNED',
   'RULES',
   'Agent',
+  'Discovered',
   'Drift',
   'Evolution',
   'Experience',
+  'LevelBuffer',
   'Life',
   'Lifetime',
   'MetaGradient',
   'MetaGradients',
   'MetaTask',
   'Outcome',
+  'Replay',
   'UpdateRule',
   'a2c',
   'centered_ranks',
@@ -57,21 +74,27 @@ __all__ = [
   'dpo_drift',
   'draw_life',
   'evolution',
+  'evolution_with_replay',
   'final_return',
   'init_drift',
   'learned_drift',
   'learner',
   'lifetime_features',
   'live',
+  'load_rule',
   'lpg',
   'lpo',
+  'make_rule',
   'meta_gradients',
+  'meta_gradients_with_replay',
   'outcome',
   'pair_wins',
   'pg',
   'ppo',
   'ppo_drift',
   'random_horizon',
+  'rule_names',
+  'save_rule',
   'surrogate_of',
   'ta_lpg',
   'ta_lpo',

@@ -22,7 +22,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from ttc.types import Params
 
@@ -157,7 +157,7 @@ def evolution(
     )
 
   def update(state):
-    key = jax.random.fold_in(state.key, state.generation)
+    key = generation_key(state)
     gradient, fitness = ask(state.params, key, jnp.arange(num_pairs))
     changes, opt_state = optimizer.update(
       jax.tree.map(jnp.negative, gradient), state.opt_state, state.params
@@ -202,6 +202,23 @@ def member(
   params: Params, key: PRNGKeyArray, pair: Int[Array, '']
 ) -> tuple[Params, PRNGKeyArray]:
   """Noise of a pair, standard normal like params, and the key of its task."""
-  noise_key, task_key = jax.random.split(jax.random.fold_in(key, pair))
+  noise_key, task_key = _keys(key, pair)
   flat, unravel = ravel_pytree(params)
   return unravel(jax.random.normal(noise_key, flat.shape, flat.dtype)), task_key
+
+
+def task_keys(state: EvolutionState, num_pairs: int) -> Key[Array, ' P']:
+  """The keys that fitness gets in the generation that comes next."""
+  key = generation_key(state)
+  return jax.vmap(lambda pair: _keys(key, pair)[1])(jnp.arange(num_pairs))
+
+
+def generation_key(state: EvolutionState) -> PRNGKeyArray:
+  """Of everything in the generation that comes next."""
+  return jax.random.fold_in(state.key, state.generation)
+
+
+def _keys(key, pair):
+  """Of a pair's noise and of its task."""
+  noise_key, task_key = jax.random.split(jax.random.fold_in(key, pair))
+  return noise_key, task_key

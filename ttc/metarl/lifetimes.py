@@ -1,16 +1,17 @@
 """Lifetimes of agents: how long they are, and what a rule may know of time."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
-from ttc.agents.learner import Learner, LearnerState, Metrics
+from ttc.agents.learner import Learner, LearnerState
 
 
 def lifetime_features(
-  n: Num[Array, '*#B'], horizon: Num[Array, '*#B']
+  n: Num[Array, '*#B'] | int, horizon: Num[Array, '*#B'] | int
 ) -> Float[Array, '*B 2']:
   """`[n / N, log N]` (2402.05828, section 4).
 
@@ -38,7 +39,7 @@ def live(
   key: PRNGKeyArray,
   horizon: Int[Array, ''] | int,
   max_horizon: int,
-) -> tuple[LearnerState, Metrics]:
+) -> tuple[LearnerState, Mapping[str, Float[Array, ' N']]]:
   """A whole life of an agent.
 
   Updates after the last one are computed and thrown away, so lives of unequal
@@ -52,7 +53,7 @@ def live(
 
   Returns:
     The state at the end of life, and metrics `[max_horizon]` of the updates,
-    NaN after the end.
+    NaN after the end of it.
   """
 
   def step(state, n):

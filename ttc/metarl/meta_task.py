@@ -1,5 +1,6 @@
 """What rules are learned on, and how good the agents are that they make."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -7,7 +8,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ttc import agents, envs
-from ttc.agents.learner import Metrics
 from ttc.metarl.evolution import FitnessFn
 from ttc.metarl.inner_loop import Agent, learner
 from ttc.metarl.lifetimes import live, random_horizon
@@ -65,7 +65,7 @@ class Outcome(NamedTuple):
   """
 
   fitness: Float[Array, '']
-  metrics: Metrics
+  metrics: Mapping[str, Float[Array, ' N']]
 
 
 def outcome(

@@ -15,6 +15,7 @@ from ttc.agents.actor_critic import Outputs
 from ttc.agents.on_policy import Batch
 from ttc.agents.ppo import PPO
 from ttc.agents.rollouts import Rollout
+from ttc.metarl.drifts import Drift
 from ttc.types import Params
 
 Losses = tuple[Float[Array, ''], dict[str, Float[Array, '']]]
@@ -62,6 +63,7 @@ class UpdateRule(NamedTuple):
     start: `(meta, params) -> memory` of a life; none unless given.
     num_further: `num_actions -> m`, outputs of the actor behind its logits.
     has_critic: whether agents have values.
+    drift: `(meta, n / N) -> drift` of mirror learning; None of other rules.
   """
 
   name: str
@@ -71,6 +73,7 @@ class UpdateRule(NamedTuple):
   start: Callable[[Params, Params], Any] = lambda meta, params: ()
   num_further: Callable[[int], int] = lambda num_actions: 0
   has_critic: bool = True
+  drift: Callable[[Params, Array], Drift] | None = None
 
 
 def mean_over(rollout: Rollout) -> Callable[[Array], Float[Array, '']]:

@@ -65,7 +65,7 @@ class LPGNet(nn.Module):
     inputs = jnp.concatenate(
       [steps, embed(prediction), embed(next_prediction) * going_on], axis=-1
     )
-    memory = jnp.zeros((*done.shape[1:], self.width), jnp.float32)
+    memory = jnp.zeros((*done.shape[1:], self.width), inputs.dtype)
     states, _ = GRU(self.width)(inputs[::-1], memory, done[::-1])
     heads = nn.Dense(1 + self.num_predictions, kernel_init=orthogonal())
     said = heads(nn.relu(states))[::-1]

@@ -6,6 +6,8 @@ the loss and what it costs.
 
 from collections.abc import Callable
 
+from jaxtyping import Array
+
 from ttc.agents.ppo import advantages, ppo_loss
 from ttc.metarl.drifts import (
   WIDTH,
@@ -16,16 +18,14 @@ from ttc.metarl.drifts import (
   ppo_drift,
   surrogate_of,
 )
-from ttc.metarl.rules.interface import Lifetime, UpdateRule
+from ttc.metarl.rules.interface import UpdateRule
 from ttc.types import Params
 
 
 def _mirror(
-  name: str,
-  drift_of: Callable[[Params, Lifetime], Drift],
-  init: Callable = lambda key: {},
+  name: str, drift: Callable[[Params, Array], Drift], init: Callable
 ) -> UpdateRule:
-  """Mirror learning with the drift of a moment of life."""
+  """Mirror learning with the drift of a moment `n / N` of life."""
 
   def targets(meta, memory, experience, lifetime, hyper):
     del meta, lifetime
@@ -34,20 +34,21 @@ def _mirror(
     ), memory
 
   def loss(meta, outputs, batch, lifetime, hyper):
-    surrogate = surrogate_of(drift_of(meta, lifetime))
+    surrogate = surrogate_of(drift(meta, lifetime.n / lifetime.horizon))
     return ppo_loss(outputs.law, outputs.value, batch, surrogate, hyper)
 
-  return UpdateRule(name, targets, loss, init)
+  return UpdateRule(name, targets, loss, init, drift=drift)
 
 
 def ppo(clip: float = 0.2) -> UpdateRule:
   """PPO (1707.06347), whose drift is its clipping."""
-  return _mirror('ppo', lambda meta, lifetime: ppo_drift(clip))
+  return _mirror('ppo', lambda meta, progress: ppo_drift(clip), lambda key: {})
 
 
 def dpo(alpha: float = 2.0, beta: float = 0.6) -> UpdateRule:
   """DPO (2210.05639); to be used without a clip of values."""
-  return _mirror('dpo', lambda meta, lifetime: dpo_drift(alpha, beta))
+  drift = dpo_drift(alpha, beta)
+  return _mirror('dpo', lambda meta, progress: drift, lambda key: {})
 
 
 def lpo(width: int = WIDTH, clip: float | None = 0.2) -> UpdateRule:
@@ -59,7 +60,7 @@ def lpo(width: int = WIDTH, clip: float | None = 0.2) -> UpdateRule:
   """
   return _mirror(
     'lpo',
-    lambda meta, lifetime: learned_drift(meta, clip=clip),
+    lambda meta, progress: learned_drift(meta, clip=clip),
     lambda key: init_drift(key, width=width),
   )
 
@@ -73,8 +74,6 @@ def ta_lpo(width: int = WIDTH, clip: float | None = 0.2) -> UpdateRule:
   """
   return _mirror(
     'ta_lpo',
-    lambda meta, lifetime: learned_drift(
-      meta, lifetime.n / lifetime.horizon, clip=clip
-    ),
+    lambda meta, progress: learned_drift(meta, progress, clip=clip),
     lambda key: init_drift(key, temporal=True, width=width),
   )

@@ -1,0 +1,36 @@
+"""Learns an update rule over the lives of many agents.
+
+  python scripts/meta_train.py --config=configs/meta_bandit.py \\
+      --workdir=runs/ta_lpg
+  python scripts/meta_train.py --config=configs/meta_bandit.py:lpg \\
+      --config.seed=1 --workdir=runs/lpg
+
+A rule (lpg, ta_lpg, lpo, ta_lpo), a meta-optimiser (evolution over whole lives,
+or gradients through a few updates), levels and a range of horizons. Every
+config in configs/meta_*.py says what it costs and reaches. Writes rule.npz for
+`metarl.load_rule` and scripts/meta_test.py, metrics.jsonl, curve.png and
+checkpoints. Run again after a kill, it goes on from the last checkpoint and
+ends with the same rule, bit for bit.
+"""
+
+import pathlib
+
+from absl import flags
+
+from ttc.drivers import command
+from ttc.drivers.meta_train import meta_train
+
+_ROOT = pathlib.Path(__file__).resolve().parent.parent
+_CONFIG = command.define_config(_ROOT / 'configs' / 'meta_bandit.py')
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Directory for all output.', required=True
+)
+
+
+def main():
+  """Meta-trains, or goes on with it."""
+  meta_train(_CONFIG.value.to_dict(), _WORKDIR.value)
+
+
+if __name__ == '__main__':
+  command.run('meta_train', main, resumes=True)

@@ -1,0 +1,234 @@
+"""Frozen rules on environments and horizons that they may never have seen."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+
+from ttc import agents, metarl
+from ttc.drivers import options
+from ttc.drivers.environments import make_environment
+from ttc.drivers.meta_options import MetaTestOptions, make_agent
+from ttc.evaluation import aggregates, tables
+from ttc.evaluation.bootstrap import percentile_interval
+from ttc.io import files
+from ttc.io.plots import COLORS
+
+UNLEARNED = tuple(
+  make.__name__ for make in metarl.RULES if make not in metarl.LEARNED
+)
+
+
+def meta_test(config: Mapping[str, Any], workdir: files.Path) -> str:
+  """Lives by every rule, on every environment, for every horizon.
+
+  Writes returns.json, results.md and horizons.png.
+
+  Args:
+    config: see `MetaTestOptions`.
+    workdir: of the run.
+
+  Returns:
+    The tables, in Markdown.
+
+  Raises:
+    ValueError: for a value that means nothing, before any life.
+  """
+  chosen = options.parse(MetaTestOptions, config)
+  rules = [find_rule(name) for name in chosen.rules]
+  environments = [make_environment(call) for call in chosen.environments]
+  workdir = pathlib.Path(workdir)
+  with files.lock_directory(workdir):
+    returns = _live(chosen, rules, environments)
+    lines = _tables(chosen, returns)
+    report = {'config': dataclasses.asdict(chosen), 'returns': returns}
+    plain = jax.tree.map(lambda x: np.asarray(x).tolist(), report['returns'])
+    files.write_atomically(
+      workdir / 'returns.json',
+      files.to_json({**report, 'returns': plain}, indent=2) + '\n',
+    )
+    files.write_atomically(workdir / 'results.md', lines + '\n')
+    draw(chosen, returns, workdir / 'horizons.png')
+  print(lines)
+  return lines
+
+
+def find_rule(name: str) -> metarl.Discovered:
+  """A rule without meta-parameters, or a learned one.
+
+  Raises:
+    ValueError: naming what there is.
+  """
+  makers = {make.__name__: make for make in metarl.RULES}
+  if name in UNLEARNED:
+    return metarl.Discovered(makers[name](), {}, {})
+  if not name.endswith('.npz') and name not in metarl.rule_names():
+    known = (*UNLEARNED, *metarl.rule_names())
+    raise ValueError(
+      f'config.rules: {name!r} is not known; there are {", ".join(known)}, and '
+      'files *.npz'
+    )
+  return metarl.load_rule(name)
+
+
+def _live(chosen, rules, environments) -> dict[str, Any]:
+  """Returns `[environments, horizons, seeds]` of rules, and of random play."""
+  shape = (len(environments), len(chosen.horizons), chosen.num_seeds)
+  returns = {name: np.zeros(shape) for name in ('random', *chosen.rules)}
+  keys = agents.seed_keys(chosen.seed, chosen.num_seeds)
+  total = len(rules) * len(environments) * len(chosen.horizons)
+  with tqdm.tqdm(total=total, unit='run') as bar:
+    for e, env in enumerate(environments):
+      random = agents.random_policy()
+      playing = jax.jit(jax.vmap(_play(chosen, env, random), in_axes=(None, 0)))
+      returns['random'][e] = np.asarray(playing((), keys))
+      for h, horizon in enumerate(chosen.horizons):
+        for name, found in zip(chosen.rules, rules, strict=True):
+          run = jax.jit(jax.vmap(_life(chosen, env, found, horizon)))
+          returns[name][e, h] = np.asarray(run(keys))
+          bar.update()
+  return returns
+
+
+def _life(chosen, env, found, horizon):
+  """Return at the end of a life."""
+  task = metarl.MetaTask(
+    env,
+    None,
+    horizon,
+    horizon,
+    make_agent(chosen),
+    chosen.eval_episodes,
+    chosen.max_episode_steps,
+  )
+
+  def live(key):
+    life = metarl.Life(env.default_params, jnp.int32(horizon), key)
+    return metarl.outcome(task, found.rule, found.params, life).fitness
+
+  return live
+
+
+def _play(chosen, env, policy):
+  """Return of a policy."""
+
+  def play(params, key):
+    return agents.evaluate(
+      env, policy, params, key, chosen.eval_episodes, chosen.max_episode_steps
+    ).returns.mean()
+
+  return play
+
+
+def normalized(returns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Random play is 0, the best rule's mean on the environment is 1.
+
+  The best is taken over all rules and horizons, so horizons can be compared.
+  """
+  low = returns['random'].mean(axis=(1, 2))
+  rest = {name: x for name, x in returns.items() if name != 'random'}
+  high = np.max([x.mean(axis=2).max(axis=1) for x in rest.values()], axis=0)
+  span = np.maximum(high - low, 1e-6)[:, None, None]
+  return {name: (x - low[:, None, None]) / span for name, x in rest.items()}
+
+
+def _tables(chosen, returns) -> str:
+  """Interquartile means, chances of improvement, and plain returns."""
+  scores = normalized(returns)
+  horizons = [f'N={N}' for N in chosen.horizons]
+  rows = [
+    [name, *(_iqm(scores[name][:, h].T) for h in range(len(horizons)))]
+    for name in chosen.rules
+  ]
+  lines = ['Interquartile mean of normalised returns (95% by bootstrap)', '']
+  lines += tables.markdown_table(['rule', *horizons], rows)
+  first = chosen.rules[0]
+  if len(chosen.rules) > 1:
+    rows = [
+      [
+        f'{first} over {name}',
+        *(
+          _improvement(scores[first][:, h].T, scores[name][:, h].T)
+          for h in range(len(horizons))
+        ),
+      ]
+      for name in chosen.rules[1:]
+    ]
+    lines += ['', 'Probability of improvement', '']
+    lines += tables.markdown_table(['', *horizons], rows)
+  lines += ['', 'Mean return over seeds', '']
+  rows = [
+    [
+      env,
+      name,
+      *(
+        f'{x.mean():.3g} ± {x.std(ddof=1) / len(x) ** 0.5:.2g}'
+        for x in returns[name][e]
+      ),
+    ]
+    for e, env in enumerate(chosen.environments)
+    for name in ('random', *chosen.rules)
+  ]
+  lines += tables.markdown_table(['environment', 'rule', *horizons], rows)
+  return '\n'.join(lines)
+
+
+def _interval(statistic, scores) -> str:
+  scores = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), scores)
+  draws = aggregates.stratified_bootstrap(
+    jax.random.key(0), scores, statistic, 2000
+  )
+  low, high = percentile_interval(draws, 0.95)
+  return (
+    f'{float(statistic(scores)):.2f} ({float(low):.2f} to {float(high):.2f})'
+  )
+
+
+def _iqm(scores) -> str:
+  return _interval(aggregates.interquartile_mean, scores)
+
+
+def _improvement(ours, theirs) -> str:
+  return _interval(
+    lambda both: aggregates.probability_of_improvement(*both), (ours, theirs)
+  )
+
+
+def draw(
+  chosen: MetaTestOptions, returns: Mapping[str, np.ndarray], path: files.Path
+) -> None:
+  """Returns against horizons, a panel for each environment."""
+  from matplotlib.figure import Figure
+
+  panels: Sequence[str] = chosen.environments
+  figure = Figure(figsize=(3.4 * len(panels), 3.2), layout='constrained')
+  axes = np.atleast_1d(figure.subplots(1, len(panels)))
+  for e, ax in enumerate(axes):
+    for i, name in enumerate(chosen.rules):
+      x = returns[name][e]
+      error = 2 * x.std(axis=1, ddof=1) / x.shape[1] ** 0.5
+      label = pathlib.Path(name).stem
+      ax.errorbar(
+        chosen.horizons, x.mean(axis=1), error, color=COLORS[i], label=label
+      )
+    ax.axhline(
+      returns['random'][e].mean(), color='#999999', ls=':', label='random'
+    )
+    ax.set_title(panels[e], fontsize=11)
+    ax.set_xlabel('N, updates of a life')
+    ax.set_xscale('log')
+    ax.spines[['top', 'right']].set_visible(False)
+  axes[0].set_ylabel('return at the end of life')
+  figure.legend(
+    *axes[0].get_legend_handles_labels(),
+    loc='outside lower center',
+    ncols=4,
+    frameon=False,
+    fontsize=9,
+  )
+  figure.savefig(path, dpi=150)
