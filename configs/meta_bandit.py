@@ -6,6 +6,8 @@
       --workdir=runs/lpg
   python scripts/meta_train.py --config=configs/meta_bandit.py:meta_gradients \\
       --workdir=runs/truncated
+
+MEASURE ME.
 """
 
 from ml_collections import config_dict
@@ -27,7 +29,7 @@ def get_config(variant: str = 'ta_lpg') -> config_dict.ConfigDict:
   config.num_predictions = 8
 
   config.environment = 'bandit(num_arms=20)'
-  config.levels = 'bandit_tasks(num_arms=20)'
+  config.levels = 'bandit_tasks(num_arms=20, noise_std=0.3)'
   config.low = 10
   config.high = 100
   config.seed = 0
@@ -49,6 +51,7 @@ def get_config(variant: str = 'ta_lpg') -> config_dict.ConfigDict:
     config.meta_optimizer = 'meta_gradients'
     config.num_agents = 512
     config.num_truncated = 5
+    config.meta_rate = 0.001
   else:
     config.num_pairs = 64
     config.sigma = 0.1

@@ -115,5 +115,27 @@ class NetworksTest(parameterized.TestCase):
     self.assertEqual(out.shape, (2, 3, 2, 3))
 
 
+class TableTest(absltest.TestCase):
+  def test_a_table_is_a_linear_layer_on_one_hot_vectors(self):
+    net = networks.for_agents(
+      Architecture((), biases=False, table=5), 3, 1, (2,)
+    )
+    params = net.init(jax.random.key(0))
+    rows = jax.random.normal(jax.random.key(1), (5, 3))
+    params['params']['Embed_0']['embedding'] = rows
+    index, time = np.array([4, 0, 2]), np.array([0.1, 0.2, 0.3])
+    obs = np.stack([index, time], axis=-1)[:, None, None].astype(np.float32)
+    got, _ = net.apply(
+      params, jnp.asarray(obs), jnp.zeros((1, 1, 0)), jnp.zeros((3, 1, 1), bool)
+    )
+    kernel = params['params']['Dense_0']['kernel']
+    want = np.eye(5)[index] @ rows + time[:, None] * kernel
+    np.testing.assert_allclose(got[:, 0, 0], want, atol=1e-6)
+
+  def test_it_stands_alone(self):
+    with self.assertRaisesRegex(ValueError, 'table=5 needs'):
+      networks.for_agents(Architecture((4,), table=5), 3, 1, (2,))
+
+
 if __name__ == '__main__':
   absltest.main()

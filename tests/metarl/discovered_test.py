@@ -49,7 +49,7 @@ def test_what_is_no_rule_is_refused(tmp_path):
     metarl.load_rule(tmp_path / 'other.npz')
   params = saved(tmp_path / 'rule.npz')
   metarl.save_rule(tmp_path / 'rule.npz', 'lpg', OPTIONS, params, {})
-  with pytest.raises(ValueError, match='shapes .* expected'):
+  with pytest.raises(ValueError, match=r'shapes .* expected'):
     metarl.load_rule(tmp_path / 'rule.npz')
   with pytest.raises(
     ValueError, match="rule 'ppo' is not known; there are lpg"

@@ -35,7 +35,10 @@ class Architecture(NamedTuple):
     agent_ids: append to observations which agent it is, one-hot; needs vectors.
     layer_norm: normalise the input and what each dense layer gives.
     channels: of a 3 x 3 convolution that images go through first; 0 for none.
-    biases: of dense layers; a table has none.
+    biases: of dense layers.
+    table: rows of a table that the first number of an observation points into;
+      0 for none. Without other layers that is a linear layer on a one-hot
+      vector, without its cost.
   """
 
   widths: Sequence[int] = (64, 64)
@@ -46,6 +49,7 @@ class Architecture(NamedTuple):
   layer_norm: bool = False
   channels: int = 0
   biases: bool = True
+  table: int = 0
 
 
 def orthogonal(
@@ -91,6 +95,7 @@ class AgentNet(nn.Module):
       activation (Gallici et al., 2407.04811, section 3).
     channels: of a 3 x 3 convolution before; 0 for none.
     biases: of dense layers.
+    table: rows of a table; 0 for none.
   """
 
   num_outputs: int
@@ -101,6 +106,7 @@ class AgentNet(nn.Module):
   layer_norm: bool = False
   channels: int = 0
   biases: bool = True
+  table: int = 0
 
   @nn.compact
   def __call__(
@@ -125,6 +131,11 @@ class AgentNet(nn.Module):
     if self.channels:
       x = act(nn.Conv(self.channels, (3, 3), kernel_init=init)(x))
     x = x.reshape(*reset.shape, -1)
+    row = 0.0
+    if self.table:
+      zeros = nn.initializers.zeros
+      rows = nn.Embed(self.table, self.num_outputs, embedding_init=zeros)
+      row, x = rows(x[..., 0].astype(jnp.int32)), x[..., 1:]
     norm = (lambda x: nn.LayerNorm()(x)) if self.layer_norm else lambda x: x
     x = norm(x)
     for width in self.widths:
@@ -137,7 +148,7 @@ class AgentNet(nn.Module):
       use_bias=self.biases,
       kernel_init=orthogonal(self.head_scale),
     )
-    return head(x), memory
+    return head(x) + row, memory
 
 
 class GRU(nn.Module):
@@ -226,13 +237,21 @@ def for_agents(
     Init and apply for `[T, E, A, ...]`.
 
   Raises:
-    ValueError: on ids of agents that see images, or convolutions of vectors.
+    ValueError: on ids of agents that see images, convolutions of vectors, or a
+      table and other layers.
   """
   shared, agent_ids = architecture.shared, architecture.agent_ids
   if architecture.channels and len(obs_shape) != 3:
     raise ValueError(
       f'channels={architecture.channels} needs observations [height, width, '
       f'channels], not {tuple(obs_shape)}'
+    )
+  if architecture.table and (
+    len(obs_shape) != 1 or architecture.widths or architecture.memory_width
+  ):
+    raise ValueError(
+      f'table={architecture.table} needs observations with one axis and no '
+      f'other layers, not {tuple(obs_shape)} and {architecture}'
     )
   if agent_ids and len(obs_shape) != 1:
     raise ValueError(
@@ -247,6 +266,7 @@ def for_agents(
     architecture.layer_norm,
     architecture.channels,
     architecture.biases,
+    architecture.table,
   )
   shape = (obs_shape[0] + num_agents,) if agent_ids else tuple(obs_shape)
 

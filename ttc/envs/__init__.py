@@ -16,6 +16,8 @@ from ttc.envs.environment import (
   pad_observations,
   random_actions,
 )
+from ttc.envs.grid_worlds.families import grid_world_levels
+from ttc.envs.grid_worlds.game import grid_world
 from ttc.envs.gymnax_adapter import from_gymnax
 from ttc.envs.minatar import asterix, breakout, freeway, space_invaders
 from ttc.envs.multi_agent.coin_game import coin_game
@@ -66,6 +68,7 @@ ENVIRONMENTS = (
   coin_game,
   deep_sea,
   freeway,
+  grid_world,
   hanabi,
   matrix_game,
   mountain_car,
@@ -87,7 +90,7 @@ ENVIRONMENTS = (
 )
 
 # Makers of levels: params of an environment.
-LEVELS = (bandit_tasks,)
+LEVELS = (bandit_tasks, deep_sea_tasks, grid_world_levels)
 
 __all__ = [
   'ENVIRONMENTS',
@@ -116,6 +119,8 @@ __all__ = [
   'from_brax',
   'from_gymnax',
   'from_jaxmarl',
+  'grid_world',
+  'grid_world_levels',
   'hanabi',
   'matrix_game',
   'meta_episodes',

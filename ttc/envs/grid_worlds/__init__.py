@@ -1,0 +1,1 @@
+"""The grid worlds of Learned Policy Gradients."""
