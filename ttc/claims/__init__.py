@@ -60,7 +60,13 @@ ROOMS = {
   'kernels': ('sparse_recall', 'sparse_selection'),
   'models': ('sparse_smollm2',),
   'evaluation': ('arise',),
-  'metarl': ('noisy_quadratic',),
+  'metarl': (
+    'dpo',
+    'lpg_bandits',
+    'lpg_grid_worlds',
+    'noisy_quadratic',
+    'ta_lpo',
+  ),
   'agents': (
     'coin_game',
     'hanabi',

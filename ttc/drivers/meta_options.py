@@ -41,6 +41,8 @@ class LifeOptions:
     discount: gamma.
     trace: lambda, of rules with a critic.
     entropy_weight: of rules with a bonus.
+    table_rows: that the first number of an observation points into; 0 for a
+      linear layer on all of it (table).
     width: of a network's dense layers.
     num_layers: dense ones.
     channels: of a convolution that images go through first; 0 for none.
@@ -61,6 +63,7 @@ class LifeOptions:
   discount: float = option(_share, 0.99)
   trace: float = option(_share, 0.95)
   entropy_weight: float = option(_real(0.0, 10.0), 0.01)
+  table_rows: int = option(_whole(0, 10**7), 0)
   width: int = option(_whole(1, 10_000), 32)
   num_layers: int = option(_whole(1, 20), 1)
   channels: int = option(_whole(0, 10_000), 0)
@@ -151,6 +154,13 @@ def make_agent(chosen: LifeOptions) -> metarl.Agent:
       actor_rate=chosen.learning_rate,
       critic_rate=chosen.critic_rate,
       max_grad_norm=chosen.max_grad_norm,
+    )
+    shape = agent.architecture._replace(table=chosen.table_rows)
+    agent = agent._replace(architecture=shape)
+  elif chosen.table_rows:
+    raise ValueError(
+      f'config.table_rows={chosen.table_rows} is an option of a table, not of '
+      'a network'
     )
   else:
     agent = metarl.Agent(

@@ -18,6 +18,7 @@ from ttc.metarl.drifts import (
 )
 from ttc.metarl.evolution import (
   Evolution,
+  Shaping,
   centered_ranks,
   evolution,
   pair_wins,
@@ -67,6 +68,7 @@ __all__ = [
   'MetaTask',
   'Outcome',
   'Replay',
+  'Shaping',
   'UpdateRule',
   'a2c',
   'centered_ranks',

@@ -15,7 +15,7 @@ takes `P (K + 1)` rollouts, their updates forward, again and backward; memory is
 that of `K` states of agents, the inside of an update being computed twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -25,11 +25,11 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ttc.agents import for_agents
-from ttc.agents.actor_critic import actor_critic
+from ttc.agents import AgentsNet, Learner, for_agents
+from ttc.agents.actor_critic import Outputs, actor_critic
 from ttc.agents.learner import LearnerState, Metrics, env_keys
 from ttc.agents.ppo import advantages, standardized
-from ttc.agents.rollouts import collector
+from ttc.agents.rollouts import Rollout, collector
 from ttc.metarl.inner_loop import learner, networks_of
 from ttc.metarl.lifetimes import where
 from ttc.metarl.meta_task import Life, MetaTask, draw_life
@@ -129,12 +129,11 @@ def meta_gradients(
       f'num_agents={num_agents} is no multiple of {num_devices} devices times '
       f'chunk_size={chunk_size}'
     )
-  population = _population(task, rule, numbers)
+  setting = setting_of(task, rule, numbers)
 
   def init(meta, key):
-    lives = jax.vmap(population.begin, in_axes=(None, 0))(
-      meta, env_keys(key, num_agents)
-    )
+    keys = env_keys(key, num_agents)
+    lives = jax.vmap(lambda key: begin(setting, meta, key))(keys)
     updates = jnp.zeros((), jnp.int32)
     return MetaState(meta, optimizer.init(meta), lives, updates, key)
 
@@ -142,8 +141,8 @@ def meta_gradients(
     """Sums over a chunk."""
 
     def loss(meta):
-      each = jax.vmap(population.follow, in_axes=(None, 0, 0))
-      losses, out = each(meta, lives, keys)
+      each = jax.vmap(lambda life, key: follow(setting, meta, life, key))
+      losses, out = each(lives, keys)
       return jnp.sum(losses), out
 
     grads, (lives, metrics) = jax.grad(loss, has_aux=True)(meta)
@@ -186,119 +185,199 @@ def meta_gradients(
   return MetaGradient(init, update)
 
 
-class _Population(NamedTuple):
-  """What happens to one agent of the population."""
+class Setting(NamedTuple):
+  """What is the same for all agents of the population."""
 
-  begin: Callable[[Params, PRNGKeyArray], Lives]
-  follow: Callable[..., tuple[Float[Array, ''], tuple[Lives, Metrics]]]
+  task: MetaTask
+  rule: UpdateRule
+  numbers: MetaGradients
+  actor: AgentsNet
+  critic: AgentsNet  # the meta-gradient's own
+  critic_optimizer: optax.GradientTransformation
 
 
-def _population(
+def setting_of(
   task: MetaTask, rule: UpdateRule, numbers: MetaGradients
-) -> _Population:
-  """A life's beginning, and `K` updates of it and what they are worth."""
-  env, hyper = task.env, task.agent.hyper
-  critic_net = for_agents(
-    task.agent.architecture._replace(memory_width=0),
-    1,
-    env.num_agents,
-    env.observation_shape,
+) -> Setting:
+  """Networks of a population."""
+  env, architecture = task.env, task.agent.architecture
+  return Setting(
+    task,
+    rule,
+    numbers,
+    networks_of(env, rule, architecture)['actor'],
+    for_agents(
+      architecture._replace(memory_width=0),
+      1,
+      env.num_agents,
+      env.observation_shape,
+    ),
+    optax.adam(numbers.critic_rate),
   )
-  critic_optimizer = optax.adam(numbers.critic_rate)
-  actor_net = networks_of(env, rule, task.agent.architecture)['actor']
 
-  def begin(meta, key):
-    life_key, agent_key, critic_key = jax.random.split(key, 3)
-    life = draw_life(task, life_key)
-    critic = critic_net.init(critic_key)
-    return Lives(
-      life,
-      agent_of(meta, life).init(agent_key),
-      critic,
-      critic_optimizer.init(critic),
-    )
 
-  def agent_of(meta, life):
-    return learner(
-      env, rule, meta, life.horizon, task.agent, env_params=life.env_params
-    )
+def agent_of(setting: Setting, meta: Params, life: Life) -> Learner:
+  """The agent of a life."""
+  task = setting.task
+  return learner(
+    task.env,
+    setting.rule,
+    meta,
+    life.horizon,
+    task.agent,
+    env_params=life.env_params,
+  )
 
-  def live_on(meta, lives):
-    """`K` updates, none after the end of life."""
 
-    @jax.checkpoint
-    def step(state, _):
-      after, metrics = agent_of(meta, lives.life).update(state)
-      return where(state.updates < lives.life.horizon, after, state), metrics
+def begin(setting: Setting, meta: Params, key: PRNGKeyArray) -> Lives:
+  """A new agent, and its critic."""
+  life_key, agent_key, critic_key = jax.random.split(key, 3)
+  life = draw_life(setting.task, life_key)
+  critic = setting.critic.init(critic_key)
+  return Lives(
+    life,
+    agent_of(setting, meta, life).init(agent_key),
+    critic,
+    setting.critic_optimizer.init(critic),
+  )
 
-    return jax.lax.scan(step, lives.agent, length=numbers.num_updates)
 
-  def play(agent, lives, key):
-    """A fresh rollout, judged by the critic."""
-    nets = actor_critic(
-      env, actor_net, critic_net, lambda s, obs, p: obs, lives.life.env_params
-    )
-    memories = {
-      'actor': agent.envs.memories['actor'],
-      'critic': critic_net.initial_memory(hyper.num_envs, env.num_agents),
-    }
-    collect = collector(
-      env,
-      nets.behaviour,
-      hyper.num_envs,
-      hyper.num_steps,
-      env_params=lives.life.env_params,
-    )
-    params = {'actor': agent.params['actor'], 'critic': lives.critic}
-    running, rollout, _ = jax.lax.stop_gradient(
-      collect(
-        key, params, agent.envs._replace(memories=memories), jnp.zeros(())
-      )
-    )
-    last = jax.lax.stop_gradient(nets.at_end(params, running).value)
-    advantage = advantages(rollout, last, numbers.discount, numbers.trace)
-    again = lambda params: nets.again(params, memories, rollout)
-    return again, params, rollout, advantage
+def follow(
+  setting: Setting, meta: Params, lives: Lives, key: PRNGKeyArray
+) -> tuple[Float[Array, ''], tuple[Lives, Metrics]]:
+  """`K` updates of an agent and what they are worth.
 
-  def outer_loss(outputs, rollout, advantage, metrics):
-    mean = mean_over(rollout)
-    weight = rollout.active / jnp.maximum(jnp.sum(rollout.active), 1)
-    log_prob = outputs.law.log_prob(rollout.action)
-    log_y = jax.nn.log_softmax(outputs.further)
-    y_entropy = -mean(jnp.sum(jnp.exp(log_y) * log_y, axis=-1))
-    zero = jnp.zeros(())
-    return (
-      -mean(log_prob * standardized(advantage, weight))
-      - numbers.policy_entropy * mean(outputs.law.entropy())
-      - numbers.prediction_entropy * y_entropy
-      + numbers.policy_target * jnp.mean(metrics.get('pi_hat_square', zero))
-      + numbers.prediction_target * jnp.mean(metrics.get('y_hat_square', zero))
-    )
+  An agent whose life is over is replaced first.
 
-  def critic_loss(critic, again, params, rollout, advantage):
-    value = again({**params, 'critic': critic}).value
-    wanted = rollout.kept.value + advantage
+  Returns:
+    The outer loss; then the agent after these updates with its critic after one
+    more step, and metrics.
+  """
+  begin_key, play_key = jax.random.split(key)
+  over = lives.agent.updates >= lives.life.horizon
+  lives = where(over, begin(setting, meta, begin_key), lives)
+  lives = jax.lax.stop_gradient(lives)
+  agent, metrics = live_on(setting, meta, lives)
+  played = play(setting, agent, lives, play_key)
+  loss = outer_loss(setting.numbers, played, metrics)
+  critic_loss, critic, critic_opt = improve_critic(setting, lives, played)
+  told = {
+    'meta_loss': loss,
+    'critic_loss': critic_loss,
+    'reward': jnp.mean(played.rollout.reward),
+    'entropy': jnp.mean(metrics['entropy']),
+  }
+  lives = Lives(lives.life, agent, critic, critic_opt)
+  return loss, jax.lax.stop_gradient((lives, told))
+
+
+def live_on(
+  setting: Setting, meta: Params, lives: Lives
+) -> tuple[LearnerState, dict[str, Float[Array, ' K']]]:
+  """`K` updates, none after the end of life.
+
+  Each is computed again when gradients come back through it.
+  """
+
+  @jax.checkpoint
+  def step(state, _):
+    after, metrics = agent_of(setting, meta, lives.life).update(state)
+    return where(state.updates < lives.life.horizon, after, state), metrics
+
+  return jax.lax.scan(step, lives.agent, length=setting.numbers.num_updates)
+
+
+class Fresh(NamedTuple):
+  """What an agent does after the updates, judged by the critic.
+
+  Attributes:
+    rollout: of it.
+    advantage: of its actions.
+    params: of agent and critic.
+    again: `params -> outputs` on the rollout.
+  """
+
+  rollout: Rollout
+  advantage: Float[Array, 'T E A']
+  params: Mapping[str, Params]
+  again: Callable[[Mapping[str, Params]], Outputs]
+
+
+def play(
+  setting: Setting, agent: LearnerState, lives: Lives, key: PRNGKeyArray
+) -> Fresh:
+  """A rollout from where the agent is; it has no part in its life."""
+  task, numbers = setting.task, setting.numbers
+  hyper, env_params = task.agent.hyper, lives.life.env_params
+  nets = actor_critic(
+    task.env, setting.actor, setting.critic, lambda s, obs, p: obs, env_params
+  )
+  memories = {
+    'actor': agent.envs.memories['actor'],
+    'critic': setting.critic.initial_memory(
+      hyper.num_envs, task.env.num_agents
+    ),
+  }
+  collect = collector(
+    task.env,
+    nets.behaviour,
+    hyper.num_envs,
+    hyper.num_steps,
+    env_params=env_params,
+  )
+  params = {'actor': agent.params['actor'], 'critic': lives.critic}
+  before = agent.envs._replace(memories=memories)
+  running, rollout, _ = jax.lax.stop_gradient(
+    collect(key, params, before, jnp.zeros(()))
+  )
+  last = jax.lax.stop_gradient(nets.at_end(params, running).value)
+  return Fresh(
+    rollout,
+    advantages(rollout, last, numbers.discount, numbers.trace),
+    params,
+    lambda params: nets.again(params, memories, rollout),
+  )
+
+
+def outer_loss(
+  numbers: MetaGradients,
+  played: Fresh,
+  metrics: Mapping[str, Float[Array, ' K']],
+) -> Float[Array, '']:
+  """What meta-parameters descend, of one agent.
+
+  Args:
+    numbers: weights.
+    played: by the agent after `K` updates.
+    metrics: of these; of rules with `pi_hat` and `y_hat` their squares.
+  """
+  rollout, outputs = played.rollout, played.again(played.params)
+  mean = mean_over(rollout)
+  weight = rollout.active / jnp.maximum(jnp.sum(rollout.active), 1)
+  log_prob = outputs.law.log_prob(rollout.action)
+  log_y = jax.nn.log_softmax(outputs.further)
+  y_entropy = -mean(jnp.sum(jnp.exp(log_y) * log_y, axis=-1))
+  zero = jnp.zeros(())
+  return (
+    -mean(log_prob * standardized(played.advantage, weight))
+    - numbers.policy_entropy * mean(outputs.law.entropy())
+    - numbers.prediction_entropy * y_entropy
+    + numbers.policy_target * jnp.mean(metrics.get('pi_hat_square', zero))
+    + numbers.prediction_target * jnp.mean(metrics.get('y_hat_square', zero))
+  )
+
+
+def improve_critic(
+  setting: Setting, lives: Lives, played: Fresh
+) -> tuple[Float[Array, ''], Params, optax.OptState]:
+  """A step of the critic towards the returns; the loss is that before it."""
+  rollout, params = played.rollout, jax.lax.stop_gradient(played.params)
+  wanted = rollout.kept.value + played.advantage
+
+  def loss(critic):
+    value = played.again({**params, 'critic': critic}).value
     return 0.5 * mean_over(rollout)((value - wanted) ** 2)
 
-  def follow(meta, lives, key):
-    begin_key, play_key = jax.random.split(key)
-    over = lives.agent.updates >= lives.life.horizon
-    lives = jax.lax.stop_gradient(where(over, begin(meta, begin_key), lives))
-    agent, metrics = live_on(meta, lives)
-    again, params, rollout, advantage = play(agent, lives, play_key)
-    loss = outer_loss(again(params), rollout, advantage, metrics)
-    value_loss, grads = jax.value_and_grad(critic_loss)(
-      lives.critic, again, jax.lax.stop_gradient(params), rollout, advantage
-    )
-    changes, critic_opt = critic_optimizer.update(grads, lives.critic_opt)
-    critic = optax.apply_updates(lives.critic, changes)
-    told = {
-      'meta_loss': loss,
-      'critic_loss': value_loss,
-      'reward': jnp.mean(rollout.reward),
-      'entropy': jnp.mean(metrics['entropy']),
-    }
-    lives = Lives(lives.life, agent, critic, critic_opt)
-    return loss, jax.lax.stop_gradient((lives, told))
-
-  return _Population(begin, follow)
+  now, grads = jax.value_and_grad(loss)(lives.critic)
+  changes, state = setting.critic_optimizer.update(grads, lives.critic_opt)
+  return now, optax.apply_updates(lives.critic, changes), state

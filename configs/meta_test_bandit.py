@@ -1,0 +1,28 @@
+"""Learned rules and others on bandits, lives of 5 to 200 updates.
+
+  python scripts/meta_test.py --config=configs/meta_test_bandit.py \\
+      --workdir=runs/test
+
+MEASURE ME.
+"""
+
+from ml_collections import config_dict
+
+
+def get_config() -> config_dict.ConfigDict:
+  """Returns the configuration."""
+  config = config_dict.ConfigDict()
+  config.rules = ('ta_lpg_bandit', 'lpg_bandit', 'a2c', 'ppo')
+  config.environments = ('bandit(num_arms=20)',)
+  config.horizons = (5, 10, 30, 100, 200)
+  config.num_seeds = 64
+  config.seed = 0
+
+  config.agent = 'table'
+  config.num_envs = 4
+  config.num_steps = 1
+  config.learning_rate = 4.0
+  config.max_grad_norm = 1e6
+  config.eval_episodes = 256
+  config.max_episode_steps = 1
+  return config
