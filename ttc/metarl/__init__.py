@@ -24,7 +24,12 @@ from ttc.metarl.evolution import (
   pair_wins,
   z_scores,
 )
-from ttc.metarl.inner_loop import Agent, learner, tabular_agent
+from ttc.metarl.inner_loop import (
+  Agent,
+  learner,
+  stopped_adam,
+  tabular_agent,
+)
 from ttc.metarl.level_replay import LevelBuffer, Replay
 from ttc.metarl.lifetimes import lifetime_features, live, random_horizon
 from ttc.metarl.meta_gradients import (
@@ -44,12 +49,14 @@ from ttc.metarl.replay_training import (
   evolution_with_replay,
   meta_gradients_with_replay,
 )
+from ttc.metarl.rules.disco import disco103
 from ttc.metarl.rules.interface import Experience, Lifetime, UpdateRule
 from ttc.metarl.rules.lpg import lpg, ta_lpg
 from ttc.metarl.rules.mirror_learning import dpo, lpo, ppo, ta_lpo
 from ttc.metarl.rules.policy_gradients import a2c, pg
 
-# Makers of update rules, all arguments with defaults, by their `__name__`.
+# Makers of update rules, all arguments with defaults, by their `__name__`;
+# `disco103` needs a file.
 RULES = (a2c, dpo, lpg, lpo, pg, ppo, ta_lpg, ta_lpo)
 
 __all__ = [
@@ -72,6 +79,7 @@ __all__ = [
   'UpdateRule',
   'a2c',
   'centered_ranks',
+  'disco103',
   'dpo',
   'dpo_drift',
   'draw_life',
@@ -97,6 +105,7 @@ __all__ = [
   'random_horizon',
   'rule_names',
   'save_rule',
+  'stopped_adam',
   'surrogate_of',
   'ta_lpg',
   'ta_lpo',

@@ -108,7 +108,8 @@ def learner(
     The learner; the policy's params are the actor's.
 
   Raises:
-    ValueError: if minibatches do not come out even.
+    ValueError: if minibatches do not come out even, or actions are continuous
+      and the rule is for discrete ones.
   """
   env_params = env.default_params if env_params is None else env_params
   hyper, net = agent.hyper, networks_of(env, rule, agent.architecture)
@@ -152,6 +153,44 @@ def adam(hyper: PPO) -> optax.GradientTransformation:
   )
 
 
+def stopped_adam(
+  learning_rate: float | optax.Schedule = 3e-4,
+  max_update: float = 1.0,
+  *,
+  b1: float = 0.9,
+  b2: float = 0.999,
+  eps: float = 1e-8,
+) -> optax.GradientTransformation:
+  """Adam whose denominator is a constant to derivatives (DiscoRL's).
+
+  So derivatives through many updates stay finite where gradients are 0. The
+  rate is the public code's, whose notebook takes 1e-2 for Catch.
+
+  Args:
+    learning_rate: a number or a schedule over gradient steps.
+    max_update: each coordinate of a step is clipped to, before the rate.
+    b1: decay of the mean.
+    b2: decay of the mean square.
+    eps: added to the denominator.
+  """
+  moments = optax.scale_by_adam(b1, b2, eps)
+
+  def update(grads, state, params=None):
+    del params
+    _, state = moments.update(grads, state)
+    correct = optax.tree.bias_correction
+    mean = correct(state.mu, b1, state.count)
+    square = jax.lax.stop_gradient(correct(state.nu, b2, state.count))
+    steps = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + eps), mean, square)
+    return steps, state
+
+  return optax.chain(
+    optax.GradientTransformation(moments.init, update),
+    optax.clip(max_update),
+    optax.scale_by_learning_rate(learning_rate),
+  )
+
+
 def networks_of(
   env: envs.Environment, rule: UpdateRule, architecture: Architecture
 ) -> dict[str, AgentsNet]:
@@ -161,7 +200,14 @@ def networks_of(
     env: that they act in.
     rule: says how many outputs there are behind the logits.
     architecture: of both.
+
+  Raises:
+    ValueError: if actions are continuous and the rule is for discrete ones.
   """
+  if rule.discrete and isinstance(env.action_spaces[0], envs.Box):
+    raise ValueError(
+      f'{rule.name} is for discrete actions, not {env.action_spaces[0]}'
+    )
   num_outputs = actors.num_logits(env)
   make = lambda n, scale: for_agents(
     architecture, n, env.num_agents, env.observation_shape, head_scale=scale

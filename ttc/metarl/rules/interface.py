@@ -64,6 +64,7 @@ class UpdateRule(NamedTuple):
     num_further: `num_actions -> m`, outputs of the actor behind its logits.
     has_critic: whether agents have values.
     drift: `(meta, n / N) -> drift` of mirror learning; None of other rules.
+    discrete: whether it can only train agents whose actions are.
   """
 
   name: str
@@ -74,6 +75,7 @@ class UpdateRule(NamedTuple):
   num_further: Callable[[int], int] = lambda num_actions: 0
   has_critic: bool = True
   drift: Callable[[Params, Array], Drift] | None = None
+  discrete: bool = False
 
 
 def mean_over(rollout: Rollout) -> Callable[[Array], Float[Array, '']]:
