@@ -1,13 +1,15 @@
-r"""Speed of environments beside jaxmarl, in turns, in one process.
+r"""Speed of environments beside jaxmarl and gymnax, in turns, in one process.
 
   python scripts/bench_envs.py --out=bench_envs.json
   python scripts/bench_envs.py --envs=simple_spread,coin_game --num_envs=256
+  python scripts/bench_envs.py --envs=cart_pole,breakout  # beside gymnax
   python scripts/bench_envs.py --training --envs=smax_3m  # with a learner
   python scripts/bench_envs.py --check  # tiny sizes, in seconds
 
 Prints a Markdown table: microseconds of one step of one environment, resets
 included, as the median of several runs with the smallest and the largest in
-brackets, and seconds from a Python function to a compiled program. Actions are
+brackets, and seconds from a Python function to a compiled program: seconds of
+the processor where environments run on it, of all threads together. Actions are
 random and the same for both; drawing them is not timed. A ratio below 1 says
 that ttc takes less. Needs the extra `oracle`.
 """

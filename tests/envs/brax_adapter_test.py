@@ -81,7 +81,7 @@ class FromBraxTest(absltest.TestCase):
     _, state = batch.reset(keys, params)
 
     def step(state, t):
-      action = jnp.full((4, 1, 2), -1.0)
+      action = jnp.full((4, 1, 2), -1.0, jnp.float32)
       out = batch.step(keys, state, action, params)
       return out.state, (out.terminated, out.truncated, out.obs, out.info)
 

@@ -3,12 +3,13 @@
 Where gymnax 1.0.1 differs and ours is right:
 
 - `DeepSea` is `terminated` and `truncated` in the same step, since its limit of
-  time is its depth, so who bootstraps truncated values bootstraps all of them;
-  `SimpleBandit` is `terminated` at every step while its limit is 100 steps,
-  and the other two bandits end by truncation;
+  time is its depth: who bootstraps truncated values bootstraps all of them;
 - `total_bad_episodes` and `denoised_return` of `DeepSea` outlive resets, so
-  that episodes are not independent (here neither is in the state);
-- its cumulative `denoised_return` grows by 1 where the reward is params' here;
+  episodes are not independent (here neither is in the state);
+- `SimpleBandit` ends at every pull and its `step` resets, which shuffles the
+  arms: each pull is of another bandit (compared without resets);
+- `BernoulliBandit` and `GaussianBandit` end by truncation after 100 pulls, as
+  if something followed;
 - the first arm of `GaussianBandit` pays 0 without noise (compared: the other);
 - `Catch` restarts inside of a step too, if nobody resets it (not compared).
 """

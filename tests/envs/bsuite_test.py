@@ -58,7 +58,7 @@ class CatchTest(parameterized.TestCase):
   def test_starts(self):
     env = envs.catch()
     keys = jax.random.split(KEY, 2000)
-    obs, _ = jax.vmap(env.reset, (0, None))(keys, env.default_params)
+    obs, _ = jax.jit(jax.vmap(env.reset, (0, None)))(keys, env.default_params)
     self.assertEqual(obs.shape, (2000, 1, 10, 5))
     np.testing.assert_array_equal(obs[:, 0, 9].sum(0), [0, 0, 2000, 0, 0])
     # 400 expected, deviation 18: within 5 of them.

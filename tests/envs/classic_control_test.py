@@ -100,7 +100,7 @@ class CartPoleTest(parameterized.TestCase):
   def test_starts_are_small_and_differ(self):
     env = envs.cart_pole()
     keys = jax.random.split(KEY, 500)
-    obs, _ = jax.vmap(env.reset, (0, None))(keys, env.default_params)
+    obs, _ = jax.jit(jax.vmap(env.reset, (0, None)))(keys, env.default_params)
     self.assertEqual(obs.shape, (500, 1, 4))
     low, high = obs.min((0, 1)), obs.max((0, 1))
     np.testing.assert_allclose(low, -0.05, atol=2e-3)
@@ -230,7 +230,7 @@ class AcrobotTest(parameterized.TestCase):
     keys = jax.random.split(KEY, 50)
     action = jnp.ones((1,), jnp.int32)
     start = acrobot_state((0, 0, 0, 0))
-    step = jax.vmap(env.step, (0, None, None, None))
+    step = jax.jit(jax.vmap(env.step, (0, None, None, None)))
     velocity = step(keys, start, action, noisy).state.velocity[:, 1]
     most = stepped(env, start, 2, env.default_params).state.velocity[1]
     self.assertLess(float(np.abs(velocity).max()), float(most))
@@ -294,7 +294,7 @@ class MountainCarTest(parameterized.TestCase):
   def test_starts_are_at_rest_in_the_valley(self):
     env = envs.mountain_car()
     keys = jax.random.split(KEY, 500)
-    obs, _ = jax.vmap(env.reset, (0, None))(keys, env.default_params)
+    obs, _ = jax.jit(jax.vmap(env.reset, (0, None)))(keys, env.default_params)
     np.testing.assert_allclose(obs[:, 0, 0].min(), -0.6, atol=2e-3)
     np.testing.assert_allclose(obs[:, 0, 0].max(), -0.4, atol=2e-3)
     np.testing.assert_array_equal(obs[:, 0, 1], 0.0)
@@ -308,8 +308,14 @@ class TasksTest(parameterized.TestCase):
     params = jax.tree.map(lambda x: x * scale, env.default_params)
     keys = jax.random.split(KEY, 3)
     batch = envs.vectorize(env, batched_params=True)
-    _, state = batch.reset(jnp.stack([keys[0]] * 3), params)
-    out = batch.step(keys, state, jnp.zeros((3, 1), jnp.int32), params)
+    same = jnp.stack([keys[0]] * 3)
+
+    @jax.jit
+    def run(params):
+      _, state = batch.reset(same, params)
+      return batch.step(keys, state, jnp.zeros((3, 1), jnp.int32), params)
+
+    out = run(params)
     np.testing.assert_array_equal(out.obs[0], out.obs[1])
     self.assertTrue(np.any(out.obs[0] != out.obs[2]))
 

@@ -88,7 +88,7 @@ class FromGymnaxTest(absltest.TestCase):
     params = Params(jnp.array([2, 3, 9]), jnp.full((3,), 3))
     batch = envs.vectorize(env, batched_params=True)
     keys = jax.random.split(jax.random.key(0), 3)
-    _, state = batch.reset(keys, params)
+    _, state = jax.jit(batch.reset)(keys, params)
 
     def step(state, t):
       out = batch.step(keys, state, jnp.full((3, 1), 2), params)

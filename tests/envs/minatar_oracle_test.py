@@ -3,9 +3,9 @@
 Where gymnax 1.0.1 differs from the original (kenjyoung/MinAtar) and ours is as
 the original:
 
-- `Asterix`, something enters while no row is free, or while only that row is
-  free which it would try first (it looks at the other seven only): an empty
-  entry is written over a random row, and what was there is gone;
+- `Asterix` erases: where no row is free, or only the one that it would try
+  first (it looks at the other seven), an empty entry is written over a random
+  row, and what was there is gone; the original does nothing, or fills the row;
 - `Asterix` lets `move_speed` fall to 0 where it does not start at 5: the
   original stops at 1;
 - `Asterix` winds `ramp_timer` up where nothing ramps; the original leaves it;
@@ -14,12 +14,7 @@ the original:
 - all games but Freeway are truncated after 1000 steps; the original has no
   limit (ours: a parameter);
 - sticky actions are missing, ramping of `SpaceInvaders` cannot be turned off
-  (ours: parameters);
-- `SpaceInvaders` says `terminated` again at every step after the end (not
-  compared: nobody plays on).
-
-Also, `observation_space` of `Freeway` says ten by ten by seven while its
-docstring has four planes.
+  (ours: parameters).
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Speed of training: the same learner on our environments and on jaxmarl's."""
+"""Speed of training: the same learner on our environments and on peers'."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import jax
 
 from ttc import agents, envs
-from ttc.drivers import bench_envs
+from ttc.drivers import env_peers
 from ttc.drivers.timing import interleaved, spread
 from ttc.evaluation.tables import markdown_table
 
@@ -17,7 +17,7 @@ def bench_training(names: Sequence[str], repetitions: int = 5) -> str:
   """Times updates of IPPO, environment and learning, in turns.
 
   Args:
-    names: of `bench_envs.CASES`.
+    names: of `env_peers.CASES`; all of jaxmarl's if empty.
     repetitions: timed updates of each.
 
   Returns:
@@ -28,11 +28,15 @@ def bench_training(names: Sequence[str], repetitions: int = 5) -> str:
     ImportError: without jaxmarl, naming the extra.
   """
   rows = []
-  for case in bench_envs.chosen(names):
-    ours = case.make() if case.make else getattr(envs, case.name)()
-    theirs = envs.from_jaxmarl(bench_envs.reference(case))
+  known = [case.name for case in env_peers.CASES if case.peer == 'jaxmarl']
+  for case in env_peers.chosen(names or known):
+    ours, theirs = env_peers.ours(case), env_peers.reference(case)
+    if case.peer == 'gymnax':
+      theirs = envs.from_gymnax(theirs)
+    else:
+      theirs = envs.from_jaxmarl(theirs)
     updates, compile_s = {}, {}
-    for name, env in {bench_envs.OURS: ours, bench_envs.THEIRS: theirs}.items():
+    for name, env in {'ttc': ours, 'peer': theirs}.items():
       start = time.perf_counter()
       updates[name] = _updates(env)
       compile_s[name] = time.perf_counter() - start
@@ -53,10 +57,10 @@ def bench_training(names: Sequence[str], repetitions: int = 5) -> str:
       [
         'IPPO on',
         'ttc, 1000 steps/s',
-        'jaxmarl, 1000 steps/s',
+        'peer, 1000 steps/s',
         'ratio',
         'ttc, s to the first update',
-        'jaxmarl',
+        'peer',
       ],
       rows,
       num_left=1,

@@ -9,7 +9,9 @@ import jax
 
 
 def interleaved(
-  engines: Mapping[str, Callable[[], object]], repetitions: int
+  engines: Mapping[str, Callable[[], object]],
+  repetitions: int,
+  clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
   """Seconds of each run of each engine; one more run warms up.
 
@@ -18,10 +20,10 @@ def interleaved(
   seconds = {name: [] for name in engines}
   for repetition in range(repetitions + 1):
     for name, draw in engines.items():
-      start = time.perf_counter()
+      start = clock()
       draw()
       if repetition:
-        seconds[name].append(time.perf_counter() - start)
+        seconds[name].append(clock() - start)
   return seconds
 
 

@@ -183,6 +183,7 @@ def compare(
   num_pairs: int = 64,
   num_agents: int = 512,
   chunk_size: int | None = None,
+  count_wins: bool = True,
   best: Callable[[Any], Float[Array, '']],
 ) -> dict[str, np.ndarray]:
   """Rules of one meta-seed, and how far their agents stay behind the best.
@@ -196,6 +197,7 @@ def compare(
     num_pairs: of evolution.
     num_agents: of meta-gradients.
     chunk_size: pairs and agents at a time.
+    count_wins: whether 'pair_wins' is learned too.
     best: `env_params -> return` of the best policy.
 
   Returns:
@@ -217,7 +219,6 @@ def compare(
   learned = {
     'ta_lpg': (ta_lpg, evolve(ta_lpg)),
     'lpg': (lpg, evolve(lpg)),
-    'pair_wins': (ta_lpg, evolve(ta_lpg, metarl.pair_wins)),
     'truncated': (
       ta_lpg,
       by_meta_gradients(
@@ -230,6 +231,8 @@ def compare(
       ),
     ),
   }
+  if count_wins:
+    learned['pair_wins'] = ta_lpg, evolve(ta_lpg, metarl.pair_wins)
 
   def live(name, horizon, told=None):
     rule, meta = learned[name]

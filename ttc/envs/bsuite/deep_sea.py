@@ -22,6 +22,8 @@ from ttc.envs.single_agent import single_agent
 from ttc.envs.spaces import Box, Discrete
 from ttc.envs.task_distribution import TaskDistribution
 
+_WATER = ((120, 20), (190, 70), (230, 130))  # RGB above and below
+
 
 class DeepSeaParams(NamedTuple):
   """What a task may set.
@@ -141,6 +143,3 @@ def draw(state: DeepSeaState, params: DeepSeaParams) -> Picture:
   at = (int(state.column) + 0.5, size - 0.5 - int(state.row))
   shapes.append(Circle(at, 0.3, '#d55e00', '#7a3600'))
   return Picture((-0.1, -0.9), (size + 0.1, size + 0.1), shapes)
-
-
-_WATER = ((120, 20), (190, 70), (230, 130))

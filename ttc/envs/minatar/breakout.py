@@ -24,7 +24,6 @@ from ttc.envs.minatar.console import (
   draw_screen,
   lit,
   minatar_game,
-  plane_of,
 )
 from ttc.envs.rendering import Picture
 
@@ -127,11 +126,12 @@ def _move(words, state, action, params):
   roof = row < 0
   row = jnp.maximum(row, 0)
 
-  cell = plane_of(row, column)[1 : 1 + _NUM_ROWS]
-  in_brick = jnp.any(cell & state.bricks)
+  high = (row >= 1) & (row <= _NUM_ROWS)
+  in_brick = high & state.bricks[jnp.clip(row - 1, 0, _NUM_ROWS - 1), column]
   breaks = in_brick & ~state.inside
-  low = (row == SIDE - 1) & ~in_brick
-  bricks = state.bricks & ~(cell & breaks)
+  low = row == SIDE - 1
+  hole = jnp.where(breaks, row - 1, _NUM_ROWS)  # there is no such row
+  bricks = state.bricks.at[hole, column].set(False, mode='drop')
   bricks = bricks | (low & ~jnp.any(bricks))
   middle = low & (state.column == paddle)
   edge = low & ~middle & (column == paddle)

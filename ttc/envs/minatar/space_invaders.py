@@ -126,8 +126,10 @@ def _observe(state, params):
     state.bullets,
     state.alien_bullets,
   )
-  planes = jnp.stack(planes, axis=-1).astype(jnp.float32)
-  return lit(dark(6).at[:, :, 1:].set(planes), SIDE - 1, state.cannon, 0)
+  screen = lit(dark(6), SIDE - 1, state.cannon, 0)
+  for i, plane in enumerate(planes, start=1):
+    screen = screen.at[:, :, i].set(plane.astype(jnp.float32))
+  return screen
 
 
 def _shifted(screen, axis, step):
