@@ -70,7 +70,9 @@ class EveryRuleTest(parameterized.TestCase):
     )(state)
     chex.assert_trees_all_close(masked.params, state.params, atol=1e-5)
 
-  @parameterized.named_parameters(EVERY)
+  @parameterized.named_parameters(
+    ('a2c', metarl.a2c), ('ta_lpg', metarl.ta_lpg)
+  )
   def test_lives_side_by_side_are_lives_alone(self, make):
     rule, run = program(make)
     keys = jax.random.split(jax.random.key(3), 2)

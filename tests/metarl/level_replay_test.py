@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from absl.testing import absltest, parameterized
 
 from ttc import envs, metarl
@@ -112,6 +113,7 @@ class TrainingTest(absltest.TestCase):
     )
     self.check(method, 3, full=True)
 
+  @pytest.mark.slow
   def test_meta_gradients_fill_and_replay(self):
     improve = lambda task: metarl.meta_gradients(
       task, self.rule, optax.adam(0.01), metarl.MetaGradients(4, 1)

@@ -178,7 +178,7 @@ def meta_gradients(
     (grads, metrics), lives = step(state.params, state.lives, keys)
     changes, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, changes)
-    metrics['meta_gradient_norm'] = optax.global_norm(grads)
+    metrics['meta_gradient_norm'] = optax.tree.norm(grads)
     state = MetaState(params, opt_state, lives, state.updates + 1, state.key)
     return state, metrics
 
