@@ -19,6 +19,8 @@ setuptools.setup(
     'ttc.kernels',
     *(f'ttc.kernels.{name}' for name in setuptools.find_packages('kernels')),
   ],
+  # Learned update rules, a few KB each.
+  package_data={'ttc.metarl': ['learned/*.npz']},
   install_requires=[
     'jax>=0.10.2',
     'flax>=0.12.8',

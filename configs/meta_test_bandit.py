@@ -13,7 +13,11 @@ def get_config() -> config_dict.ConfigDict:
   """Returns the configuration."""
   config = config_dict.ConfigDict()
   config.rules = ('ta_lpg_bandit', 'lpg_bandit', 'a2c', 'ppo')
-  config.environments = ('bandit(num_arms=20)',)
+  config.environments = (
+    'bandit(num_arms=20) on bandit_tasks(num_arms=20, noise_std=0.3)',
+    'bandit(num_arms=20) on bandit_tasks(num_arms=20, noise_std=0.6)',
+    'bandit(num_arms=5) on bandit_tasks(num_arms=5, noise_std=0.3)',
+  )
   config.horizons = (5, 10, 30, 100, 200)
   config.num_seeds = 64
   config.seed = 0

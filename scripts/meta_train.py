@@ -14,6 +14,8 @@ ends with the same rule, bit for bit.
 """
 
 import pathlib
+import shlex
+import sys
 
 from absl import flags
 
@@ -29,7 +31,9 @@ _WORKDIR = flags.DEFINE_string(
 
 def main():
   """Meta-trains, or goes on with it."""
-  meta_train(_CONFIG.value.to_dict(), _WORKDIR.value)
+  given = [x for x in sys.argv[1:] if not x.startswith('--workdir')]
+  words = shlex.join(['python', 'scripts/meta_train.py', *given])
+  meta_train(_CONFIG.value.to_dict(), _WORKDIR.value, words)
 
 
 if __name__ == '__main__':

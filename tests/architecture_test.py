@@ -96,7 +96,13 @@ class ArchitectureTest(absltest.TestCase):
           self.assertIn(path.stem, MAY_IMPORT)
 
   def test_claims_never_import_claims(self):
-    of_all = {'by_horizon', 'claim', 'report', 'run', 'store'}  # what claims are made with
+    of_all = {
+      'by_horizon',
+      'claim',
+      'report',
+      'run',
+      'store',
+    }  # what claims are made with
     for path in (ROOT / 'ttc' / 'claims').glob('*/*.py'):
       for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
         if path.name != '__init__.py' and isinstance(node, ast.ImportFrom):

@@ -41,7 +41,10 @@ TINY = {
 TEST = {
   **LIFE,
   'rules': ('a2c', 'ppo'),
-  'environments': ('bandit(num_arms=3)', 'bandit(num_arms=4)'),
+  'environments': (
+    'bandit(num_arms=3)',
+    'bandit(num_arms=4) on bandit_tasks(num_arms=4)',
+  ),
   'horizons': (2, 3),
   'num_seeds': 3,
 }
@@ -83,7 +86,7 @@ def test_a_rule_is_learned_tested_and_drawn(tmp_path):
     ({'rule': 'ppo'}, r"config.rule='ppo' must be one of lpg"),
     ({'rule': 'lpo'}, 'config.num_predictions is no option of lpo'),
     ({'low': 5}, 'config.low=5 must be at most config.high=3'),
-    ({'levels': 'bandit_tasks(num_arms=4)'}, 'are no levels of'),
+    ({'levels': 'bandit_tasks(num_arms=4)'}, r'are no levels of .bandit'),
     ({'levels': 'maze'}, r"levels 'maze' is not known; there are bandit"),
     ({'num_agents': 4}, 'config.num_agents is no option of evolution'),
     ({'replay_capacity': 4}, 'config.replay_probability must be above 0'),
@@ -102,6 +105,7 @@ def test_bad_meta_training_is_refused(changed, says, tmp_path):
     ({'rules': ('best',)}, r"config.rules: 'best' is not known; there are a2c"),
     ({'rules': ('lpg',)}, "'lpg' is not known"),
     ({'environments': ('maze',)}, "environment 'maze' is not known"),
+    ({'environments': ('catch on bandit_tasks',)}, 'are no levels of'),
     ({'horizons': (0,)}, 'config.horizons='),
     ({'num_seeds': 1}, 'config.num_seeds=1 must be a whole number from 2'),
   ],

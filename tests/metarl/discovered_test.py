@@ -30,7 +30,7 @@ def test_a_rule_comes_back(tmp_path):
 @pytest.mark.parametrize('name', metarl.rule_names())
 def test_every_rule_of_the_package_teaches(name):
   found = metarl.load_rule(name)
-  assert {'environment', 'seed', 'seconds'} <= set(found.about)
+  assert {'command', 'seed', 'seconds'} <= set(found.about)
   agent = metarl.learner(
     envs.matrix_game(), found.rule, found.params, 3, metarl.tabular_agent(2, 2)
   )

@@ -12,8 +12,7 @@ from ttc.agents.actor_critic import Judged, Outputs
 from ttc.agents.distributions import Categorical
 from ttc.agents.rollouts import Rollout
 from ttc.drivers import options
-from ttc.drivers.environments import make_environment
-from ttc.drivers.meta_options import MetaTestOptions, make_agent
+from ttc.drivers.meta_options import MetaTestOptions, tasks_of
 from ttc.drivers.meta_test import find_rule
 from ttc.io import files
 from ttc.io.plots import COLORS
@@ -39,7 +38,7 @@ def analyse_objective(config: dict[str, Any], workdir: files.Path) -> None:
   """
   chosen = options.parse(MetaTestOptions, config)
   rules = {name: find_rule(name) for name in chosen.rules}
-  env = make_environment(chosen.environments[0])
+  task = tasks_of(chosen, chosen.horizons[0])[0]
   workdir = pathlib.Path(workdir)
   with files.lock_directory(workdir):
     written = []
@@ -53,7 +52,7 @@ def analyse_objective(config: dict[str, Any], workdir: files.Path) -> None:
         draw_targets(found, chosen.discount, chosen.horizons, path)
         written.append(f'targets-{stem}.png')
     lives = {
-      name: {N: _lives(chosen, env, found, N) for N in chosen.horizons}
+      name: {N: _lives(chosen, task, found, N) for N in chosen.horizons}
       for name, found in rules.items()
     }
     draw_lives(lives, workdir / 'lives.png')
@@ -172,22 +171,30 @@ def draw_targets(
   figure.savefig(path, dpi=150)
 
 
-def _lives(chosen, env, found, horizon):
+def _lives(chosen, task, found, horizon):
   """Entropy and size of updates, `[seeds, N]` each."""
-  learner = metarl.learner(
-    env, found.rule, found.params, horizon, make_agent(chosen)
-  )
+  task = task._replace(low=horizon, high=horizon)
 
   @jax.jit
   @jax.vmap
   def live(key):
+    life = metarl.draw_life(task, key)
+    learner = metarl.learner(
+      task.env,
+      found.rule,
+      found.params,
+      horizon,
+      task.agent,
+      env_params=life.env_params,
+    )
+
     def step(state, _):
       after, metrics = learner.update(state)
       old, new = learner.params(state), learner.params(after)
       square = jax.tree.map(lambda a, b: jnp.sum((a - b) ** 2), old, new)
       return after, (metrics['entropy'], sum(jax.tree.leaves(square)) ** 0.5)
 
-    return jax.lax.scan(step, learner.init(key), length=horizon)[1]
+    return jax.lax.scan(step, learner.init(life.key), length=horizon)[1]
 
   keys = agents.seed_keys(chosen.seed, chosen.num_seeds)
   return jax.tree.map(np.asarray, live(keys))

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import jax
 import optax
 
 from ttc import agents, envs, metarl
@@ -128,7 +129,8 @@ class MetaTestOptions(LifeOptions):
 
   Attributes:
     rules: names or files of learned ones, and names of others.
-    environments: names or calls.
+    environments: names or calls; `E on L` for levels of one:
+      `bandit() on bandit_tasks()`.
     horizons: updates of lives.
     num_seeds: lives of each rule, environment and horizon.
     seed: of the first; the others follow.
@@ -211,37 +213,58 @@ def make_task(chosen: MetaTrainOptions) -> metarl.MetaTask:
     raise ValueError(
       f'config.low={chosen.low} must be at most config.high={chosen.high}'
     )
-  env = make_environment(chosen.environment)
-  levels = make_levels(chosen.levels) if chosen.levels else None
-  if levels is not None:
-    check_levels(env, levels, chosen)
+  env, levels = make_world(chosen.environment, chosen.levels)
+  return _task(chosen, env, levels, chosen.low, chosen.high)
+
+
+def tasks_of(chosen: MetaTestOptions, horizon: int) -> list[metarl.MetaTask]:
+  """Lives of a test, one task for each environment.
+
+  Raises:
+    ValueError: for what is not known or does not go together.
+  """
+  tasks = []
+  for call in chosen.environments:
+    environment, _, levels = call.partition(' on ')
+    env, distribution = make_world(environment, levels)
+    tasks.append(_task(chosen, env, distribution, horizon, horizon))
+  return tasks
+
+
+def _task(chosen, env, levels, low, high) -> metarl.MetaTask:
   return metarl.MetaTask(
     env,
     levels,
-    chosen.low,
-    chosen.high,
+    low,
+    high,
     make_agent(chosen),
     chosen.eval_episodes,
     chosen.max_episode_steps,
   )
 
 
-def check_levels(
-  env: envs.Environment,
-  levels: envs.TaskDistribution,
-  chosen: MetaTrainOptions,
-) -> None:
-  """Raises ValueError for levels of another environment."""
-  import jax
+def make_world(
+  environment: str, levels: str
+) -> tuple[envs.Environment, envs.TaskDistribution | None]:
+  """An environment and levels of it, from their calls.
 
-  level = jax.eval_shape(levels.sample, jax.random.key(0))
+  Args:
+    environment: a name or a call.
+    levels: a call; '' for the default level.
+
+  Raises:
+    ValueError: for what is not known, and for levels of another environment.
+  """
+  env = make_environment(environment)
+  if not levels:
+    return env, None
+  distribution = make_levels(levels)
+  level = jax.eval_shape(distribution.sample, jax.random.key(0))
   shapes = lambda tree: [jax.numpy.shape(x) for x in jax.tree.leaves(tree)]
   same = type(level) is type(env.default_params)
   if not same or shapes(level) != shapes(env.default_params):
-    raise ValueError(
-      f'config.levels={chosen.levels!r} are no levels of '
-      f'config.environment={chosen.environment!r}'
-    )
+    raise ValueError(f'{levels!r} are no levels of {environment!r}')
+  return env, distribution
 
 
 def make_meta_learner(

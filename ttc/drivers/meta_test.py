@@ -12,8 +12,7 @@ import tqdm
 
 from ttc import agents, metarl
 from ttc.drivers import options
-from ttc.drivers.environments import make_environment
-from ttc.drivers.meta_options import MetaTestOptions, make_agent
+from ttc.drivers.meta_options import MetaTestOptions, tasks_of
 from ttc.evaluation import aggregates, tables
 from ttc.evaluation.bootstrap import percentile_interval
 from ttc.io import files
@@ -41,10 +40,10 @@ def meta_test(config: Mapping[str, Any], workdir: files.Path) -> str:
   """
   chosen = options.parse(MetaTestOptions, config)
   rules = [find_rule(name) for name in chosen.rules]
-  environments = [make_environment(call) for call in chosen.environments]
+  tasks = tasks_of(chosen, chosen.horizons[0])
   workdir = pathlib.Path(workdir)
   with files.lock_directory(workdir):
-    returns = _live(chosen, rules, environments)
+    returns = _live(chosen, rules, tasks)
     lines = _tables(chosen, returns)
     report = {'config': dataclasses.asdict(chosen), 'returns': returns}
     plain = jax.tree.map(lambda x: np.asarray(x).tolist(), report['returns'])
@@ -76,50 +75,47 @@ def find_rule(name: str) -> metarl.Discovered:
   return metarl.load_rule(name)
 
 
-def _live(chosen, rules, environments) -> dict[str, Any]:
+def _live(chosen, rules, tasks) -> dict[str, Any]:
   """Returns `[environments, horizons, seeds]` of rules, and of random play."""
-  shape = (len(environments), len(chosen.horizons), chosen.num_seeds)
+  shape = (len(tasks), len(chosen.horizons), chosen.num_seeds)
   returns = {name: np.zeros(shape) for name in ('random', *chosen.rules)}
   keys = agents.seed_keys(chosen.seed, chosen.num_seeds)
-  total = len(rules) * len(environments) * len(chosen.horizons)
-  with tqdm.tqdm(total=total, unit='run') as bar:
-    for e, env in enumerate(environments):
-      random = agents.random_policy()
-      playing = jax.jit(jax.vmap(_play(chosen, env, random), in_axes=(None, 0)))
-      returns['random'][e] = np.asarray(playing((), keys))
+  with tqdm.tqdm(total=len(rules) * shape[0] * shape[1], unit='run') as bar:
+    for e, task in enumerate(tasks):
+      returns['random'][e] = np.asarray(jax.jit(jax.vmap(_play(task)))(keys))
       for h, horizon in enumerate(chosen.horizons):
+        now = task._replace(low=horizon, high=horizon)
         for name, found in zip(chosen.rules, rules, strict=True):
-          run = jax.jit(jax.vmap(_life(chosen, env, found, horizon)))
-          returns[name][e, h] = np.asarray(run(keys))
+          returns[name][e, h] = np.asarray(
+            jax.jit(jax.vmap(_life(now, found)))(keys)
+          )
           bar.update()
   return returns
 
 
-def _life(chosen, env, found, horizon):
-  """Return at the end of a life."""
-  task = metarl.MetaTask(
-    env,
-    None,
-    horizon,
-    horizon,
-    make_agent(chosen),
-    chosen.eval_episodes,
-    chosen.max_episode_steps,
-  )
+def _life(task, found):
+  """Return at the end of a life; levels do not depend on the rule."""
 
   def live(key):
-    life = metarl.Life(env.default_params, jnp.int32(horizon), key)
+    life = metarl.draw_life(task, key)
     return metarl.outcome(task, found.rule, found.params, life).fitness
 
   return live
 
 
-def _play(chosen, env, policy):
-  """Return of a policy."""
+def _play(task):
+  """Return of random play on the level of a life."""
 
-  def play(params, key):
+  def play(key):
+    life = metarl.draw_life(task, key)
     return agents.evaluate(
-      env, policy, params, key, chosen.eval_episodes, chosen.max_episode_steps
+      task.env,
+      agents.random_policy(),
+      (),
+      life.key,
+      task.eval_episodes,
+      task.max_episode_steps,
+      env_params=life.env_params,
     ).returns.mean()
 
   return play

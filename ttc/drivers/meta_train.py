@@ -23,7 +23,9 @@ from ttc.io import files
 from ttc.io.learning_curves import save_learning_curves
 
 
-def meta_train(config: Mapping[str, Any], workdir: files.Path) -> None:
+def meta_train(
+  config: Mapping[str, Any], workdir: files.Path, command: str = ''
+) -> None:
   """Meta-trains from the last checkpoint on.
 
   Writes config.json, metrics.jsonl (a line a meta-update), checkpoints, and at
@@ -33,6 +35,7 @@ def meta_train(config: Mapping[str, Any], workdir: files.Path) -> None:
   Args:
     config: see `MetaTrainOptions`.
     workdir: of the run.
+    command: that started it; kept with the rule.
 
   Raises:
     ValueError: for a value that means nothing; if the workdir holds another run
@@ -49,6 +52,7 @@ def meta_train(config: Mapping[str, Any], workdir: files.Path) -> None:
     params = _train(chosen, learner, rule, workdir)
     rows = _rows(workdir / 'metrics.jsonl')
     about = {
+      'command': command,
       'environment': chosen.environment,
       'levels': chosen.levels,
       'low': chosen.low,
