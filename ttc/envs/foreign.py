@@ -33,6 +33,6 @@ def draw_observations(obs: Float[np.ndarray, 'A *shape']) -> Picture:
   for i, row in enumerate(rows[::-1]):
     for j, value in enumerate(row):
       grey = round(245 - 200 * float((value - low) / width))
-      shapes.append(rectangle((j, i), (j + 0.9, i + 0.9), (grey,) * 3))
+      shapes.append(rectangle((j, i), (j + 0.9, i + 0.9), (grey, grey, grey)))
   shapes.append(Text((columns / 2, len(rows) + 0.4), 'observations', size=0.03))
   return Picture((0.0, 0.0), (float(columns), len(rows) + 1.0), shapes)

@@ -24,12 +24,7 @@ from ttc.metarl.evolution import (
   pair_wins,
   z_scores,
 )
-from ttc.metarl.inner_loop import (
-  Agent,
-  learner,
-  stopped_adam,
-  tabular_agent,
-)
+from ttc.metarl.inner_loop import Agent, learner, tabular_agent
 from ttc.metarl.level_replay import LevelBuffer, Replay
 from ttc.metarl.lifetimes import lifetime_features, live, random_horizon
 from ttc.metarl.meta_gradients import (
@@ -45,6 +40,7 @@ from ttc.metarl.meta_task import (
   final_return,
   outcome,
 )
+from ttc.metarl.optimizers import stopped_adam
 from ttc.metarl.replay_training import (
   evolution_with_replay,
   meta_gradients_with_replay,

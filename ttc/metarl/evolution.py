@@ -114,22 +114,22 @@ def evolution(
     ValueError: if pairs do not come out even.
   """
   num_devices = 1 if mesh is None else mesh.shape['data']
-  chunk_size = chunk_size or max(num_pairs // num_devices, 1)
-  if num_pairs < 1 or num_pairs % (num_devices * chunk_size):
+  size = chunk_size or max(num_pairs // num_devices, 1)
+  if num_pairs < 1 or num_pairs % (num_devices * size):
     raise ValueError(
       f'num_pairs={num_pairs} is no multiple of {num_devices} devices times '
-      f'chunk_size={chunk_size}'
+      f'chunk_size={size}'
     )
 
   def init(params, key):
     generation = jnp.zeros((), jnp.int32)
     return EvolutionState(params, optimizer.init(params), generation, key)
 
-  evaluate = functools.partial(_evaluate, fitness_fn, sigma, chunk_size)
+  evaluate = functools.partial(_evaluate, fitness_fn, sigma, size)
   scale = 1 / (2 * num_pairs * sigma)
 
   def estimate(params, key, pairs, utility):
-    total = _weighted_noise(params, key, pairs, utility, chunk_size)
+    total = _weighted_noise(params, key, pairs, utility, size)
     return jax.tree.map(lambda x: scale * x, total)
 
   def ask_all(params, key, pairs):

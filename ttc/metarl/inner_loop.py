@@ -14,7 +14,6 @@ is `vmap` over `learner`:
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Num
 
@@ -23,6 +22,7 @@ from ttc.agents import PPO, AgentsNet, Architecture, actors, for_agents
 from ttc.agents.actor_critic import actor_critic, no_critic
 from ttc.agents.learner import Learner, start_envs
 from ttc.agents.on_policy import Objective, on_policy
+from ttc.metarl.optimizers import adam, clip_by_global_norm
 from ttc.metarl.rules.interface import Experience, Lifetime, UpdateRule
 from ttc.types import Params
 
@@ -73,18 +73,6 @@ def tabular_agent(
   return Agent(hyper, Architecture((), biases=False), optimizer)
 
 
-def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
-  """As optax's, with a derivative also where all gradients are 0."""
-
-  def update(grads, state, params=None):
-    del params
-    square = sum(jnp.sum(g**2) for g in jax.tree.leaves(grads))
-    scale = max_norm * jax.lax.rsqrt(jnp.maximum(square, max_norm**2))
-    return jax.tree.map(lambda g: scale * g, grads), state
-
-  return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
-
-
 def learner(
   env: envs.Environment,
   rule: UpdateRule,
@@ -131,7 +119,7 @@ def learner(
     nets.behaviour,
     start,
     _objective(rule, meta, horizon, hyper, nets),
-    agent.optimizer or adam(hyper),
+    agent.optimizer or adam(hyper.learning_rate, hyper.max_grad_norm),
     hyper,
     has_memory=bool(actor.memory_width or critic.memory_width),
     env_params=env_params,
@@ -142,52 +130,6 @@ def learner(
     lambda state: state.params['actor'],
     actors.actor_policy(env, actor),
     hyper.num_envs * hyper.num_steps,
-  )
-
-
-def adam(hyper: PPO) -> optax.GradientTransformation:
-  """Adam with clipping, through which derivatives can be taken."""
-  return optax.chain(
-    clip_by_global_norm(hyper.max_grad_norm),
-    optax.adam(hyper.learning_rate, eps=1e-5, eps_root=1e-10),
-  )
-
-
-def stopped_adam(
-  learning_rate: float | optax.Schedule = 3e-4,
-  max_update: float = 1.0,
-  *,
-  b1: float = 0.9,
-  b2: float = 0.999,
-  eps: float = 1e-8,
-) -> optax.GradientTransformation:
-  """Adam whose denominator is a constant to derivatives (DiscoRL's).
-
-  So derivatives through many updates stay finite where gradients are 0. The
-  rate is the public code's, whose notebook takes 1e-2 for Catch.
-
-  Args:
-    learning_rate: a number or a schedule over gradient steps.
-    max_update: each coordinate of a step is clipped to, before the rate.
-    b1: decay of the mean.
-    b2: decay of the mean square.
-    eps: added to the denominator.
-  """
-  moments = optax.scale_by_adam(b1, b2, eps)
-
-  def update(grads, state, params=None):
-    del params
-    _, state = moments.update(grads, state)
-    correct = optax.tree.bias_correction
-    mean = correct(state.mu, b1, state.count)
-    square = jax.lax.stop_gradient(correct(state.nu, b2, state.count))
-    steps = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + eps), mean, square)
-    return steps, state
-
-  return optax.chain(
-    optax.GradientTransformation(moments.init, update),
-    optax.clip(max_update),
-    optax.scale_by_learning_rate(learning_rate),
   )
 
 

@@ -123,11 +123,11 @@ def meta_gradients(
   """
   num_devices = 1 if mesh is None else mesh.shape['data']
   num_agents = numbers.num_agents
-  chunk_size = chunk_size or max(num_agents // num_devices, 1)
-  if num_agents < 1 or num_agents % (num_devices * chunk_size):
+  size = chunk_size or max(num_agents // num_devices, 1)
+  if num_agents < 1 or num_agents % (num_devices * size):
     raise ValueError(
       f'num_agents={num_agents} is no multiple of {num_devices} devices times '
-      f'chunk_size={chunk_size}'
+      f'chunk_size={size}'
     )
   setting = setting_of(task, rule, numbers)
 
@@ -149,12 +149,12 @@ def meta_gradients(
     return (grads, jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)), lives
 
   def some(meta, lives, keys):
-    num_chunks = keys.shape[0] // chunk_size
+    num_chunks = keys.shape[0] // size
     parts = jax.tree.map(
-      lambda x: x.reshape(num_chunks, chunk_size, *x.shape[1:]), (lives, keys)
+      lambda x: x.reshape(num_chunks, size, *x.shape[1:]), (lives, keys)
     )
     sums, lives = jax.lax.map(lambda part: chunk(meta, *part), parts)
-    join = lambda x: x.reshape(num_chunks * chunk_size, *x.shape[2:])
+    join = lambda x: x.reshape(num_chunks * size, *x.shape[2:])
     means = jax.tree.map(lambda x: jnp.sum(x, axis=0) / num_agents, sums)
     return means, jax.tree.map(join, lives)
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from ttc.envs.environment import Environment
-from ttc.envs.rendering import Circle, Picture, Text, rectangle
+from ttc.envs.rendering import Circle, Picture, Shape, Text, rectangle
 from ttc.envs.single_agent import single_agent
 from ttc.envs.spaces import Box, Discrete
 
@@ -115,7 +115,7 @@ def draw_screen(
       width, as a share of a cell; round ones have a negative width.
     caption: above the screen.
   """
-  shapes = [rectangle((0, 0), (SIDE, SIDE), '#16202a')]
+  shapes: list[Shape] = [rectangle((0, 0), (SIDE, SIDE), '#16202a')]
   for i in range(1, SIDE):
     shapes.append(rectangle((i - 0.01, 0), (i + 0.01, SIDE), '#22303d'))
     shapes.append(rectangle((0, i - 0.01), (SIDE, i + 0.01), '#22303d'))
