@@ -47,8 +47,9 @@ setuptools.setup(
     'logging': ['tensorboardX', 'wandb'],
     'strategies': ['bayesian-optimization>=3.1'],
     'translation': ['sacrebleu>=2.4'],
-    # Peers of environments; gymnax imports six without asking for it.
-    'oracle': ['jaxmarl>=0.2', 'gymnax>=1.0', 'six'],
+    # Peers of environments and of meta-training; gymnax imports six without
+    # asking for it.
+    'oracle': ['evosax>=0.3.2', 'jaxmarl>=0.2', 'gymnax>=1.0', 'six'],
     'notebooks': ['ipykernel', 'jupytext', 'matplotlib', 'nbclient'],
     'dev': [
       'bayesian-optimization>=3.1',

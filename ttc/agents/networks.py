@@ -155,7 +155,9 @@ class GRU(nn.Module):
   """A gated recurrent unit over time (Cho et al., 2014), with resets.
 
   The input's share of the gates is computed for all steps at once; only the
-  memory's share is a step after the other.
+  memory's share is a step after the other. That of each gate is an array of
+  its own: CPUs do not vectorise a step that slices it out of a joint one, and
+  take three times as long.
   """
 
   width: int
@@ -184,16 +186,16 @@ class GRU(nn.Module):
     )
 
     def step(h, inputs):
-      from_x, forget = inputs
+      (xr, xz, xn), forget = inputs
       h = jnp.where(forget[..., None], 0.0, h)
-      xr, xz, xn = jnp.split(from_x, 3, axis=-1)
       hr, hz, hn = jnp.split(h @ kernel, 3, axis=-1)
       r, z = nn.sigmoid(xr + hr), nn.sigmoid(xz + hz)
       n = nn.tanh(xn + r * (hn + bias))
       h = (1 - z) * n + z * h
       return h, h
 
-    memory, outputs = jax.lax.scan(step, memory, (gates_x(x), reset))
+    from_x = tuple(jnp.split(gates_x(x), 3, axis=-1))
+    memory, outputs = jax.lax.scan(step, memory, (from_x, reset))
     return outputs, memory
 
 
