@@ -75,14 +75,24 @@ def write_row(directory: pathlib.Path, room: str, row: Row) -> None:
 
 
 def write_index(directory: pathlib.Path, rooms: list[str]) -> None:
-  """Makes the index of all rooms anew."""
+  """Makes the index of all rooms anew.
+
+  What scripts measured of speed, `claims/speed.md`, stands at its end.
+  """
+  speed = directory / 'claims' / 'speed.md'
+  rows = (
+    index_line(room, row)
+    for room in rooms
+    for row in read_rows(directory, room).values()
+  )
   files.write_atomically(
     directory / 'claims.md',
-    _INDEX
-    + ''.join(
-      index_line(room, row)
-      for room in rooms
-      for row in read_rows(directory, room).values()
+    ''.join(
+      [
+        _INDEX,
+        *rows,
+        '\n' + speed.read_text(encoding='utf-8') if speed.exists() else '',
+      ]
     ),
   )
 

@@ -20,7 +20,7 @@ VECTORS = Agent(
 )
 IMAGES = Agent(
   agents.PPO(64, 32, num_epochs=2, num_minibatches=4, learning_rate=2.5e-3),
-  agents.Architecture((32,), activation='relu', channels=8),
+  agents.Architecture((64,), activation='relu'),
 )
 CART_POLE = MetaTask(envs.cart_pole(), None, 5, 40, VECTORS, 8, 500)
 

@@ -11,7 +11,7 @@ HYPER = agents.PPO(16, 64, learning_rate=2.5e-3)
 VECTORS = Agent(HYPER, agents.Architecture((64,), activation='relu'))
 IMAGES = Agent(
   HYPER._replace(num_envs=64, num_steps=32, num_epochs=2),
-  agents.Architecture((32,), activation='relu', channels=8),
+  agents.Architecture((64,), activation='relu'),
 )
 # Environment, agent, updates of its life, steps of an episode.
 BEDS = {

@@ -16,7 +16,7 @@ TRAINED = [NAMES.index('cart_pole N=10'), NAMES.index('cart_pole N=40')]
 def measure(seed, size, cache):
   """Returns of ten agents of each rule in each trial."""
   del cache
-  return learned_drifts.returns(seed, size.steps(100), size.problems(10))
+  return learned_drifts.returns(seed, size.steps(80), size.problems(10))
 
 
 def runs(data, name):
