@@ -42,6 +42,19 @@ def random_episodes(env, key, num_envs, num_steps):
   return jax.jit(run)(keys)
 
 
+def every_function(env, wrapped, key):
+  """A reset, a step and all that looks at a state, of one or of a batch."""
+  params = env.default_params
+  draw = lambda k, s: envs.random_actions(env, k, s, params)
+  draw = jax.vmap(draw) if key.ndim else draw
+  _, state = wrapped.reset(key, params)
+  out = wrapped.step(key, state, draw(key, state), params)
+  looks = [wrapped.observe, wrapped.active_agents, wrapped.world_state]
+  if isinstance(env.action_spaces[0], envs.Discrete):
+    looks.append(wrapped.avail_actions)
+  return out, [look(out.state, params) for look in looks]
+
+
 class EveryEnvironmentTest(parameterized.TestCase):
   @parameterized.named_parameters(EVERY)
   def test_shapes_and_spaces(self, make):
@@ -92,6 +105,16 @@ class EveryEnvironmentTest(parameterized.TestCase):
         self.assertNotIn(str(leaf.dtype), ('float64', 'int64'), name)
 
   @parameterized.named_parameters(EVERY)
+  def test_no_rank_is_promoted(self, make):
+    """Arrays of different ranks are broadcast in so many words, or raise."""
+    with jax.numpy_rank_promotion('raise'):
+      env, key = make(), jax.random.key(0)
+      run = functools.partial(every_function, env)
+      jax.eval_shape(functools.partial(run, envs.auto_reset(env)), key)
+      keys = jax.random.split(key)
+      jax.eval_shape(functools.partial(run, envs.vectorize(env)), keys)
+
+  @parameterized.named_parameters(EVERY)
   def test_observe_is_what_reset_returns(self, make):
     env = make()
     obs, state = jax.jit(env.reset)(jax.random.key(2), env.default_params)
@@ -107,7 +130,7 @@ class EveryEnvironmentTest(parameterized.TestCase):
     if getattr(params, 'max_steps', 0) > 500:
       params = params._replace(max_steps=np.int32(500))
       env = dataclasses.replace(env, default_params=params)
-    with jax.debug_nans(True):
+    with jax.debug_nans(True), jax.numpy_rank_promotion('raise'):
       _, (_, out) = random_episodes(env, jax.random.key(4), 200, 500)
     for x in (out.obs, out.reward, out.info['final_obs']):
       self.assertTrue(np.all(np.isfinite(x)))

@@ -201,6 +201,15 @@ class ScriptTest(parameterized.TestCase):
     self.assertEqual(int(state.hands.card[1, 4]), cards.NONE)
     self.assertEqual(int(state.hands.colors[1, 4]), 0)
 
+  def test_a_firework_that_is_complete_takes_no_card(self):
+    # The lowest yellow card would be the next kind after the highest red one.
+    state = dealt('Y1 Y1 G5 B5 W5', 'Y2 G2 B2 W2 R2')
+    fireworks = jnp.array([5, 1, 0, 0, 0], jnp.int32)
+    out = act(state._replace(fireworks=fireworks), PLAY)
+    self.assertEqual(out.state.life_tokens, 2)
+    np.testing.assert_array_equal(out.state.fireworks, fireworks)
+    self.assertEqual(out.reward[0], 0)
+
   def test_a_gap_has_no_rank(self):
     state = dealt('R1 R2 R3 R4 R5', 'Y1 W3 W4 B5 G1')
     gap = state.hands.card.at[1, 4].set(cards.NONE)
@@ -406,6 +415,21 @@ class ObservationTest(parameterized.TestCase):
     np.testing.assert_array_equal(
       out.state.hands.color_told.any(axis=1), [1, 0, 0]
     )
+
+  def test_hands_of_others_in_their_order(self):
+    env, reset, _, observe = compiled(num_players=3)
+    _, state = reset(jax.random.key(7), env.default_params)
+    seen = observe(state, env.default_params)
+    order = np.array([[1, 2], [2, 0], [0, 1]])
+    kinds = np.argmax(seen[:, : 2 * 5 * 25].reshape(3, 2, 5, 25), axis=-1)
+    np.testing.assert_array_equal(kinds, np.asarray(state.hands.card)[order])
+    # Beliefs come last, the own ones first: mark those of one player.
+    told = state.hands.color_told.at[1, 0].set(True)
+    marked = state._replace(hands=state.hands._replace(color_told=told))
+    change = observe(marked, env.default_params) != seen
+    beliefs = change[:, -3 * 5 * 35 :].reshape(3, 3, -1)
+    places = np.argmax(np.any(beliefs, axis=-1), axis=-1)
+    np.testing.assert_array_equal(places, [1, 0, 2])
 
   def test_nobody_sees_its_own_cards(self):
     env, reset, _, observe = compiled(num_players=3)

@@ -126,7 +126,7 @@ class Environment:
     if self.legal is not None:
       return self.legal(state, params)
     counts = jnp.array([space.num_values for space in self.action_spaces])
-    return jnp.arange(self.num_actions) < counts[:, None]
+    return jnp.arange(self.num_actions)[None] < counts[:, None]
 
   def active_agents(
     self, state: EnvState, params: EnvParams

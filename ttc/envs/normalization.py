@@ -51,7 +51,9 @@ def standardize(
   moments: Moments, values: Float[Array, ' *B'], limit: float = LIMIT
 ) -> Float[Array, ' *B']:
   """`(value - mean) / std`, clipped to `[-limit, limit]`."""
-  scaled = (values - moments.mean) * jax.lax.rsqrt(moments.var + 1e-8)
+  mean = jnp.broadcast_to(moments.mean, values.shape)
+  scale = jnp.broadcast_to(jax.lax.rsqrt(moments.var + 1e-8), values.shape)
+  scaled = (values - mean) * scale
   return jnp.clip(scaled, -limit, limit)
 
 
@@ -129,7 +131,7 @@ def normalize_rewards(env: Environment, discount: float = 0.99) -> Environment:
     moments = update_moments(state.moments, returns)
     done = (out.terminated | out.truncated)[:, None]
     state = NormalizedRewards(out.state, jnp.where(done, 0.0, returns), moments)
-    reward = out.reward * jax.lax.rsqrt(moments.var + 1e-8)
+    reward = out.reward * jax.lax.rsqrt(moments.var + 1e-8)[None]
     return out._replace(state=state, reward=reward)
 
   return inside(env, reset=reset, step=step)

@@ -102,7 +102,7 @@ def lit(
 def plane_of(row: Place, column: Place) -> Bool[Array, '10 10']:
   """A plane with one cell on."""
   at = jnp.arange(SIDE, dtype=jnp.int32)
-  return (at == row)[:, None] & (at == column)
+  return (at == row)[:, None] & (at == column)[None]
 
 
 def draw_screen(

@@ -87,7 +87,8 @@ def freeway(full_actions: bool = False) -> Environment:
 
 def _random_speeds(words):
   """Uniform speeds and directions: four digits of each word, base 10."""
-  digit = words[:, None] // 10 ** jnp.arange(4, dtype=jnp.uint32) % 10
+  powers = (10 ** jnp.arange(4, dtype=jnp.uint32))[None]
+  digit = words[:, None] // powers % 10
   digit = digit.reshape(-1).astype(jnp.int32)
   return jnp.where(digit < _NUM_SPEEDS, digit + 1, _NUM_SPEEDS - 1 - digit)
 

@@ -201,7 +201,7 @@ def _nearest(aliens, cannon):
   at = jnp.arange(SIDE, dtype=jnp.int32)
   distance = 2 * jnp.abs(at - cannon) + (at > cannon)
   distance = jnp.where(jnp.any(aliens, axis=0), distance, 2 * SIDE)
-  column = aliens & (distance == jnp.min(distance))
+  column = aliens & (distance == jnp.min(distance))[None]
   lowest = jnp.max(jnp.where(column, at[:, None], -1))
   return column & (at[:, None] == lowest)
 

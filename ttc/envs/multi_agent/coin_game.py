@@ -91,7 +91,9 @@ def coin_game(egocentric: bool = False, image: bool = False) -> Environment:
 
   def step(key, state, action, params):
     position = (state.position + _direction(action)) % SIDE
-    on_coin = jnp.all(position[:, None] == state.coin, axis=-1)  # agent, coin
+    on_coin = jnp.all(
+      position[:, None] == state.coin[None], axis=-1
+    )  # agent, coin
     own = jnp.stack([on_coin[0, 0], on_coin[1, 1]])
     other = jnp.stack([on_coin[0, 1], on_coin[1, 0]])
     events = jnp.stack([own, other, other[::-1]], axis=-1)
@@ -150,7 +152,7 @@ def _planes(state, egocentric):
   if egocentric:
     pieces = (pieces - state.position[:, None] + SIDE + 1) % SIDE
   cell = pieces[..., 0] * SIDE + pieces[..., 1]
-  planes = cell[:, None] == jnp.arange(SIDE * SIDE)[:, None]
+  planes = cell[:, None] == jnp.arange(SIDE * SIDE)[None, :, None]
   return planes.astype(jnp.float32)
 
 

@@ -153,6 +153,7 @@ class Meaning(NamedTuple):
     slot: place in the hand, of a discard or a play.
     target: player that is told.
     value: colour or rank that is told.
+    kinds: of cards that a hint names, as bits.
   """
 
   discard: Bool[Array, '']
@@ -162,6 +163,7 @@ class Meaning(NamedTuple):
   slot: Int[Array, '']
   target: Int[Array, '']
   value: Int[Array, '']
+  kinds: Int[Array, '']
 
 
 def read_action(
@@ -171,20 +173,51 @@ def read_action(
 
   In order: discard of slot 0, 1, ...; play of slot 0, 1, ...; each colour to
   the next player, to the one after, ...; each rank to the next player, ...; and
-  waiting.
+  waiting. This is a table, since divisions take long to compile.
   """
-  hand, others = size.hand_size, size.num_players - 1
-  color = action - 2 * hand
-  rank = color - others * size.num_colors
-  told = rank < 0
-  behind = jnp.where(told, color // size.num_colors, rank // size.num_ranks)
-  value = jnp.where(told, color % size.num_colors, rank % size.num_ranks)
-  return Meaning(
-    discard=action < hand,
-    play=(action >= hand) & (action < 2 * hand),
-    color_hint=(color >= 0) & told,
-    rank_hint=(rank >= 0) & (rank < others * size.num_ranks),
-    slot=action % hand,
-    target=(player + 1 + behind) % size.num_players,
-    value=value,
+  row = jnp.take(_table(size), action, axis=0, mode='clip')
+  *kind, slot, places, value, kinds = jnp.unstack(row)
+  target = player_after(size, player, places)
+  return Meaning(*(x == 1 for x in kind), slot, target, value, kinds)
+
+
+def _table(size: Size) -> Int[np.ndarray, 'n 8']:
+  """A row for each action: `Meaning`, but for the target how far it sits."""
+  slots, others = range(size.hand_size), range(1, size.num_players)
+  colors, ranks = kinds_of_words(size)
+  return np.array(
+    [
+      *((1, 0, 0, 0, slot, 0, 0, 0) for slot in slots),
+      *((0, 1, 0, 0, slot, 0, 0, 0) for slot in slots),
+      *((0, 0, 1, 0, 0, i, *x) for i in others for x in enumerate(colors)),
+      *((0, 0, 0, 1, 0, i, *x) for i in others for x in enumerate(ranks)),
+      (0,) * 8,
+    ],
+    np.int32,
   )
+
+
+def kinds_of_words(
+  size: Size,
+) -> tuple[Int[np.ndarray, ' C'], Int[np.ndarray, ' R']]:
+  """The kinds of cards of each colour and of each rank, as bits."""
+  bits = (1 << np.arange(size.num_kinds, dtype=np.int32)).reshape(
+    size.num_colors, size.num_ranks
+  )
+  total = lambda axis: np.sum(bits, axis=axis, dtype=np.int32)
+  return total(1), total(0)
+
+
+def is_of(
+  kinds: Int[Array | np.ndarray, '*#n'], card: Int[Array, '*#n']
+) -> Bool[Array, '*#n']:
+  """Whether cards are of kinds that are given as bits; gaps are of none."""
+  return (card != NONE) & ((kinds >> card) & 1 == 1)
+
+
+def player_after(
+  size: Size, player: Int[Array, ''], places: Int[Array, ''] | int
+) -> Int[Array, '']:
+  """Who sits some places, less than a round, behind a player or `NONE`."""
+  seat = player + places
+  return jnp.where(seat < size.num_players, seat, seat - size.num_players)

@@ -25,10 +25,17 @@ from ttc.envs.multi_agent.hanabi.cards import (
   Meaning,
   Move,
   Size,
+  is_of,
+  kinds_of_words,
+  player_after,
   read_action,
 )
 from ttc.envs.multi_agent.hanabi.drawing import draw
-from ttc.envs.multi_agent.hanabi.observation import observation_size, observe
+from ttc.envs.multi_agent.hanabi.observation import (
+  as_seen,
+  observation_size,
+  observe,
+)
 from ttc.envs.spaces import Box, Discrete
 
 
@@ -132,13 +139,15 @@ def shuffle(
   """A random order, by ranks of random numbers: some tens need no sort."""
   lots = jax.random.bits(key, cards.shape, jnp.uint32)
   index = jnp.arange(cards.shape[0])
-  before = (lots < lots[:, None]) | (
-    (lots == lots[:, None]) & (index < index[:, None])
+  before = (lots[None] < lots[:, None]) | (
+    (lots[None] == lots[:, None]) & (index[None] < index[:, None])
   )
   places = jnp.sum(before, axis=1, dtype=jnp.int32)
   places = jax.lax.optimization_barrier(places)
   return jnp.sum(
-    jnp.where(places == index[:, None], cards, 0), axis=1, dtype=jnp.int32
+    jnp.where(places[None] == index[:, None], cards[None], 0),
+    axis=1,
+    dtype=jnp.int32,
   )
 
 
@@ -194,12 +203,13 @@ def step(
   meaning = read_action(size, state.player, act)
   hints = meaning.color_hint | meaning.rank_hint
   slots = jnp.arange(size.hand_size) == meaning.slot
-  card = pick(state.hands.card, turn[:, None] & slots)
-  suit = jnp.arange(size.num_colors) == card // size.num_ranks
-  rank = card % size.num_ranks
-  fits = meaning.play & (rank == pick(state.fireworks, suit))
+  card = pick(state.hands.card, turn[:, None] & slots[None])
+  lies = state.fireworks
+  lowest = np.arange(0, size.num_kinds, size.num_ranks, dtype=np.int32)
+  adds = meaning.play & (card == lowest + lies) & (lies < size.num_ranks)
+  fits = jnp.any(adds)
   fails = meaning.play & ~fits
-  completes = fits & (rank == size.num_ranks - 1)
+  completes = jnp.any(adds & (lies == size.num_ranks - 1))
   tokens = state.info_tokens + (meaning.discard | completes) - hints
   tokens = jnp.minimum(tokens, params.info_tokens).astype(jnp.int32)
   out = (jnp.arange(size.num_kinds) == card) & (meaning.discard | fails)
@@ -207,7 +217,7 @@ def step(
   top = pick(state.deck, jnp.arange(size.deck_size) == state.num_dealt)
   drawn = jnp.where(empty, NONE, top)
   hands = replace_card(size, state.hands, turn & ~hints, meaning.slot, drawn)
-  fireworks = state.fireworks + (suit & fits)
+  fireworks = lies + adds
   points = jnp.sum(fireworks, dtype=jnp.int32)
   lives = state.life_tokens - fails
   turns_left = state.turns_left - empty
@@ -220,7 +230,7 @@ def step(
     discards=state.discards + out,
     info_tokens=tokens,
     life_tokens=lives,
-    player=(state.player + 1) % size.num_players,
+    player=player_after(size, state.player, 1),
     turns_left=turns_left,
     move=Move(
       player=state.player,
@@ -258,9 +268,7 @@ def legalize(
   cards = jnp.sum(
     jnp.where(row[:, None], state.hands.card, 0), axis=0, dtype=jnp.int32
   )
-  same_color = cards // size.num_ranks == meaning.value
-  same_rank = (cards % size.num_ranks == meaning.value) & (cards != NONE)
-  touched = (meaning.color_hint & same_color) | (meaning.rank_hint & same_rank)
+  touched = is_of(meaning.kinds, cards)
   saves = state.info_tokens < params.info_tokens
   hint = jnp.any(touched) & (state.info_tokens > 0)
   legal = (meaning.discard & saves) | meaning.play | hint
@@ -284,8 +292,8 @@ def replace_card(
     color_told=False,
     rank_told=False,
   )
-  last = jnp.arange(size.hand_size) == size.hand_size - 1
-  stays = (jnp.arange(size.hand_size) < slot) | ~rows[:, None]
+  last = np.arange(size.hand_size) == size.hand_size - 1
+  stays = (jnp.arange(size.hand_size) < slot)[None] | ~rows[:, None]
 
   def move_up(old, young):
     shifted = jnp.where(last, young, jnp.roll(old, -1, axis=1))
@@ -305,8 +313,8 @@ def tell(
   return hands._replace(
     colors=jnp.where(color, narrow(hands.colors), hands.colors),
     ranks=jnp.where(rank, narrow(hands.ranks), hands.ranks),
-    color_told=hands.color_told | (color & touched),
-    rank_told=hands.rank_told | (rank & touched),
+    color_told=hands.color_told | (color & touched[None]),
+    rank_told=hands.rank_told | (rank & touched[None]),
   )
 
 
@@ -316,11 +324,10 @@ def legal_moves(
   """Of the player whose turn it is; others wait."""
   players, cards = size.num_players, state.hands.card
   held = cards != NONE
-  order = (np.arange(players)[:, None] + np.arange(1, players)) % players
-  color = cards[..., None] // size.num_ranks == jnp.arange(size.num_colors)
-  rank = cards[..., None] % size.num_ranks == jnp.arange(size.num_ranks)
-  colors = jnp.any(color & held[..., None], axis=1)[order]
-  ranks = jnp.any(rank & held[..., None], axis=1)[order]
+  named = lambda kinds: as_seen(
+    jnp.any(is_of(kinds, cards[..., None]), axis=1)
+  )[:, 1:]
+  colors, ranks = (named(kinds[None, None]) for kinds in kinds_of_words(size))
   turn = (jnp.arange(players) == state.player)[:, None]
   hints = jnp.concatenate(
     [colors.reshape(players, -1), ranks.reshape(players, -1)], axis=-1

@@ -17,7 +17,7 @@ version of beliefs, in the order of JaxMARL 0.2.0.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from ttc.envs.multi_agent.hanabi.cards import (
   NONE,
@@ -55,31 +55,44 @@ def observe(
     axis=-1,
   )
   players = size.num_players
-  order = (np.arange(players)[:, None] + np.arange(players)) % players
-  gaps = jnp.any(hands.card == NONE, axis=1)[order]
-  parts = (
-    one_hot(hands.card, size.num_kinds).reshape(players, -1),
-    gaps,
-    board(size, state),
-    last_move(size, state),
-    beliefs.reshape(players, -1),
-  )
+  behind = lambda x, places: jnp.roll(x, -places, axis=0)
+  held = one_hot(hands.card, size.num_kinds).reshape(players, -1)
+  gaps = as_seen(jnp.any(hands.card == NONE, axis=1))
+  table, beliefs = board(size, state), beliefs.reshape(players, -1)
   # Each is computed once and then copied to where players see it: the compiler
   # alone would compute what it joins entry by entry, at several times the cost.
   held, gaps, table, move, beliefs = jax.lax.optimization_barrier(
-    tuple(x.astype(jnp.float32) for x in parts)
+    tuple(
+      x.astype(jnp.float32)
+      for x in (held, gaps, table, last_move(size, state), beliefs)
+    )
   )
-  pieces = []
-  for i, turn in enumerate(order.tolist()):
-    pieces += [held[j] for j in turn[1:]]
-    pieces += [gaps[i], table, move[i]]
-    pieces += [beliefs[j] for j in turn]
-  return jnp.concatenate(pieces).reshape(players, -1)
+  pieces = [
+    *(behind(held, places) for places in range(1, players)),
+    gaps,
+    jnp.broadcast_to(table, (players, *table.shape)),
+    move,
+    *(behind(beliefs, places) for places in range(players)),
+  ]
+  return jnp.concatenate(jax.lax.optimization_barrier(pieces), axis=1)
+
+
+def seats(players: int) -> Int[np.ndarray, 'A A']:
+  """All players, in the order in which each sees them."""
+  index = np.arange(players, dtype=np.int32)
+  return (index[:, None] + index) % players
+
+
+def as_seen(values: Shaped[Array, 'A *n']) -> Shaped[Array, 'A A *n']:
+  """What belongs to players, in the order in which each sees them."""
+  return values.at[seats(len(values))].get(mode='promise_in_bounds')
 
 
 def one_hot(values: Int[Array, ' *n'], size: int) -> Bool[Array, ' *n size']:
   """All zeros for `NONE`."""
-  return values[..., None] == jnp.arange(size)
+  return values[..., None] == jax.lax.broadcasted_iota(
+    jnp.int32, (*values.shape, size), values.ndim
+  )
 
 
 def first(count: Int[Array, ''], size: int) -> Bool[Array, ' size']:
@@ -87,24 +100,28 @@ def first(count: Int[Array, ''], size: int) -> Bool[Array, ' size']:
   return jnp.arange(size) < count
 
 
+def digits(words: Int[Array, ' *n'], size: int) -> Int[Array, ' *n size']:
+  """The lowest bits of integers, the lowest one first."""
+  place = jax.lax.broadcasted_iota(jnp.int32, (*words.shape, size), words.ndim)
+  return (words[..., None] >> place) & 1
+
+
 def told(
   possible: Int[Array, 'A H'], known: Bool[Array, 'A H'], size: int
 ) -> Int[Array, 'A H size']:
   """The colour or rank that a hint named."""
-  bits = (possible[..., None] >> jnp.arange(size)) & 1
-  return bits * known[..., None]
+  return digits(possible, size) * known[..., None]
 
 
 def law(size: Size, state: HanabiState) -> Float[Array, 'A H kinds']:
   """Of each card, to its holder who forgets what other players hold."""
-  bit = lambda x, n: (x[..., None] >> jnp.arange(n)) & 1
-  colors = bit(state.hands.colors, size.num_colors)
-  ranks = bit(state.hands.ranks, size.num_ranks)
+  colors = digits(state.hands.colors, size.num_colors)
+  ranks = digits(state.hands.ranks, size.num_ranks)
   possible = colors[..., :, None] * ranks[..., None, :]
-  copies = jnp.tile(jnp.array(size.copies, jnp.int32), size.num_colors)
-  lies = state.fireworks[:, None] > jnp.arange(size.num_ranks)
+  copies = np.tile(np.array(size.copies, np.int32), size.num_colors)
+  lies = state.fireworks[:, None] > jnp.arange(size.num_ranks)[None]
   left = copies - state.discards - lies.reshape(-1)
-  left = jax.lax.optimization_barrier(left)
+  left = jax.lax.optimization_barrier(left)[None, None]
   weights = possible.reshape(*state.hands.card.shape, -1) * left
   total = jnp.sum(weights, axis=-1, keepdims=True, dtype=jnp.int32)
   return weights.astype(jnp.float32) / jnp.maximum(total, 1)
@@ -121,7 +138,7 @@ def board(size: Size, state: HanabiState) -> Bool[Array, ' n']:
       one_hot(state.fireworks - 1, size.num_ranks).reshape(-1),
       first(state.info_tokens, size.info_tokens),
       first(state.life_tokens, size.life_tokens),
-      state.discards[kinds] > nth,
+      state.discards.at[kinds].get(mode='promise_in_bounds') > nth,
     ]
   )
 
@@ -131,8 +148,7 @@ def last_move(size: Size, state: HanabiState) -> Bool[Array, 'A n']:
   move, players = state.move, size.num_players
   meaning = read_action(size, move.player, move.action)
   hints = meaning.color_hint | meaning.rank_hint
-  away = jnp.arange(players) + jnp.arange(players)[:, None]
-  seat = lambda player: away % players == player
+  seat = lambda player: seats(players) == player
   kinds = [meaning.play, meaning.discard, meaning.color_hint, meaning.rank_hint]
   public = jnp.concatenate(
     [

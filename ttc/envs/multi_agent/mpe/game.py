@@ -166,7 +166,7 @@ def _decoder(abilities, message_shape, continuous):
     is_move = lambda n: ((move == n) & moves).astype(jnp.float32)
     push = jnp.stack([is_move(2) - is_move(1), is_move(4) - is_move(3)], -1)
     symbol = action[:num_speakers] // base
-    message = symbol[:, None] == jnp.arange(num_symbols)
+    message = symbol[:, None] == jnp.arange(num_symbols)[None]
     return push, message.astype(jnp.float32)
 
   def boxed(action):
@@ -205,12 +205,13 @@ def seen_from(
   position: Float[Array, 'n 2'], points: Float[Array, 'm 2']
 ) -> Float[Array, 'n k']:
   """Points relative to each position, one after another."""
-  return (points - position[:, None]).reshape(position.shape[0], -1)
+  return (points[None] - position[:, None]).reshape(position.shape[0], -1)
 
 
 def others_seen(position: Float[Array, 'A 2']) -> Float[Array, 'A k']:
   """Other agents relative to each, one after another."""
-  return drop_own(position - position[:, None]).reshape(position.shape[0], -1)
+  pairs = drop_own(position[None] - position[:, None])
+  return pairs.reshape(position.shape[0], -1)
 
 
 def join_groups(*groups: Float[Array, '_ _']) -> Float[Array, 'A D']:

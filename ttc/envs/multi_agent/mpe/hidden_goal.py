@@ -66,14 +66,14 @@ def simple_adversary(
     seen = jnp.concatenate(
       [game.seen_from(position, landmarks), game.others_seen(position)], -1
     )
-    goal = landmarks[state.goal[0]] - position[num_adversaries:]
+    goal = landmarks[state.goal[0]][None] - position[num_adversaries:]
     return game.join_groups(
       seen[:num_adversaries],
       jnp.concatenate([goal, seen[num_adversaries:]], axis=-1),
     )
 
   def reward(state, params):
-    away = norm(state.position - state.landmarks[state.goal[0]])
+    away = norm(state.position - state.landmarks[state.goal[0]][None])
     bad, good = away[:num_adversaries], away[num_adversaries:]
     team = params.defence_weight * jnp.sum(bad)
     team = team - params.approach_weight * jnp.min(good)
@@ -133,7 +133,7 @@ def simple_push(continuous: bool = False) -> Environment:
     own_color = own_color[None].astype(jnp.float32)
     good = [
       velocity[1:],
-      landmarks[goal] - position[1:],
+      landmarks[goal][None] - position[1:],
       own_color,
       seen[1:],
       landmark_colors,
@@ -145,7 +145,7 @@ def simple_push(continuous: bool = False) -> Environment:
     )
 
   def reward(state, params):
-    away = norm(state.position - state.landmarks[state.goal[0]])
+    away = norm(state.position - state.landmarks[state.goal[0]][None])
     own = -params.approach_weight * away
     return own + jnp.stack(
       [params.defence_weight * away[1], jnp.zeros((), jnp.float32)]

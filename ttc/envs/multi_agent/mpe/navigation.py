@@ -119,7 +119,7 @@ def simple_spread(
 
   def reward(state, params):
     position, radius = state.position, params.world.radius
-    touching = distances(position, position) < radius[:, None] + radius
+    touching = distances(position, position) < radius[:, None] + radius[None]
     own = 1.0 - jnp.sum(touching, axis=-1, dtype=jnp.float32)  # itself is one
     nearest = jnp.min(distances(state.landmarks, position), axis=-1)
     share = params.local_ratio

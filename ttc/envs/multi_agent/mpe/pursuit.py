@@ -116,7 +116,7 @@ def simple_tag(
 def _tag_reward(num_adversaries, state, params):
   position, radius = state.position, params.world.radius
   hunters, prey = position[:num_adversaries], position[num_adversaries:]
-  reach = radius[num_adversaries:, None] + radius[:num_adversaries]
+  reach = radius[num_adversaries:, None] + radius[None, :num_adversaries]
   touches = jnp.sum(
     distances(prey, hunters) < reach, axis=-1, dtype=jnp.float32
   )
@@ -238,14 +238,14 @@ def _world_comm_observations(num_adversaries, state, params):
   num_agents = position.shape[0]
   trees = state.landmarks[FORESTS]
   inside = distances(position, trees) < (
-    radius[:, None] + params.world.landmark_radius[FORESTS]
+    radius[:, None] + params.world.landmark_radius[None, FORESTS]
   )
   outside = ~jnp.any(inside, axis=-1)
-  together = jnp.any(inside[:, None] & inside, axis=-1)
-  sees = together | (outside[:, None] & outside)
+  together = jnp.any(inside[:, None] & inside[None], axis=-1)
+  sees = together | (outside[:, None] & outside[None])
   sees = sees | (jnp.arange(num_agents) == 0)[:, None]
   sees = sees[..., None].astype(jnp.float32)
-  others = game.drop_own((position - position[:, None]) * sees)
+  others = game.drop_own((position[None] - position[:, None]) * sees)
   seen = jnp.concatenate(
     [
       state.velocity,
@@ -255,7 +255,7 @@ def _world_comm_observations(num_adversaries, state, params):
     ],
     axis=-1,
   )
-  velocity = state.velocity * sees
+  velocity = state.velocity[None] * sees
   fellows = game.drop_own(velocity[num_adversaries:, num_adversaries:])
   hunted = velocity[:num_adversaries, num_adversaries:]
   heard = jnp.broadcast_to(state.message[0], (num_adversaries, 4))
@@ -288,9 +288,11 @@ def _world_comm_reward(num_adversaries, state, params):
   size = radius[num_adversaries:, None]
   apart = distances(prey, hunters)
   count = lambda near: jnp.sum(near, axis=-1, dtype=jnp.float32)
-  caught = params.catch_reward * count(apart < size + radius[:num_adversaries])
+  caught = params.catch_reward * count(
+    apart < size + radius[None, :num_adversaries]
+  )
   away = distances(prey, state.landmarks[FOOD])
-  eaten = count(away < size + params.world.landmark_radius[FOOD])
+  eaten = count(away < size + params.world.landmark_radius[None, FOOD])
   good = (
     -caught
     - params.bounds_penalty * out_of_bounds(prey)

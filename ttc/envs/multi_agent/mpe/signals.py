@@ -49,7 +49,7 @@ def simple_reference(continuous: bool = False) -> Environment:
     del params
     seen = game.seen_from(state.position, state.landmarks)
     others_goal = state.goal[::-1, None]
-    color = jnp.where(jnp.arange(3) == others_goal, 0.75, 0.25)
+    color = jnp.where(jnp.arange(3)[None] == others_goal, 0.75, 0.25)
     return jnp.concatenate(
       [state.velocity, seen, color.astype(jnp.float32), state.message[::-1]],
       axis=-1,
@@ -167,7 +167,7 @@ def simple_crypto(continuous: bool = False) -> Environment:
   """
 
   def codes(state, params):
-    chosen = state.goal[:, None] == jnp.arange(4)
+    chosen = state.goal[:, None] == jnp.arange(4)[None]
     return chosen.astype(jnp.float32) * params.code_value
 
   def observe(state, params):
@@ -183,7 +183,7 @@ def simple_crypto(continuous: bool = False) -> Environment:
     )
 
   def reward(state, params):
-    secret = codes(state, params)[0]
+    secret = codes(state, params)[:1]
     error = jnp.sum((state.message - secret) ** 2, axis=-1)
     eve, _, bob = error[0], error[1], error[2]
     rewards = jnp.stack([-eve, eve - bob, eve - bob])

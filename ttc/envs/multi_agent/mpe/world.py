@@ -177,7 +177,7 @@ def distances(
   a: Float[Array, 'n 2'], b: Float[Array, 'm 2']
 ) -> Float[Array, 'n m']:
   """Between all points of two sets."""
-  return norm(a[:, None] - b)
+  return norm(a[:, None] - b[None])
 
 
 def out_of_bounds(position: Float[Array, '*n 2']) -> Float[Array, '*n']:

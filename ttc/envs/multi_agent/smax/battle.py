@@ -70,7 +70,7 @@ def start(key: PRNGKeyArray, params: SmaxParams, num_allies: int) -> SmaxState:
   draws = uniform_pairs(key, 2 * (num_units + 2)).reshape(4, -1)
   twin = _twins(num_allies, num_units)
   kind = jnp.cumsum(params.type_weights)
-  drawn = jnp.sum(draws[2, twin, None] * kind[-1] >= kind, axis=-1)
+  drawn = jnp.sum(draws[2, twin, None] * kind[-1] >= kind[None], axis=-1)
   unit_type = jnp.where(params.random_types, drawn, params.unit_type)
   unit_type = unit_type.astype(jnp.int32)
   enemy = jnp.arange(num_units) >= num_allies
@@ -125,7 +125,7 @@ def _random_places(draws, params, enemy, twin):
   half, height = draws[0, twin] / 2, draws[1, twin]
   mirrored = jnp.stack([jnp.where(enemy, 1 - half, half), height]) * size
   corner = jnp.array([[0, 0, 1, 1], [0, 1, 0, 1]], jnp.float32)
-  way = draws[:, num_units]
+  way = draws[None, :, num_units]
   groups = way * 0.5 + (1 - way) * corner
   group = jnp.floor(4 * draws[3, :num_units]).astype(jnp.int32)
   inside = enemy == (draws[0, -1] < 0.5)

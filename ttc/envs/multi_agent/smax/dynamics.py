@@ -66,9 +66,9 @@ def push_apart(
     The new coordinates; two units at the same point stay there.
   """
   size = jnp.where(alive, radius, -jnp.inf)  # the dead overlap with nobody
-  dx, dy = x[:, None] - x, y[:, None] - y
+  dx, dy = x[:, None] - x[None], y[:, None] - y[None]
   distance = jnp.sqrt(dx * dx + dy * dy) + 1e-6
-  overlap = jnp.maximum((size[:, None] + size) / distance - 1, 0)
+  overlap = jnp.maximum((size[:, None] + size[None]) / distance - 1, 0)
   return (
     x + 0.5 * jnp.sum(dx * overlap, axis=1),
     y + 0.5 * jnp.sum(dy * overlap, axis=1),
@@ -87,20 +87,21 @@ def tick(units: Units, orders: Orders, rules: Rules) -> Units:
     The units after it.
   """
   x, y, health, cooldown = units
+  width, height = rules.width[None], rules.height[None]
   alive = health > 0
   unit = jax.lax.broadcasted_iota(jnp.int32, (len(x), *x.shape), 1)
   aim = orders.target[:, None] == unit
-  dx, dy = x[:, None] - x, y[:, None] - y
+  dx, dy = x[:, None] - x[None], y[:, None] - y[None]
   near = dx * dx + dy * dy < (orders.reach * orders.reach)[:, None]
-  fires = jnp.any(aim & near & alive, axis=1) & alive & (cooldown <= 0)
+  fires = jnp.any(aim & near & alive[None], axis=1) & alive & (cooldown <= 0)
   damage = jnp.where(fires, orders.damage, 0)
   wound = jnp.sum(jnp.where(aim, damage[:, None], 0), axis=0)
   health = jnp.maximum(health - wound, 0)
-  cooldown = jnp.where(fires, orders.reload, cooldown - rules.tick)
-  x = jnp.where(alive, jnp.clip(x + orders.dx, 0, rules.width), x)
-  y = jnp.where(alive, jnp.clip(y + orders.dy, 0, rules.height), y)
-  touches = (x <= 0) | (x >= rules.width) | (y <= 0) | (y >= rules.height)
-  health = jnp.where(touches & rules.walls_kill, 0, health)
+  cooldown = jnp.where(fires, orders.reload, cooldown - rules.tick[None])
+  x = jnp.where(alive, jnp.clip(x + orders.dx, 0, width), x)
+  y = jnp.where(alive, jnp.clip(y + orders.dy, 0, height), y)
+  touches = (x <= 0) | (x >= width) | (y <= 0) | (y >= height)
+  health = jnp.where(touches & rules.walls_kill[None], 0, health)
   x, y = push_apart(x, y, orders.radius, health > 0)
   return Units(x, y, health, cooldown)
 

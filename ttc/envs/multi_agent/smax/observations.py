@@ -43,10 +43,10 @@ def legal_actions(
   alive = state.alive
   here, there = slice(team), slice(team, None)
   reach = stats_of(state, params).reach[here, None]
-  dx = state.x[here, None] - state.x[there]
-  dy = state.y[here, None] - state.y[there]
+  dx = state.x[here, None] - state.x[None, there]
+  dy = state.y[here, None] - state.y[None, there]
   near = dx * dx + dy * dy < reach * reach
-  attacks = near & alive[here, None] & alive[there]
+  attacks = near & alive[here, None] & alive[None, there]
   moves = jnp.broadcast_to(alive[here, None], (team, STOP))
   stop = jnp.ones((team, 1), bool)
   return jnp.concatenate([moves, stop, attacks], axis=-1)
@@ -63,7 +63,7 @@ def unit_list(
   oneself: health, position as a share of the map, time to the next shot, kind;
   the dead see nothing.
   """
-  unit = jnp.arange(len(state.x) - 1)
+  unit = jnp.arange(len(state.x) - 1)[None]
   skip = unit >= jnp.arange(team)[:, None]
   others = lambda x: jnp.where(skip, x[1:], x[:-1])
   dx, dy, seen = _sight(state, params, team, others)
@@ -79,17 +79,19 @@ def conic(
   that the size does not depend on the number of units.
   """
   unit = jnp.arange(len(state.x))
-  dx, dy, seen = _sight(state, params, team, lambda x: x)
-  seen &= unit != unit[:team, None]
+  dx, dy, seen = _sight(state, params, team, lambda x: x[None])
+  seen &= unit[None] != unit[:team, None]
   turn = (jnp.arctan2(dy, dx) + np.pi) / (2 * np.pi)
   section = jnp.floor(turn * NUM_SECTIONS).astype(jnp.int32) % NUM_SECTIONS
   same = section[:, None] == section[:, :, None]
-  before = same & seen[:, None] & (unit < unit[:, None])
+  before = same & seen[:, None] & (unit[None] < unit[:, None])[None]
   rank = jnp.sum(before, axis=-1, dtype=jnp.int32)
   slots = jnp.arange(NUM_SECTIONS * UNITS_PER_SECTION)
   slot = section * UNITS_PER_SECTION + rank
   shown = seen & (rank < UNITS_PER_SECTION)
-  chosen = (slot[:, None] == slots[:, None]) & shown[:, None]  # [T, slots, A]
+  chosen = (slot[:, None] == slots[None, :, None]) & shown[
+    :, None
+  ]  # [T, slots, A]
   other = jnp.argmax(chosen, axis=-1)
   pick = lambda d: jnp.sum(jnp.where(chosen, d[:, None], 0), axis=-1)
   any_seen = jnp.any(chosen, axis=-1)
@@ -104,7 +106,7 @@ def _sight(state, params, team, others):
     params: of the battle.
     team: how many units look.
     others: of a value of all units `[A]`, those of `S` units for each of the
-      team `[team, S]` or `[S]`.
+      team `[team, S]`, or `[1, S]`.
   """
   sight = stats_of(state, params).sight[:team, None]
   dx = (others(state.x) - state.x[:team, None]) / sight
@@ -134,7 +136,7 @@ def _rows(other, dx, dy, seen, state, params, team):
   axes = jnp.zeros((2, features.shape[1]), jnp.float32)
   axes = axes.at[:, _PLACE].set(jnp.eye(2, dtype=jnp.float32))
   table = jnp.concatenate([features.at[:, _PLACE].set(0), axes])
-  row = jnp.arange(num_units + 2)
+  row = jnp.arange(num_units + 2)[None, None]
   weights = (row == other[..., None]).astype(jnp.float32)
   weights = jnp.where(row == num_units, dx[..., None], weights)
   weights = jnp.where(row == num_units + 1, dy[..., None], weights)
@@ -166,7 +168,7 @@ def _features(state, params, team):
     target * known,
     jnp.clip(state.cooldown / stats.reload, 0, 1),
   ]
-  kinds = jnp.arange(len(params.types.speed))
+  kinds = jnp.arange(len(params.types.speed))[None]
   kind = (state.unit_type[:, None] == kinds).astype(jnp.float32)
   return jnp.concatenate([jnp.stack(columns, axis=-1), kind], axis=-1)
 
@@ -187,7 +189,7 @@ def world_state(
   (one-hot), all zero for the dead; then the team of each unit, then its kind.
   """
   stats = stats_of(state, params)
-  kinds = jnp.arange(len(params.types.speed))
+  kinds = jnp.arange(len(params.types.speed))[None]
   kind = (state.unit_type[:, None] == kinds).astype(jnp.float32)
   columns = [state.health / stats.health, state.x, state.y, state.cooldown]
   rows = jnp.concatenate([jnp.stack(columns, axis=-1), kind], axis=-1)

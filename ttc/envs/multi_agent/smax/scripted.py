@@ -69,14 +69,16 @@ def script_actions(
   """
   here, there = slice(len(draws)), slice(len(draws), None)
   stats = stats_of(state, params)
-  dx = state.x[there] - state.x[here, None]
-  dy = state.y[there] - state.y[here, None]
+  dx = state.x[None, there] - state.x[here, None]
+  dy = state.y[None, there] - state.y[here, None]
   distance2 = dx * dx + dy * dy
   within = lambda limit: distance2 < (limit * limit)[here, None]
-  seen = within(stats.sight) & state.alive[there] & state.alive[here, None]
+  seen = (
+    within(stats.sight) & state.alive[None, there] & state.alive[here, None]
+  )
   shootable = within(stats.reach) & seen
 
-  opponent = jnp.arange(dx.shape[1])
+  opponent = jnp.arange(dx.shape[1])[None]
   last = (state.action[here] - ATTACK)[:, None] == opponent
   closest = jnp.argmin(jnp.where(shootable, distance2, jnp.inf), axis=1)
   chosen = jnp.where(

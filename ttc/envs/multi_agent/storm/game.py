@@ -143,7 +143,7 @@ def start(key: PRNGKeyArray, params: StormParams, size: int) -> StormState:
   chance = draw_chance(draws[:4], params)
   index = jnp.arange(count)
   lots = draws[5:]
-  rank = jnp.sum(lots < lots[:, None], axis=1, dtype=jnp.int32)
+  rank = jnp.sum(lots[None] < lots[:, None], axis=1, dtype=jnp.int32)
   red = jnp.where(
     params.random_coins,
     rank < count // 2,
@@ -196,7 +196,7 @@ def advance(
   found = jnp.sum(
     jnp.where(players, state.coins, 0), axis=(1, 2), dtype=jnp.int32
   )
-  inventory = state.inventory + (found[:, None] == jnp.array([RED, BLUE]))
+  inventory = state.inventory + (found[:, None] == jnp.array([[RED, BLUE]]))
   coins = jnp.where(jnp.any(players, axis=0), NOTHING, state.coins)
 
   beams = action == BEAM
@@ -204,15 +204,14 @@ def advance(
   hits = beams & in_beam(ahead, left)
   cells = jnp.stack(jnp.meshgrid(*[jnp.arange(size)] * 2, indexing='ij'), -1)
   lit = beams[:, None, None] & in_beam(
-    *relative(cells, position[:, None, None], direction[:, None, None])
+    *relative(cells[None], position[:, None, None], direction[:, None, None])
   )
   free = (coins == NOTHING) & ~jnp.any(players, axis=0)
   held = jnp.sum(inventory, axis=1, dtype=jnp.int32)
   meet = jnp.any(hits) & jnp.all(held > 0)
   share = inventory / jnp.maximum(held, 1)[:, None].astype(jnp.float32)
-  pay = jnp.sum(
-    params.payoff * share[0, :, None] * share[1], axis=(1, 2), dtype=jnp.float32
-  )
+  one, two = share[0][None, :, None], share[1][None, None]
+  pay = jnp.sum(params.payoff * one * two, axis=(1, 2), dtype=jnp.float32)
   freeze = jnp.where(meet, params.freeze_steps, state.freeze)
   freeze = freeze - ((freeze > 0) & ~meet)
   state = StormState(
@@ -252,7 +251,7 @@ def walk(
 def observe(state: StormState, view: int) -> Float[Array, '2 D']:
   """What each player sees."""
   size = state.coins.shape[0]
-  left, ahead = np.divmod(np.arange(view**2), view)
+  left, ahead = np.divmod(np.arange(view**2)[None], view)
   left = left - view // 2
   up, right = jnp.unstack(vectors(state.direction)[:, None], axis=-1)
   row = state.position[:, :1] + ahead * up + left * right
@@ -272,7 +271,7 @@ def observe(state: StormState, view: int) -> Float[Array, '2 D']:
     + wall * 16
     + (lies & 4) * 8
   )
-  cells = (word[..., None] >> np.arange(_CHANNELS)) & 1
+  cells = (word[..., None] >> np.arange(_CHANNELS)[None, None]) & 1
   some = jnp.sum(state.inventory, axis=1, keepdims=True, dtype=jnp.int32) > 0
   shown = jnp.where(state.freeze >= 0, state.inventory[::-1], 0)
   numbers = [state.inventory, some, some[::-1], shown]

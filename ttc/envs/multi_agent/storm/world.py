@@ -133,4 +133,5 @@ def players_at(
 ) -> Bool[Array, '2 size size']:
   """Where each player is."""
   row, column = position[:, 0, None, None], position[:, 1, None, None]
-  return (jnp.arange(size)[:, None] == row) & (jnp.arange(size) == column)
+  index = jnp.arange(size)
+  return (index[None, :, None] == row) & (index[None, None] == column)
