@@ -7,7 +7,10 @@
   python scripts/meta_train.py --config=configs/meta_bandit.py:meta_gradients \\
       --workdir=runs/truncated
 
-MEASURE ME.
+Two to three minutes each on two shared CPU cores (160, 154 and 84 seconds).
+Regret at the end of lives of N = 10, 30, 100 updates, three meta-seeds of 800
+generations: 0.107, 0.050, 0.027 by TA-LPG, 0.110, 0.050, 0.035 by LPG, 0.128,
+0.094, 0.075 by meta-gradients (the claim `lpg_bandits`).
 """
 
 from ml_collections import config_dict

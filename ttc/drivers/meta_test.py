@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -215,15 +216,17 @@ def draw(
     ax.axhline(
       returns['random'][e].mean(), color='#999999', ls=':', label='random'
     )
-    ax.set_title(panels[e], fontsize=11)
+    ax.set_title(textwrap.fill(panels[e], 34), fontsize=9)
     ax.set_xlabel('N, updates of a life')
     ax.set_xscale('log')
+    ax.set_xticks(chosen.horizons, [str(N) for N in chosen.horizons])
+    ax.minorticks_off()
     ax.spines[['top', 'right']].set_visible(False)
   axes[0].set_ylabel('return at the end of life')
   figure.legend(
     *axes[0].get_legend_handles_labels(),
     loc='outside lower center',
-    ncols=4,
+    ncols=len(chosen.rules) + 1,
     frameon=False,
     fontsize=9,
   )
