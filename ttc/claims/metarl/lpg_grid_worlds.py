@@ -20,7 +20,7 @@ def measure(seed, size, cache):
     seed,
     by.horizons,
     size.problems(256),
-    size.steps(400),
+    size.steps(150),
     num_pairs=32,
     num_agents=64,
     count_wins=False,
