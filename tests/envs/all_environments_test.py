@@ -14,13 +14,24 @@ from ttc import envs
 EVERY = [(make.__name__, make) for make in envs.ENVIRONMENTS]
 
 
+FOUR = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(
+  jnp.arange(4)
+)
+
+
 @functools.cache
-def forty_steps(make, num_envs):
+def forty_steps(make):
+  """Compiled once for all tests: a function of keys, one an environment."""
+  return random_play(make(), 40)
+
+
+@functools.cache
+def four_games(make):
   """Played once for all tests."""
-  return random_episodes(make(), jax.random.key(0), num_envs, 40)
+  return forty_steps(make)(FOUR)
 
 
-def random_episodes(env, key, num_envs, num_steps):
+def random_play(env, num_steps):
   """Random legal play of a batch; keys of an environment are its own."""
   batch = envs.vectorize(env)
   params = env.default_params
@@ -38,8 +49,7 @@ def random_episodes(env, key, num_envs, num_steps):
 
     return jax.lax.scan(step, states, jnp.arange(num_steps))
 
-  keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(num_envs))
-  return jax.jit(run)(keys)
+  return jax.jit(run)
 
 
 def every_function(env, wrapped, key):
@@ -59,7 +69,7 @@ class EveryEnvironmentTest(parameterized.TestCase):
   @parameterized.named_parameters(EVERY)
   def test_shapes_and_spaces(self, make):
     env = make()
-    states, (actions, out) = forty_steps(make, 4)
+    states, (actions, out) = four_games(make)
     shape = (40, 4, env.num_agents)
     self.assertEqual(out.obs.shape, (*shape, *env.observation_shape))
     self.assertEqual(out.info['final_obs'].shape, out.obs.shape)
@@ -81,13 +91,25 @@ class EveryEnvironmentTest(parameterized.TestCase):
     self.assertEqual(env.active_agents(first, params).shape, (env.num_agents,))
 
   @parameterized.named_parameters(EVERY)
-  def test_play_does_not_depend_on_the_batch(self, make):
-    whole, part = forty_steps(make, 4), forty_steps(make, 2)
+  def test_play_does_not_depend_on_the_slot(self, make):
+    turned = forty_steps(make)(FOUR[::-1])
+    self.check_equal(turned, four_games(make), jnp.arange(4)[::-1])
+
+  @parameterized.named_parameters(
+    (make.__name__, make)
+    for make in (envs.cart_pole, envs.grid_world, envs.simple_spread)
+  )
+  def test_play_does_not_depend_on_the_size_of_the_batch(self, make):
+    part = forty_steps(make)(FOUR[:2])
+    self.check_equal(part, four_games(make), jnp.arange(2))
+
+  def check_equal(self, part, whole, games):
+    """Whether `part` is these games of `whole`."""
     for a, b in zip(jax.tree.leaves(part), jax.tree.leaves(whole), strict=True):
       if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
         a, b = jax.random.key_data(a), jax.random.key_data(b)
-      axis = 0 if a.shape[0] == 2 else 1
-      np.testing.assert_allclose(a, jnp.take(b, jnp.arange(2), axis), atol=1e-5)
+      axis = 0 if a.shape[0] == len(games) else 1
+      np.testing.assert_allclose(a, jnp.take(b, games, axis), atol=1e-5)
 
   @parameterized.named_parameters(EVERY)
   def test_64_bits_change_no_type(self, make):
@@ -131,7 +153,9 @@ class EveryEnvironmentTest(parameterized.TestCase):
       params = params._replace(max_steps=np.int32(500))
       env = dataclasses.replace(env, default_params=params)
     with jax.debug_nans(True), jax.numpy_rank_promotion('raise'):
-      _, (_, out) = random_episodes(env, jax.random.key(4), 200, 500)
+      _, (_, out) = random_play(env, 500)(
+        jax.random.split(jax.random.key(4), 200)
+      )
     for x in (out.obs, out.reward, out.info['final_obs']):
       self.assertTrue(np.all(np.isfinite(x)))
     self.assertTrue(np.any(out.terminated | out.truncated))
