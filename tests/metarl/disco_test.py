@@ -91,6 +91,7 @@ def changed(seen, other, where):
   )
 
 
+@pytest.mark.slow
 def test_nothing_leaks_over_the_end_of_an_episode(teach):
   before, other = seen(), seen(50)
   want, _ = teach(before)

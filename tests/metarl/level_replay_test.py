@@ -106,6 +106,7 @@ class TrainingTest(absltest.TestCase):
     self.rule = metarl.lpg(2, 4)
     self.replay = Replay(capacity=6)
 
+  @pytest.mark.slow
   def test_evolution_fills_and_replays(self):
     evolve = lambda fitness: metarl.evolution(fitness, optax.adam(0.01), 4)
     method = metarl.evolution_with_replay(

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 
 from ttc import envs, metarl
@@ -159,6 +160,7 @@ class BoundaryTest(parameterized.TestCase):
 
 
 class MetaGradientTest(absltest.TestCase):
+  @pytest.mark.slow
   def test_through_two_updates_it_is_that_of_differences(self):
     with jax.enable_x64(True):
       double = lambda tree: jax.tree.map(
