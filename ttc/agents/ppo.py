@@ -203,7 +203,7 @@ def ppo_loss(
     what it is made of.
   """
   part, advantage = batch
-  weight = part.active / jnp.maximum(jnp.sum(part.active), 1)
+  weight = rollouts.active_weights(part)
   mean = lambda x: jnp.sum(x * weight)
   log_ratio = law.log_prob(part.action) - part.kept.log_prob
   ratio = jnp.exp(log_ratio)

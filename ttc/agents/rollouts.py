@@ -160,6 +160,11 @@ def collector(
   return collect
 
 
+def active_weights(rollout: Rollout) -> Float[Array, 'T E A']:
+  """Weights that sum to 1 over the steps of agents that took part in them."""
+  return rollout.active / jnp.maximum(jnp.sum(rollout.active), 1)
+
+
 def next_values(
   values: Float[Array, 'T E M'],
   last: Float[Array, 'E M'],

@@ -113,13 +113,7 @@ def evolution(
   Raises:
     ValueError: if pairs do not come out even.
   """
-  num_devices = 1 if mesh is None else mesh.shape['data']
-  size = chunk_size or max(num_pairs // num_devices, 1)
-  if num_pairs < 1 or num_pairs % (num_devices * size):
-    raise ValueError(
-      f'num_pairs={num_pairs} is no multiple of {num_devices} devices times '
-      f'chunk_size={size}'
-    )
+  size = even_chunk('num_pairs', num_pairs, chunk_size, mesh)
 
   def init(params, key):
     generation = jnp.zeros((), jnp.int32)
@@ -167,6 +161,30 @@ def evolution(
     return state, fitness
 
   return Evolution(init, update)
+
+
+def even_chunk(
+  name: str, total: int, chunk_size: int | None, mesh: Mesh | None
+) -> int:
+  """How many of a population are computed at a time on a device.
+
+  Args:
+    name: of the total, for the error.
+    total: size of the population.
+    chunk_size: that is asked for; None for all of a device.
+    mesh: with an axis `data`; None for one device.
+
+  Raises:
+    ValueError: if they do not come out even.
+  """
+  num_devices = 1 if mesh is None else mesh.shape['data']
+  size = chunk_size or max(total // num_devices, 1)
+  if total < 1 or total % (num_devices * size):
+    raise ValueError(
+      f'{name}={total} is no multiple of {num_devices} devices times '
+      f'chunk_size={size}'
+    )
+  return size
 
 
 def _evaluate(fitness_fn, sigma, chunk_size, params, key, pairs):

@@ -23,13 +23,14 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from ttc.agents import AgentsNet, Learner, for_agents
 from ttc.agents.actor_critic import Outputs, actor_critic
 from ttc.agents.learner import LearnerState, Metrics, env_keys
 from ttc.agents.ppo import advantages, standardized
-from ttc.agents.rollouts import Rollout, collector
+from ttc.agents.rollouts import Rollout, active_weights, collector
+from ttc.metarl.evolution import even_chunk
 from ttc.metarl.inner_loop import learner, networks_of
 from ttc.metarl.lifetimes import where
 from ttc.metarl.meta_task import Life, MetaTask, draw_life
@@ -121,14 +122,8 @@ def meta_gradients(
   Raises:
     ValueError: if agents do not come out even.
   """
-  num_devices = 1 if mesh is None else mesh.shape['data']
   num_agents = numbers.num_agents
-  size = chunk_size or max(num_agents // num_devices, 1)
-  if num_agents < 1 or num_agents % (num_devices * size):
-    raise ValueError(
-      f'num_agents={num_agents} is no multiple of {num_devices} devices times '
-      f'chunk_size={size}'
-    )
+  size = even_chunk('num_agents', num_agents, chunk_size, mesh)
   setting = setting_of(task, rule, numbers)
 
   def init(meta, key):
@@ -145,6 +140,7 @@ def meta_gradients(
       losses, out = each(lives, keys)
       return jnp.sum(losses), out
 
+    lives = renew(setting, meta, lives, keys)
     grads, (lives, metrics) = jax.grad(loss, has_aux=True)(meta)
     return (grads, jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)), lives
 
@@ -242,21 +238,30 @@ def begin(setting: Setting, meta: Params, key: PRNGKeyArray) -> Lives:
   )
 
 
+def renew(
+  setting: Setting, meta: Params, lives: Lives, keys: Key[Array, ' P']
+) -> Lives:
+  """New agents where lives are over; nothing is computed if none is."""
+  over = lives.agent.updates >= lives.life.horizon
+
+  def replace(lives):
+    begin_keys = jax.vmap(lambda key: jax.random.split(key)[0])(keys)
+    fresh = jax.vmap(lambda key: begin(setting, meta, key))(begin_keys)
+    return jax.vmap(where)(over, fresh, lives)
+
+  return jax.lax.cond(jnp.any(over), replace, lambda lives: lives, lives)
+
+
 def follow(
   setting: Setting, meta: Params, lives: Lives, key: PRNGKeyArray
 ) -> tuple[Float[Array, ''], tuple[Lives, Metrics]]:
   """`K` updates of an agent and what they are worth.
 
-  An agent whose life is over is replaced first.
-
   Returns:
     The outer loss; then the agent after these updates with its critic after one
     more step, and metrics.
   """
-  begin_key, play_key = jax.random.split(key)
-  over = lives.agent.updates >= lives.life.horizon
-  lives = where(over, begin(setting, meta, begin_key), lives)
-  lives = jax.lax.stop_gradient(lives)
+  _, play_key = jax.random.split(key)
   agent, metrics = live_on(setting, meta, lives)
   played = play(setting, agent, lives, play_key)
   loss = outer_loss(setting.numbers, played, metrics)
@@ -353,7 +358,7 @@ def outer_loss(
   """
   rollout, outputs = played.rollout, played.again(played.params)
   mean = mean_over(rollout)
-  weight = rollout.active / jnp.maximum(jnp.sum(rollout.active), 1)
+  weight = active_weights(rollout)
   log_prob = outputs.law.log_prob(rollout.action)
   log_y = jax.nn.log_softmax(outputs.further)
   y_entropy = -mean(jnp.sum(jnp.exp(log_y) * log_y, axis=-1))

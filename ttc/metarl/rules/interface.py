@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 from ttc.agents.actor_critic import Outputs
 from ttc.agents.on_policy import Batch
 from ttc.agents.ppo import PPO
-from ttc.agents.rollouts import Rollout
+from ttc.agents.rollouts import Rollout, active_weights
 from ttc.metarl.drifts import Drift
 from ttc.types import Params
 
@@ -80,7 +80,7 @@ class UpdateRule(NamedTuple):
 
 def mean_over(rollout: Rollout) -> Callable[[Array], Float[Array, '']]:
   """The mean over steps of agents that took part in them."""
-  weight = rollout.active / jnp.maximum(jnp.sum(rollout.active), 1)
+  weight = active_weights(rollout)
   return lambda x: jnp.sum(x * weight)
 
 
