@@ -5,12 +5,19 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float, Shaped
 
 from ttc import envs
 from ttc.agents import actors, networks
 from ttc.agents.distributions import ActionLaw
-from ttc.agents.learner import EnvBatch, legal_actions
+from ttc.agents.learner import (
+  EnvBatch,
+  Learner,
+  legal_actions,
+  start_envs,
+)
+from ttc.agents.on_policy import Objective, Sizes, on_policy
 from ttc.agents.rollouts import Behaviour, Memories, Rollout
 from ttc.types import Params
 
@@ -46,6 +53,8 @@ class ActorCritic(NamedTuple):
   """Both networks, and how they are asked.
 
   Attributes:
+    actor: outputs logits, and what rules ask for behind them.
+    critic: outputs one value.
     behaviour: draws from the law and keeps a `Judged`.
     again: `(params, memories, rollout) -> Outputs [T, E, A]`, of the steps of a
       rollout, with these params.
@@ -53,6 +62,8 @@ class ActorCritic(NamedTuple):
       ends in.
   """
 
+  actor: networks.AgentsNet
+  critic: networks.AgentsNet
   behaviour: Behaviour
   again: Callable[[Mapping[str, Params], Memories, Rollout], Outputs]
   at_end: Callable[[Mapping[str, Params], EnvBatch], Outputs]
@@ -133,4 +144,62 @@ def actor_critic(
     legal = jax.vmap(lambda s: legal_actions(env, s, env_params))(states)
     return judge(params, running, states, legal)[0]
 
-  return ActorCritic(Behaviour(act, value), again, at_end)
+  return ActorCritic(actor, critic, Behaviour(act, value), again, at_end)
+
+
+def actor_critic_learner(
+  env: envs.Environment,
+  nets: ActorCritic,
+  objective: Objective,
+  optimizer: optax.GradientTransformation,
+  sizes: Sizes,
+  env_params: Any,
+) -> Learner:
+  """A learner of an actor and a critic.
+
+  Args:
+    env: without `auto_reset`.
+    nets: that learn; params `{'actor': ..., 'critic': ...}`.
+    objective: of the learning.
+    optimizer: of both.
+    sizes: hyper-parameters.
+    env_params: of the environment.
+
+  Returns:
+    The learner; the policy's params are the actor's.
+
+  Raises:
+    ValueError: if minibatches do not come out even.
+  """
+  both = {'actor': nets.actor, 'critic': nets.critic}
+
+  def start(key):
+    key, actor_key, critic_key, env_key = jax.random.split(key, 4)
+    params = {
+      'actor': nets.actor.init(actor_key),
+      'critic': nets.critic.init(critic_key),
+    }
+    memories = {
+      name: net.initial_memory(sizes.num_envs, env.num_agents)
+      for name, net in both.items()
+    }
+    running = start_envs(env, env_params, env_key, sizes.num_envs, memories)
+    return key, params, running
+
+  init, update = on_policy(
+    env,
+    nets.behaviour,
+    start,
+    objective,
+    optimizer,
+    sizes,
+    has_memory=any(net.memory_width for net in both.values()),
+    env_params=env_params,
+  )
+  return Learner(
+    init,
+    update,
+    lambda state: state.params['actor'],
+    actors.actor_policy(env, nets.actor),
+    sizes.num_envs * sizes.num_steps,
+  )

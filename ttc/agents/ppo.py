@@ -17,17 +17,16 @@ import optax
 from jaxtyping import Array, Float
 
 from ttc import envs
-from ttc.agents import actors, learner, networks, rollouts
-from ttc.agents.actor_critic import CriticObsFn, actor_critic
+from ttc.agents import networks, rollouts
+from ttc.agents.actor_critic import (
+  CriticObsFn,
+  actor_critic,
+  actor_critic_learner,
+)
 from ttc.agents.distributions import ActionLaw
 from ttc.agents.gae import gae
 from ttc.agents.learner import Learner
-from ttc.agents.on_policy import (
-  Batch,
-  last_values,
-  on_policy,
-  unchanging,
-)
+from ttc.agents.on_policy import Batch, last_values, unchanging
 from ttc.agents.rollouts import Rollout
 
 # `(ratio, advantage) -> what is maximised`, entry by entry.
@@ -111,17 +110,6 @@ def ppo(
   env_params = env.default_params if env_params is None else env_params
   surrogate = surrogate or clipped_surrogate(hyper.clip)
 
-  def start(key):
-    key, actor_key, critic_key, env_key = jax.random.split(key, 4)
-    params = {'actor': actor.init(actor_key), 'critic': critic.init(critic_key)}
-    memory = lambda net: net.initial_memory(hyper.num_envs, env.num_agents)
-    memories = {'actor': memory(actor), 'critic': memory(critic)}
-    return (
-      key,
-      params,
-      learner.start_envs(env, env_params, env_key, hyper.num_envs, memories),
-    )
-
   nets = actor_critic(env, actor, critic, critic_obs, env_params)
 
   def targets(params, played):
@@ -132,25 +120,16 @@ def ppo(
     now = nets.again(params, memories, batch.rollout)
     return ppo_loss(now.law, now.value, batch, surrogate, hyper)
 
-  init, update = on_policy(
+  return actor_critic_learner(
     env,
-    nets.behaviour,
-    start,
+    nets,
     unchanging(targets, loss),
     optax.chain(
       optax.clip_by_global_norm(hyper.max_grad_norm),
       optax.adam(hyper.learning_rate, eps=1e-5),
     ),
     hyper,
-    has_memory=bool(actor.memory_width or critic.memory_width),
-    env_params=env_params,
-  )
-  return Learner(
-    init,
-    update,
-    lambda state: state.params['actor'],
-    actors.actor_policy(env, actor),
-    hyper.num_envs * hyper.num_steps,
+    env_params,
   )
 
 

@@ -13,15 +13,18 @@ is `vmap` over `learner`:
 
 from typing import Any, NamedTuple
 
-import jax
 import optax
 from jaxtyping import Array, Num
 
 from ttc import envs
 from ttc.agents import PPO, AgentsNet, Architecture, actors, for_agents
-from ttc.agents.actor_critic import actor_critic, no_critic
-from ttc.agents.learner import Learner, start_envs
-from ttc.agents.on_policy import Objective, on_policy
+from ttc.agents.actor_critic import (
+  actor_critic,
+  actor_critic_learner,
+  no_critic,
+)
+from ttc.agents.learner import Learner
+from ttc.agents.on_policy import Objective
 from ttc.metarl.optimizers import adam, clip_by_global_norm
 from ttc.metarl.rules.interface import Experience, Lifetime, UpdateRule
 from ttc.types import Params
@@ -101,35 +104,16 @@ def learner(
   """
   env_params = env.default_params if env_params is None else env_params
   hyper, net = agent.hyper, networks_of(env, rule, agent.architecture)
-  actor, critic = net['actor'], net['critic']
-  nets = actor_critic(env, actor, critic, lambda s, obs, p: obs, env_params)
-
-  def start(key):
-    key, actor_key, critic_key, env_key = jax.random.split(key, 4)
-    params = {'actor': actor.init(actor_key), 'critic': critic.init(critic_key)}
-    memories = {
-      name: n.initial_memory(hyper.num_envs, env.num_agents)
-      for name, n in net.items()
-    }
-    running = start_envs(env, env_params, env_key, hyper.num_envs, memories)
-    return key, params, running
-
-  init, update = on_policy(
+  nets = actor_critic(
+    env, net['actor'], net['critic'], lambda s, obs, p: obs, env_params
+  )
+  return actor_critic_learner(
     env,
-    nets.behaviour,
-    start,
+    nets,
     _objective(rule, meta, horizon, hyper, nets),
     agent.optimizer or adam(hyper.learning_rate, hyper.max_grad_norm),
     hyper,
-    has_memory=bool(actor.memory_width or critic.memory_width),
-    env_params=env_params,
-  )
-  return Learner(
-    init,
-    update,
-    lambda state: state.params['actor'],
-    actors.actor_policy(env, actor),
-    hyper.num_envs * hyper.num_steps,
+    env_params,
   )
 
 
