@@ -3,10 +3,10 @@
   python scripts/meta_test.py --config=configs/meta_test_bandit.py \\
       --workdir=runs/test
 
-Six minutes on two CPU cores that were shared (353 seconds; most of it compiles
-60 programs). Interquartile means of normalised returns at N = 5, 10, 30, 100,
-200: TA-LPG 0.65, 0.85, 0.97, 1.00, 1.03; LPG 0.57, 0.84, 0.97, 1.00, 1.01; PPO
-0.54, 0.77, 0.92, 0.94, 0.96; A2C 0.32, 0.54, 0.73, 0.74, 0.75.
+Three quarters of a minute on two CPU cores (42 seconds). Interquartile means of
+normalised returns at N = 5, 10, 30, 100, 200: TA-LPG 0.65, 0.85, 0.97, 1.00,
+1.03; LPG 0.57, 0.84, 0.97, 1.00, 1.01; PPO 0.54, 0.77, 0.92, 0.94, 0.96; A2C
+0.32, 0.54, 0.73, 0.74, 0.75.
 """
 
 from ml_collections import config_dict

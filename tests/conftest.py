@@ -1,7 +1,12 @@
-"""Seconds per room at the end of a run."""
+"""What tests share, and seconds per room at the end of a run."""
 
 import collections
+import os
 import pathlib
+import subprocess
+import sys
+
+import pytest
 
 TESTS = pathlib.Path(__file__).parent
 
@@ -24,3 +29,19 @@ def pytest_terminal_summary(terminalreporter):
     terminalreporter.write_line(f'{total:8.1f}  {room} ({counts[room]} tests)')
   total = f'{sum(seconds.values()):8.1f}  all ({sum(counts.values())} tests)'
   terminalreporter.write_line(total)
+
+
+@pytest.fixture
+def on_four_devices():
+  """Runs code in a process with four CPU devices; returns what it prints."""
+
+  def run(code):
+    env = {**os.environ, 'JAX_PLATFORMS': 'cpu'}
+    env['XLA_FLAGS'] = '--xla_force_host_platform_device_count=4'
+    done = subprocess.run(
+      [sys.executable, '-c', code], env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.strip()
+
+  return run

@@ -1,9 +1,6 @@
 """What every learner promises, on games small enough to run in a moment."""
 
 import functools
-import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -146,13 +143,8 @@ print('equal')
 
 
 @pytest.mark.slow
-def test_one_device_is_four():
-  env = {**os.environ, 'JAX_PLATFORMS': 'cpu'}
-  env['XLA_FLAGS'] = '--xla_force_host_platform_device_count=4'
-  done = subprocess.run(
-    [sys.executable, '-c', _DEVICES], env=env, capture_output=True, text=True
-  )
-  assert done.stdout.strip() == 'equal', done.stderr[-2000:]
+def test_one_device_is_four(on_four_devices):
+  assert on_four_devices(_DEVICES) == 'equal'
 
 
 if __name__ == '__main__':

@@ -93,7 +93,7 @@ class EveryEnvironmentTest(parameterized.TestCase):
   @parameterized.named_parameters(EVERY)
   def test_play_does_not_depend_on_the_slot(self, make):
     turned = forty_steps(make)(FOUR[::-1])
-    self.check_equal(turned, four_games(make), jnp.arange(4)[::-1])
+    self.assert_same_games(turned, four_games(make), jnp.arange(4)[::-1])
 
   @parameterized.named_parameters(
     (make.__name__, make)
@@ -101,9 +101,9 @@ class EveryEnvironmentTest(parameterized.TestCase):
   )
   def test_play_does_not_depend_on_the_size_of_the_batch(self, make):
     part = forty_steps(make)(FOUR[:2])
-    self.check_equal(part, four_games(make), jnp.arange(2))
+    self.assert_same_games(part, four_games(make), jnp.arange(2))
 
-  def check_equal(self, part, whole, games):
+  def assert_same_games(self, part, whole, games):
     """Whether `part` is these games of `whole`."""
     for a, b in zip(jax.tree.leaves(part), jax.tree.leaves(whole), strict=True):
       if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
@@ -130,6 +130,8 @@ class EveryEnvironmentTest(parameterized.TestCase):
   def test_no_rank_is_promoted(self, make):
     """Arrays of different ranks are broadcast in so many words, or raise."""
     with jax.numpy_rank_promotion('raise'):
+      with self.assertRaises(ValueError):
+        jnp.zeros(2) + jnp.zeros((2, 2))
       env, key = make(), jax.random.key(0)
       run = functools.partial(every_function, env)
       jax.eval_shape(functools.partial(run, envs.auto_reset(env)), key)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from absl.testing import absltest, parameterized
 
 from ttc import agents, envs, metarl
@@ -19,6 +20,20 @@ AGENT = metarl.Agent(
   Architecture((8,)),
 )
 GAME = envs.two_step_game()
+KINDS = (
+  envs.breakout,
+  envs.hanabi,
+  envs.smax,
+  functools.partial(envs.simple_spread, continuous=True),
+)
+EVERY_RULE_SOMEWHERE = [
+  (f'{name}_{kind}', make, KINDS[kind])
+  for name, make in EVERY
+  for kind in range(len(KINDS))
+]
+SOME_RULE_EVERYWHERE = [
+  (f'ta_lpg_{make.__name__}', metarl.ta_lpg, make) for make in envs.ENVIRONMENTS
+]
 
 
 def small(make):
@@ -99,6 +114,25 @@ class EveryRuleTest(parameterized.TestCase):
       for i in range(2)
     ]
     self.assertTrue(any(np.any(a != b) for a, b in zip(*ends, strict=True)))
+
+  @parameterized.named_parameters(*EVERY_RULE_SOMEWHERE, *SOME_RULE_EVERYWHERE)
+  @pytest.mark.slow
+  def test_any_rule_trains_any_agent_anywhere(self, make, make_env):
+    """With images, many agents, illegal and continuous actions, the dead."""
+    env, rule = make_env(), small(make)
+    key = jax.random.key(6)
+    agent = metarl.learner(env, rule, rule.init(key), 2, AGENT)
+    start = agent.init(key)
+    end, _ = jax.jit(
+      lambda state: jax.lax.scan(
+        lambda state, _: agent.update(state), state, length=2
+      )
+    )(start)
+    chex.assert_tree_all_finite(end.params)
+    pairs = zip(
+      jax.tree.leaves(start.params), jax.tree.leaves(end.params), strict=True
+    )
+    self.assertTrue(any(np.any(a != b) for a, b in pairs))
 
   def test_drift_rules_are_ppo_with_a_surrogate(self):
     """The rule `ppo` makes the updates that `agents.ippo` makes."""

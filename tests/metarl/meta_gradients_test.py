@@ -1,9 +1,5 @@
 """Truncated meta-gradients: the critic learns, chunks and devices are equal."""
 
-import os
-import subprocess
-import sys
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -104,13 +100,8 @@ print('equal')
 
 
 @pytest.mark.slow
-def test_one_device_is_four():
-  env = {**os.environ, 'JAX_PLATFORMS': 'cpu'}
-  env['XLA_FLAGS'] = '--xla_force_host_platform_device_count=4'
-  done = subprocess.run(
-    [sys.executable, '-c', _DEVICES], env=env, capture_output=True, text=True
-  )
-  assert done.stdout.strip() == 'equal', done.stderr[-2000:]
+def test_one_device_is_four(on_four_devices):
+  assert on_four_devices(_DEVICES) == 'equal'
 
 
 if __name__ == '__main__':

@@ -1,7 +1,8 @@
 """PPO, DPO, LPO and TA-LPO: mirror learning with one drift or another.
 
 See `ttc.metarl.drifts` for the formulas and `ttc.agents.ppo` for the rest of
-the loss and what it costs.
+the loss and what it costs. Of an agent's numbers `discount`, `trace` and the
+weights and clip of values are used; what bounds the ratio is the rule's own.
 """
 
 from collections.abc import Callable
