@@ -7,7 +7,6 @@ steps, one evaluation of each step while playing and `num_epochs` forward and
 backward.
 """
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -76,6 +75,13 @@ class Played(NamedTuple):
   running: EnvBatch
 
 
+# `(params, memories, batch, updates before) -> (loss, what it is made of)`.
+LossFn: TypeAlias = Callable[
+  [Mapping[str, Params], Memories, Batch, Int[Array, '']],
+  tuple[Float[Array, ''], Metrics],
+]
+
+
 class Objective(NamedTuple):
   """What agents learn from, of the update that is going on.
 
@@ -91,10 +97,7 @@ class Objective(NamedTuple):
   targets: Callable[
     [Any, Mapping[str, Params], Played, Int[Array, '']], tuple[Any, Any]
   ]
-  loss: Callable[
-    [Mapping[str, Params], Memories, Batch, Int[Array, '']],
-    tuple[Float[Array, ''], Metrics],
-  ]
+  loss: LossFn
 
 
 def unchanging(
@@ -157,7 +160,6 @@ def on_policy(
     env_params=env_params,
     shaping=sizes.shaping,
   )
-  grad_fn = jax.grad(objective.loss, has_aux=True)
 
   def init(key):
     key, params, running = start(key)
@@ -170,12 +172,6 @@ def on_policy(
       updates,
       key,
     )
-
-  def train_step(updates, carry, part):
-    params, opt_state = carry
-    grads, losses = grad_fn(params, *part, updates)
-    changes, opt_state = optimizer.update(grads, opt_state, params)
-    return (optax.apply_updates(params, changes), opt_state), losses
 
   def update(state):
     key = jax.random.fold_in(state.key, state.updates)
@@ -193,18 +189,8 @@ def on_policy(
       state.updates,
     )
     batch = Batch(rollout, target)
-
-    def epoch(carry, key):
-      parts = minibatches(
-        key, batch, state.envs.memories, sizes.num_minibatches
-      )
-      step = functools.partial(train_step, state.updates)
-      return jax.lax.scan(step, carry, parts)
-
-    (params, opt_state), losses = jax.lax.scan(
-      epoch,
-      (state.params, state.opt_state),
-      jax.random.split(shuffle_key, sizes.num_epochs),
+    params, opt_state, losses = passes(
+      objective.loss, optimizer, sizes, state, batch, shuffle_key
     )
     metrics |= jax.tree.map(jnp.mean, losses)
     state = OnPolicyState(
@@ -213,6 +199,47 @@ def on_policy(
     return state, metrics
 
   return init, update
+
+
+def passes(
+  loss_fn: LossFn,
+  optimizer: optax.GradientTransformation,
+  sizes: Sizes,
+  state: OnPolicyState,
+  batch: Batch,
+  key: PRNGKeyArray,
+) -> tuple[Mapping[str, Params], optax.OptState, dict[str, Array]]:
+  """Steps down the loss of every part of a batch, `num_epochs` times.
+
+  Args:
+    loss_fn: of an objective.
+    optimizer: of the params.
+    sizes: hyper-parameters.
+    state: before the update.
+    batch: that was played since.
+    key: of the shuffling, consumed.
+
+  Returns:
+    Params, the optimizer's state, and what losses were made of, of each step.
+  """
+  grad_fn = jax.grad(loss_fn, has_aux=True)
+
+  def train_step(carry, part):
+    params, opt_state = carry
+    grads, losses = grad_fn(params, *part, state.updates)
+    changes, opt_state = optimizer.update(grads, opt_state, params)
+    return (optax.apply_updates(params, changes), opt_state), losses
+
+  def epoch(carry, key):
+    parts = minibatches(key, batch, state.envs.memories, sizes.num_minibatches)
+    return jax.lax.scan(train_step, carry, parts)
+
+  (params, opt_state), losses = jax.lax.scan(
+    epoch,
+    (state.params, state.opt_state),
+    jax.random.split(key, sizes.num_epochs),
+  )
+  return params, opt_state, losses
 
 
 def last_values(
