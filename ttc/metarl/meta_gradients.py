@@ -132,24 +132,14 @@ def meta_gradients(
     updates = jnp.zeros((), jnp.int32)
     return MetaState(meta, optimizer.init(meta), lives, updates, key)
 
-  def chunk(meta, lives, keys):
-    """Sums over a chunk."""
-
-    def loss(meta):
-      each = jax.vmap(lambda life, key: follow(setting, meta, life, key))
-      losses, out = each(lives, keys)
-      return jnp.sum(losses), out
-
-    lives = renew(setting, meta, lives, keys)
-    grads, (lives, metrics) = jax.grad(loss, has_aux=True)(meta)
-    return (grads, jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)), lives
-
   def some(meta, lives, keys):
     num_chunks = keys.shape[0] // size
     parts = jax.tree.map(
       lambda x: x.reshape(num_chunks, size, *x.shape[1:]), (lives, keys)
     )
-    sums, lives = jax.lax.map(lambda part: chunk(meta, *part), parts)
+    sums, lives = jax.lax.map(
+      lambda part: of_chunk(setting, meta, *part), parts
+    )
     join = lambda x: x.reshape(num_chunks * size, *x.shape[2:])
     means = jax.tree.map(lambda x: jnp.sum(x, axis=0) / num_agents, sums)
     return means, jax.tree.map(join, lives)
@@ -236,6 +226,21 @@ def begin(setting: Setting, meta: Params, key: PRNGKeyArray) -> Lives:
     critic,
     setting.critic_optimizer.init(critic),
   )
+
+
+def of_chunk(
+  setting: Setting, meta: Params, lives: Lives, keys: Key[Array, ' P']
+) -> tuple[tuple[Params, Metrics], Lives]:
+  """The gradient and metrics of some agents, summed, and what they become."""
+  lives = renew(setting, meta, lives, keys)
+
+  def loss(meta):
+    each = jax.vmap(lambda life, key: follow(setting, meta, life, key))
+    losses, out = each(lives, keys)
+    return jnp.sum(losses), out
+
+  grads, (lives, metrics) = jax.grad(loss, has_aux=True)(meta)
+  return (grads, jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)), lives
 
 
 def renew(
