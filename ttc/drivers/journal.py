@@ -49,6 +49,10 @@ class Journal:
     """Whether it has been measured."""
     return files.to_json(what) in self._lines
 
+  def __getitem__(self, what: Mapping[str, Any]) -> dict[str, Any]:
+    """The line of what was measured; KeyError if it was not."""
+    return self._lines[files.to_json(what)]
+
   def lines(self) -> list[dict[str, Any]]:
     """All lines in the order they were written."""
     return list(self._lines.values())

@@ -86,6 +86,16 @@ from ttc.evaluation.statistics import (
 )
 from ttc.evaluation.tables import markdown_table
 from ttc.evaluation.tabulate import Table, tabulate
+from ttc.evaluation.time_to_result import (
+  algoperf_score,
+  geometric_speedup,
+  median_target,
+  performance_profile,
+  performance_ratios,
+  time_of_studies,
+  time_to_target,
+  with_held_out,
+)
 from ttc.evaluation.translation import bleu, chrf
 
 __all__ = [
@@ -110,6 +120,7 @@ __all__ = [
   'accuracy_slope',
   'adaptive_runs',
   'against',
+  'algoperf_score',
   'allocate_runs',
   'arise',
   'bca_interval',
@@ -125,6 +136,7 @@ __all__ = [
   'comparison_report',
   'confidence_interval',
   'expected_calibration_error',
+  'geometric_speedup',
   'holm',
   'interquartile_mean',
   'markdown_report',
@@ -133,11 +145,14 @@ __all__ = [
   'mean_and_standard_error',
   'mean_score_profile',
   'median_of_task_means',
+  'median_target',
   'minimum_detectable_effect',
   'ndcg',
   'optimality_gap',
   'paired_difference',
   'percentile_interval',
+  'performance_profile',
+  'performance_ratios',
   'pool_outcomes',
   'probability_of_improvement',
   'problem_key',
@@ -154,10 +169,13 @@ __all__ = [
   'summarize_curve',
   'summarize_ranking',
   'tabulate',
+  'time_of_studies',
+  'time_to_target',
   'tokens_per_correct',
   'variance_split',
   'variation',
   'weighted_mean',
   'wilson_interval',
+  'with_held_out',
   'write_parquet',
 ]

@@ -25,6 +25,10 @@ from ttc.metarl.evolution import (
   z_scores,
 )
 from ttc.metarl.inner_loop import Agent, learner, tabular_agent
+from ttc.metarl.learned_optimizers import (
+  init_learned_optimizer,
+  learned_optimizer,
+)
 from ttc.metarl.level_replay import LevelBuffer, Replay
 from ttc.metarl.lifetimes import lifetime_features, live, random_horizon
 from ttc.metarl.meta_gradients import (
@@ -83,7 +87,9 @@ __all__ = [
   'evolution_with_replay',
   'final_return',
   'init_drift',
+  'init_learned_optimizer',
   'learned_drift',
+  'learned_optimizer',
   'learner',
   'lifetime_features',
   'live',
