@@ -62,13 +62,18 @@ def test_a_rule_is_learned_tested_and_drawn(tmp_path):
   assert all(np.isfinite(row['fitness']) for row in rows)
   path = str(tmp_path / 'train' / 'rule.npz')
   assert metarl.load_rule(path).about['num_updates'] == 6
-  config = {**TEST, 'rules': (path, 'a2c'), 'horizons': (2,)}
+  config = {
+    **TEST,
+    'rules': (path, 'a2c'),
+    'environments': ('bandit(num_arms=3)',),
+    'horizons': (2,),
+  }
   table = meta_test(config, tmp_path / 'test')
   assert 'Interquartile mean' in table
   assert 'Probability of improvement' in table
   assert table == (tmp_path / 'test' / 'results.md').read_text().rstrip()
   returns = json.loads((tmp_path / 'test' / 'returns.json').read_text())
-  assert np.shape(returns['returns'][path]) == (2, 1, 3)
+  assert np.shape(returns['returns'][path]) == (1, 1, 3)
   analyse_objective({**config, 'rules': (path, 'dpo')}, tmp_path / 'pictures')
   for name in (
     'train/curve.png',

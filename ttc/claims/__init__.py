@@ -61,10 +61,12 @@ ROOMS = {
   'models': ('sparse_smollm2',),
   'evaluation': ('arise',),
   'metarl': (
+    'active_learning',
     'dpo',
     'lpg_bandits',
     'lpg_grid_worlds',
     'noisy_quadratic',
+    'stabilization',
     'ta_lpo',
   ),
   'agents': (
