@@ -100,9 +100,9 @@ def test_killed_anywhere_it_ends_the_same(tmp_path):
   command = [sys.executable, str(ROOT / 'scripts' / 'train_agents.py')]
   command += [f'--config={ROOT / "configs" / "agents_switch_riddle.py"}']
   tiny = {
-    'total_steps': 12_800, 'num_envs': 8, 'num_steps': 16, 'capacity': 64,
-    'batch_size': 4, 'num_epochs': 1, 'width': 4, 'memory_width': 4,
-    'checkpoint_every': 5, 'eval_episodes': 4, 'num_seeds': 2,
+    'total_steps': 12_800, 'num_envs': 8, 'num_steps': 16, 'num_epochs': 1,
+    'width': 4, 'memory_width': 4, 'checkpoint_every': 5, 'eval_episodes': 4,
+    'num_seeds': 2,
   }  # fmt: skip
   command += [f'--config.{name}={value}' for name, value in tiny.items()]
   paths = os.pathsep.join([str(ROOT), *filter(None, sys.path)])

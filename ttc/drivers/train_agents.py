@@ -1,20 +1,23 @@
 """Trains agents with several seeds, and shows what they have learned."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
-import tqdm
-from jax.sharding import AxisType
 
-from ttc import agents, envs, io
+from ttc import agents, envs
 from ttc.drivers import agent_options, options, training_files
 from ttc.drivers.agent_options import AgentOptions
 from ttc.drivers.environments import make_environment
+from ttc.drivers.seed_training import (
+  Length,
+  all_devices,
+  evaluations,
+  train_seeds,
+)
 from ttc.io import files
 from ttc.io.learning_curves import save_learning_curves
 
@@ -44,67 +47,28 @@ def train_agents(config: Mapping[str, Any], workdir: files.Path) -> None:
   workdir = pathlib.Path(workdir)
   with files.lock_directory(workdir):
     training_files.keep_config(dataclasses.asdict(chosen), workdir)
-    params = _train(chosen, env, agents.over_seeds(learner), workdir)
+    params = _train(chosen, env, learner, workdir)
     _save(chosen, params, workdir)
     _show(chosen, env, learner, params, workdir)
 
 
 def _train(chosen, env, learner, workdir):
   """Params of all seeds; goes on from the last checkpoint."""
-  keys = agents.seed_keys(chosen.seed, chosen.num_seeds)
-  init = jax.jit(learner.init)
-  checkpoints = io.open_checkpoints(workdir / 'checkpoints', max_to_keep=2)
-  if checkpoints.latest_step() is None:
-    state = init(keys)
-  else:
-    state = io.restore_checkpoint(checkpoints, jax.eval_shape(init, keys))
-    print(f'resuming from update {int(state.updates.max())}')
-  done, total = int(state.updates.max()), agent_options.num_updates(chosen)
-  metrics_path = workdir / 'metrics.jsonl'
-  evaluation_path = workdir / 'evaluation.jsonl'
-  training_files.forget_after(metrics_path, done)
-  training_files.forget_after(
-    evaluation_path, -(-done // chosen.checkpoint_every)
+  state = train_seeds(
+    learner,
+    lambda state, done: _evaluate(
+      chosen, env, learner, learner.params(state), done
+    ),
+    Length(
+      chosen.seed,
+      chosen.num_seeds,
+      agent_options.num_updates(chosen),
+      chosen.checkpoint_every,
+    ),
+    workdir,
+    all_devices('num_envs', chosen.num_envs),
   )
-  evaluate = jax.jit(
-    lambda params, done: _evaluate(chosen, env, learner, params, done)
-  )
-  steps = lambda updates: updates * learner.steps_per_update
-  with tqdm.tqdm(
-    total=steps(total), initial=steps(done), unit='step', unit_scale=True
-  ) as bar:
-    reports = agents.train(
-      learner, state, total, chosen.checkpoint_every, _mesh(chosen)
-    )
-    for state, metrics in reports:
-      metrics = {name: np.asarray(x) for name, x in metrics.items()}
-      _check_finite(metrics, done)
-      _write_metrics(metrics_path, metrics, done, learner.steps_per_update)
-      done = int(state.updates.max())
-      played = jax.device_get(evaluate(learner.params(state), done))
-      line = {
-        'steps': steps(done),
-        **{k: x.tolist() for k, x in played.items()},
-      }
-      files.append_lines(evaluation_path, [files.to_json(line)])
-      io.save_checkpoint(checkpoints, done, state)
-      bar.update(steps(done) - bar.n)
-      bar.set_postfix({'return': f'{played["return"].mean():.3g}'})
-  checkpoints.close()
   return learner.params(state)
-
-
-def _mesh(chosen):
-  """All devices, if there are several and they share the environments."""
-  devices = len(jax.devices())
-  if devices == 1:
-    return None
-  if chosen.num_envs % devices:
-    raise ValueError(
-      f'config.num_envs={chosen.num_envs} is not a multiple of the {devices} '
-      'devices'
-    )
-  return jax.make_mesh((devices,), ('data',), axis_types=(AxisType.Auto,))
 
 
 def _evaluate(chosen, env, learner, params, done):
@@ -132,28 +96,6 @@ def _evaluate(chosen, env, learner, params, done):
   }
 
 
-def _write_metrics(path, metrics, done, steps_per_update):
-  """Appends a line for each update; NaN where no episode ended."""
-  rows = []
-  for row in range(len(metrics['reward'])):
-    steps = (done + row + 1) * steps_per_update
-    line = {name: x[row].tolist() for name, x in metrics.items()}
-    rows.append(files.to_json({'steps': steps, **line}))
-  files.append_lines(path, rows)
-
-
-def _check_finite(metrics, done):
-  """Raises ValueError at the first update whose loss is no number."""
-  for name in ('policy_loss', 'value_loss', 'td_loss'):
-    wrong = ~np.isfinite(metrics.get(name, np.zeros((1, 1))))
-    if wrong.any():
-      row, seed = np.argwhere(wrong)[0]
-      raise ValueError(
-        f'{name} of update {done + row + 1} and seed {seed} is '
-        f'{metrics[name][row, seed]}; a smaller config.learning_rate may help'
-      )
-
-
 def _save(chosen, params, workdir):
   """A file for each seed."""
   value_based = chosen.algorithm not in agent_options.PPO_NAMES
@@ -168,13 +110,10 @@ def _save(chosen, params, workdir):
 
 def _show(chosen, env, learner, params, workdir):
   """Curves over training, and an episode of the first seed."""
-  lines = [
-    json.loads(line) for line in files.read_lines(workdir / 'evaluation.jsonl')
-  ]
-  returns = np.array([line['return'] for line in lines])
+  reached = evaluations(workdir)
   save_learning_curves(
     workdir / 'curves.png',
-    {chosen.algorithm: ([line['steps'] for line in lines], returns)},
+    {chosen.algorithm: (reached['steps'], reached['return'])},
     title=chosen.environment,
   )
   states = agents.trajectory(

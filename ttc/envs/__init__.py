@@ -51,6 +51,11 @@ from ttc.envs.multi_agent.smax.scripted import smax_script
 from ttc.envs.multi_agent.storm import storm
 from ttc.envs.multi_agent.switch_riddle import switch_riddle
 from ttc.envs.normalization import normalize_observations, normalize_rewards
+from ttc.envs.point_robot import (
+  point_robot,
+  point_robot_optimum,
+  point_robot_tasks,
+)
 from ttc.envs.rendering import Picture, render, save_gif, save_strip
 from ttc.envs.single_agent import single_agent
 from ttc.envs.spaces import Box, Discrete, Space
@@ -85,6 +90,7 @@ ENVIRONMENTS = (
   minimanip,
   mountain_car,
   overcooked,
+  point_robot,
   simple,
   simple_adversary,
   simple_crypto,
@@ -102,7 +108,13 @@ ENVIRONMENTS = (
 )
 
 # Makers of levels: params of an environment.
-LEVELS = (bandit_tasks, deep_sea_tasks, grid_world_levels, minimanip_tasks)
+LEVELS = (
+  bandit_tasks,
+  deep_sea_tasks,
+  grid_world_levels,
+  minimanip_tasks,
+  point_robot_tasks,
+)
 
 __all__ = [
   'ENVIRONMENTS',
@@ -152,6 +164,9 @@ __all__ = [
   'normalize_rewards',
   'overcooked',
   'pad_observations',
+  'point_robot',
+  'point_robot_optimum',
+  'point_robot_tasks',
   'random_actions',
   'render',
   'sample_tasks',

@@ -31,11 +31,19 @@ from ttc.metarl.learned_optimizers import (
 )
 from ttc.metarl.level_replay import LevelBuffer, Replay
 from ttc.metarl.lifetimes import lifetime_features, live, random_horizon
+from ttc.metarl.maml import MAML, Meta, Task, adapt, maml, meta_loss
+from ttc.metarl.maml_policies import (
+  PolicyMAML,
+  adapted_episodes,
+  maml_policy,
+  rounds_as_trials,
+)
 from ttc.metarl.meta_gradients import (
   MetaGradient,
   MetaGradients,
   meta_gradients,
 )
+from ttc.metarl.meta_rtl import MetaRTL, Reptile, meta_rtl, reptile
 from ttc.metarl.meta_task import (
   Life,
   MetaTask,
@@ -49,6 +57,14 @@ from ttc.metarl.replay_training import (
   evolution_with_replay,
   meta_gradients_with_replay,
 )
+from ttc.metarl.rl2 import (
+  Trial,
+  draw_tasks,
+  in_trials,
+  play_trials,
+  returns_by_episode,
+  rl2,
+)
 from ttc.metarl.rules.disco import disco103
 from ttc.metarl.rules.interface import Experience, Lifetime, UpdateRule
 from ttc.metarl.rules.lpg import lpg, ta_lpg
@@ -61,6 +77,7 @@ RULES = (a2c, dpo, lpg, lpo, pg, ppo, ta_lpg, ta_lpo)
 
 __all__ = [
   'LEARNED',
+  'MAML',
   'RULES',
   'Agent',
   'Discovered',
@@ -70,22 +87,32 @@ __all__ = [
   'LevelBuffer',
   'Life',
   'Lifetime',
+  'Meta',
   'MetaGradient',
   'MetaGradients',
+  'MetaRTL',
   'MetaTask',
   'Outcome',
+  'PolicyMAML',
   'Replay',
+  'Reptile',
   'Shaping',
+  'Task',
+  'Trial',
   'UpdateRule',
   'a2c',
+  'adapt',
+  'adapted_episodes',
   'centered_ranks',
   'disco103',
   'dpo',
   'dpo_drift',
   'draw_life',
+  'draw_tasks',
   'evolution',
   'evolution_with_replay',
   'final_return',
+  'in_trials',
   'init_drift',
   'init_learned_optimizer',
   'learned_drift',
@@ -97,14 +124,23 @@ __all__ = [
   'lpg',
   'lpo',
   'make_rule',
+  'maml',
+  'maml_policy',
   'meta_gradients',
   'meta_gradients_with_replay',
+  'meta_loss',
+  'meta_rtl',
   'outcome',
   'pair_wins',
   'pg',
+  'play_trials',
   'ppo',
   'ppo_drift',
   'random_horizon',
+  'reptile',
+  'returns_by_episode',
+  'rl2',
+  'rounds_as_trials',
   'rule_names',
   'save_rule',
   'stopped_adam',
