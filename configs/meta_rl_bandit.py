@@ -3,7 +3,9 @@
   python scripts/meta_rl.py --config=configs/meta_rl_bandit.py \\
       --workdir=runs/arms
 
-SECONDS
+39 seconds of one CPU core for three seeds. Ten pulls pay 5.93, 5.85 and 5.96
+with actions that are drawn; exact Bayes 6.02, Thompson sampling 5.70, chance 5
+(the claim `rl2` trains longer and takes the best action: 6.02).
 """
 
 from ml_collections import config_dict

@@ -5,7 +5,10 @@
   python scripts/meta_rl.py --config=configs/meta_rl_point_robot.py:maml \\
       --workdir=runs/maml
 
-SECONDS
+Seconds of one CPU core for three seeds, and returns of new tasks, first and
+second episode, best possible -4.50: RL^2 68 seconds, -5.60 and -4.69; MAML 84
+seconds, -15.43 before and -6.31 after a step on twenty episodes; PPO 24
+seconds, -14.93 and -14.92.
 """
 
 from ml_collections import config_dict

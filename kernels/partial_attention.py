@@ -63,6 +63,8 @@ def merge_partials(
   Associative and commutative; a set that is wholly masked has `lse = -inf` and
   takes no part. If all are, the output is 0 and the log-sum-exp `-inf`.
   """
+  if len(partials) == 1:
+    return partials[0]
   top = _finite(functools.reduce(jnp.maximum, [lse for _, lse in partials]))
   weights = [jnp.exp(lse - top) for _, lse in partials]
   total = sum(weights)

@@ -8,7 +8,7 @@ import textwrap
 PROGRAM = """
   import dataclasses
   import jax, jax.numpy as jnp
-  from ttc import models, sampling, search
+  from ttc import incontext, models, sampling, search
   from ttc.testbeds.calibrated import TASK
   from ttc.types import Prompt
 
@@ -54,6 +54,15 @@ PROGRAM = """
       wanted.remove(method.name)
       search.solve(method, setting, keys, prompt, 4)
   assert not wanted, wanted
+
+  data = incontext.gaussian_templates(keys[0], 20, num_features=3)
+  sequences = incontext.draw_sequences(
+    incontext.projected_tasks(data, keys[1], 4), keys[0], 2, 5, num_features=3)
+  for memory in (incontext.transformer_memory(3, width=8),
+                 incontext.lstm_memory(3, width=4),
+                 incontext.fast_weights_memory(3, width=4)):
+    logits = incontext.predict(memory, memory.init(keys[0]), sequences)
+    assert logits.dtype == jnp.float32, logits.dtype
 
   problem = jax.eval_shape(TASK.generate, keys[0])
   kinds = {x.dtype for x in jax.tree.leaves(problem)}

@@ -214,7 +214,11 @@ def reproduce(*args):
 
 def test_bad_names_are_told_with_the_good_ones():
   for names, room, message in (
-    (['best_of_m'], None, "claim 'best_of_m' is not one of adaptive_consis"),
+    (
+      ['best_of_m'],
+      None,
+      "claim 'best_of_m' is not one of active_learning, adaptive_consis",
+    ),
     (['all'], 'serch', "room 'serch' is not one of sampling, search"),
   ):
     with pytest.raises(ValueError, match=message):

@@ -221,7 +221,7 @@ class AdversaryTest(absltest.TestCase):
 
   @pytest.mark.slow
   def test_finds_binary_search_and_no_more_than_can_be_known(self):
-    for budget, floor in ((2, 0.5), (3, 0.0)):
+    for budget, low, high in ((2, 0.45, 1.0), (3, 0.0, 0.03)):
       params = bed.learn_search(0, budget, 800)
       losses = al.expected_losses(
         bed.NOISE_FREE,
@@ -232,7 +232,7 @@ class AdversaryTest(absltest.TestCase):
         budget,
         512,
       )
-      self.assertAlmostEqual(float(losses.max()), floor, delta=0.06)
+      self.assertBetween(float(losses.max()), low, high)
 
 
 if __name__ == '__main__':

@@ -54,12 +54,12 @@ class EstimatorTest(parameterized.TestCase):
   )
   def test_the_meta_gradient_of_a_bandit(self, inner, exact):
     """That of J(theta + alpha grad J(theta)), if curvature is complete."""
-    nets = maml_policies._networks(envs.bandit(3), agents.Architecture(()))
-    params = nets.actor.init(KEY)
+    numbers = maml_policies.PolicyMAML(inner=inner, rate=0.7)
+    linear = agents.Architecture(())
+    nets = maml_policies._networks(envs.bandit(3), linear, numbers)
     log_prob = np.log(COUNTS / 4)
     dense = {'bias': jnp.float32(log_prob), 'kernel': jnp.zeros((1, 3))}
     params = {'params': {'Dense_0': dense}}
-    numbers = maml_policies.PolicyMAML(inner=inner, rate=0.7)
     logits = lambda p: (
       p['params']['Dense_0']['bias'] + p['params']['Dense_0']['kernel'][0]
     )
@@ -99,13 +99,19 @@ class EstimatorTest(parameterized.TestCase):
         want = to_go(t, i) - np.mean(others) if known else 0.0
         np.testing.assert_allclose(got[t, i], want, atol=1e-5)
 
-  def test_memories_are_refused(self):
+  def test_what_means_nothing_is_refused(self):
+    make = lambda *options: metarl.maml_policy(
+      envs.bandit(2), envs.bandit_tasks(2), *options
+    )
+    numbers = metarl.PolicyMAML()
     with self.assertRaisesRegex(ValueError, 'memory_width=8, expected 0'):
-      metarl.maml_policy(
-        envs.bandit(2),
-        envs.bandit_tasks(2),
-        architecture=agents.Architecture((8,), 8),
-      )
+      make(numbers, agents.Architecture((8,), 8))
+    with self.assertRaisesRegex(ValueError, 'num_episodes=1, expected >= 2'):
+      make(numbers._replace(num_episodes=1))
+    with self.assertRaisesRegex(ValueError, "inner='dice', expected one of li"):
+      make(numbers._replace(inner='dice'))
+    with self.assertRaisesRegex(ValueError, 'num_tasks=0, expected a multiple'):
+      make(numbers._replace(num_tasks=0))
 
 
 class LearnerTest(absltest.TestCase):
@@ -127,13 +133,26 @@ class LearnerTest(absltest.TestCase):
     # Four steps, none at a distance of more than 0.8.
     self.assertBetween(told['return_before'], -3.2, 0.0)
     some = metarl.draw_tasks(tasks, KEY, 3)
-    play = lambda tasks: metarl.adapted_episodes(
-      env, state.meta, KEY, tasks, 1, numbers, small
-    ).returns.mean(axis=-1)
-    returns = jax.jit(play)(some)
-    self.assertEqual(returns.shape, (3, 2))
-    few = jax.tree.map(lambda x: x[:2], some)
-    np.testing.assert_allclose(jax.jit(play)(few), returns[:2], rtol=1e-4)
+    play = jax.jit(
+      lambda tasks: metarl.adapted_episodes(
+        env, state.meta, KEY, tasks, 1, numbers, small
+      )
+    )
+    played = play(some)
+    rollout = played.rollout  # of 6 steps, the last two of other episodes
+    self.assertEqual(rollout.active.shape, (3, 2, 6, 3, 1))
+    np.testing.assert_array_equal(
+      rollout.active, (np.arange(6) < 4)[:, None, None] & rollout.active
+    )
+    self.assertEqual(rollout.active.sum(), 3 * 2 * 4 * 3)
+    own = rollout.reward[:, :, :4, :, 0].sum(axis=2)
+    np.testing.assert_allclose(played.returns, own, rtol=1e-5)
+    trials = metarl.rounds_as_trials(played)
+    np.testing.assert_array_equal(
+      trials.episode[0], [0, 0, 0, 0, 2, 2, 1, 1, 1, 1, 2, 2]
+    )
+    few = play(jax.tree.map(lambda x: x[:2], some))
+    np.testing.assert_allclose(few.returns, played.returns[:2], rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -173,5 +173,36 @@ def test_ten_points_of_a_sinusoid_are_enough(learn_rates):
   assert (len(rates) > 1) == learn_rates
 
 
+_DEVICES = """
+import jax, jax.numpy as jnp, numpy as np, optax
+from jax.sharding import AxisType
+from ttc import metarl
+def loss(params, data):
+  x, y = data
+  return jnp.mean((jnp.tanh(x[:, None] * params[0]) @ params[1] - y) ** 2)
+def sample(key):
+  x = jax.random.normal(key, (2, 5))
+  return metarl.Task((x[0], jnp.sin(x[0])), (x[1], jnp.sin(x[1])))
+ends = []
+for n in (1, 4):
+  mesh = jax.make_mesh((n,), ('data',), axis_types=(AxisType.Auto,),
+                       devices=jax.devices()[:n])
+  method = metarl.maml(loss, loss, sample, optax.adam(1e-2), 8, 2, rate=0.1,
+                       learn_rates=True, mesh=mesh)
+  state = method.init((jnp.ones(3), jnp.ones(3)), jax.random.key(0))
+  for _ in range(3):
+    state, told = jax.jit(method.update)(state)
+  ends.append((state.meta, told))
+for a, b in zip(*map(jax.tree.leaves, ends)):
+  np.testing.assert_allclose(a, b, atol=1e-5)
+print('equal')
+"""
+
+
+@pytest.mark.slow
+def test_one_device_is_four(on_four_devices):
+  assert on_four_devices(_DEVICES) == 'equal'
+
+
 if __name__ == '__main__':
   absltest.main()

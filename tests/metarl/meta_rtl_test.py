@@ -82,8 +82,14 @@ class MetaRTLTest(absltest.TestCase):
     # Standard errors are below 3e-3 of the rewards' range.
     atol = 0.01 * np.ptp(rewards)
     np.testing.assert_allclose(moved, want, atol=atol)
-    # The average starts with the first reward and decays to later ones.
+    # The average starts with the first reward and moves to later ones.
     np.testing.assert_allclose(state.baseline, rewards.mean(), atol=atol)
+    far = state._replace(baseline=jnp.float32(40.0))
+    state, told = jax.jit(method.update)(far)
+    later = told['weights'] @ told['rewards']
+    np.testing.assert_allclose(
+      state.baseline, 36 + 0.1 * later, rtol=0, atol=0.1 * atol
+    )
 
   def test_it_prefers_the_source_that_helps(self):
     found = weighed_sources.transfer(KEY[None], (1.0, -1.0), 200)

@@ -155,6 +155,26 @@ class LearnerTest(absltest.TestCase):
     np.testing.assert_array_less(0.95, returns[:, 1:].mean(0))
 
 
+@pytest.mark.slow
+def test_trials_of_grid_worlds():
+  env, tasks = (
+    envs.grid_world('debug', 'planes'),
+    envs.grid_world_levels('debug'),
+  )
+  learner = metarl.rl2(
+    env, tasks, 3, agents.PPO(8, 30, 1, 2), agents.Architecture((8,), 8)
+  )
+  state, told = jax.jit(learner.update)(jax.jit(learner.init)(KEY))
+  assert np.isfinite(told['value_loss'])
+  test = metarl.draw_tasks(tasks, KEY, 5)
+  played = metarl.play_trials(
+    env, learner.policy, learner.params(state), KEY, test, 3, 30
+  )
+  # Episodes have at most ten steps, so all three are over.
+  assert np.all(np.diff(played.episode) >= 0)
+  assert np.all(played.episode[:, -1] >= 2)
+
+
 _DEVICES = """
 import jax, numpy as np
 from jax.sharding import AxisType

@@ -41,6 +41,54 @@ def make(seed=0, **changes):
   return config, model, jax.device_put(params)
 
 
+EMPTY = models.Cache(
+  None, np.zeros(2, np.int32), None, np.zeros((2, 1), np.int32)
+)
+
+
+def textbook(config, params, tokens):
+  """Features of one sequence, token by token and head by head."""
+  c, x = config, np.asarray(params['embed'], np.float64)[tokens]
+  num_tokens, group = len(tokens), c.num_heads // c.num_kv_heads
+  turns = np.arange(num_tokens)[:, None] * (
+    c.rope_theta ** -(np.arange(0, c.head_dim, 2) / c.head_dim)
+  )
+
+  def heads_of(linear):
+    return linear['kernel'].reshape(-1, c.head_dim, c.embed_dim)
+
+  def norm(x, scale):
+    return x / np.sqrt((x**2).mean(-1, keepdims=True) + c.norm_eps) * scale
+
+  def turn(x):
+    if not c.rotary:
+      return x
+    first, second = np.split(x, 2, axis=-1)
+    turned = (first + 1j * second) * np.exp(1j * turns)
+    return np.concatenate([turned.real, turned.imag], axis=-1)
+
+  for p in params['layers']:
+    p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), p)
+    h = norm(x, p['attention_norm']['scale'])
+    outputs = []
+    for head in range(c.num_heads):
+      q = turn(h @ heads_of(p['query'])[head].T)
+      k = turn(h @ heads_of(p['key'])[head // group].T)
+      v, rows = h @ heads_of(p['value'])[head // group].T, []
+      for t in range(num_tokens):
+        seen = t + 1 if c.causal else num_tokens
+        logits = k[:seen] @ q[t] / np.sqrt(c.head_dim)
+        weights = np.exp(logits * (np.log(seen) if c.log_length_scale else 1))
+        rows.append(weights @ v[:seen] / weights.sum())
+      outputs.append(np.stack(rows))
+    x = x + np.concatenate(outputs, axis=-1) @ p['output']['kernel'].T
+    h = norm(x, p['mlp_norm']['scale'])
+    gate = h @ p['gate']['kernel'].T
+    up = h @ p['up']['kernel'].T
+    x = x + (gate / (1 + np.exp(-gate)) * up) @ p['down']['kernel'].T
+  return norm(x, np.asarray(params['final_norm'], np.float64))
+
+
 forward = jax.jit(models.forward, static_argnums=0)
 encode_prompt = jax.jit(models.encode_prompt, static_argnums=0)
 
@@ -218,6 +266,44 @@ class TransformerTest(parameterized.TestCase):
       layer['key'].pop('bias')  # moves all logits of a query alike, up to rope
     for leaf in jax.tree.leaves(gradient):
       self.assertGreater(jnp.max(jnp.abs(leaf)), 1e-6)
+
+  @parameterized.parameters(
+    {'rotary': False},
+    {'log_length_scale': True},
+    {'rotary': False, 'causal': False},
+    {'rotary': False, 'causal': False, 'log_length_scale': True},
+    {'causal': False, 'many_rows': True, 'scan_layers': True},
+  )
+  def test_is_the_textbooks(self, **changes):
+    config, model, params = make(**changes)
+    tokens, lengths = random_tokens(2, 7), np.array([7, 4])
+    features, _ = jax.jit(model.features)(
+      params, tokens[:, None], lengths[:, None], EMPTY
+    )
+    if config.scan_layers:
+      at = lambda i: jax.tree.map(lambda leaf: leaf[i], params['layers'])
+      params = params | {'layers': [at(i) for i in range(config.num_layers)]}
+    for row, got, n in zip(tokens, features[:, 0], lengths, strict=True):
+      expected = textbook(config, params, row[:n])
+      np.testing.assert_allclose(got[:n], expected, atol=2e-4)
+
+  def test_reads_sets_without_positions_and_mask(self):
+    _, model, params = make(rotary=False, causal=False)
+    tokens, order = random_tokens(1, 8), np.random.default_rng(0).permutation(8)
+    run = lambda x: forward(model, params, x)[0]
+    np.testing.assert_allclose(
+      run(tokens[:, order]), run(tokens)[order], atol=1e-4
+    )
+
+  def test_a_set_is_read_in_one_piece(self):
+    _, model, params = make(causal=False)
+    cache = EMPTY._replace(suffix=model.make_suffix(2, 1, 4))
+    with self.assertRaisesRegex(ValueError, 'causal=False reads whole'):
+      jax.jit(model.features)(
+        params, random_tokens(2, 1, 1), np.ones((2, 1), np.int32), cache
+      )
+    with self.assertRaisesRegex(ValueError, 'sliding_window=3 needs causal'):
+      dataclasses.replace(TINY, causal=False, sliding_window=3)
 
   def test_num_params_of_smollm2(self):
     config = models.TransformerConfig(

@@ -281,7 +281,7 @@ def set_target(
     key = jax.random.fold_in(jax.random.key(chosen.seed), number)
     return jax.random.split(key, count)
 
-  best = None
+  found = []
   for i, submission in enumerate(optimizers.TARGET_SETTERS):
     hyper = jax.vmap(lambda key, s=submission: optimizers.draw_hyper(s, key))(
       draw_keys(2 * i, chosen.target_trials)
@@ -289,9 +289,9 @@ def set_target(
     keys = draw_keys(2 * i + 1, chosen.target_trials)
     errors = np.asarray(best_errors(submission, keys, hyper))
     at = int(errors.argmin())
-    if best is None or errors[at] < best[0]:
-      best = errors[at], submission, jax.tree.map(lambda x, at=at: x[at], hyper)
-  _, submission, hyper = best
+    point = jax.tree.map(lambda x, at=at: x[at], hyper)
+    found.append((float(errors[at]), submission, point))
+  best_trial, submission, hyper = min(found, key=lambda trial: trial[0])
   again = jax.tree.map(
     lambda x: jnp.broadcast_to(x, (chosen.target_reruns,)), hyper
   )
@@ -300,7 +300,7 @@ def set_target(
     'target': float(evaluation.median_target(reruns)),
     'set_by': submission.name,
     'hyper': {name: float(x) for name, x in hyper.items()},
-    'best_trial': float(best[0]),
+    'best_trial': best_trial,
   }
 
 
@@ -353,18 +353,17 @@ def draw(chosen: TimeToTargetOptions, results: Any, path: files.Path) -> None:
 
   figure = Figure(figsize=(9, 3.8), layout='constrained')
   taus = np.linspace(1, MAX_RATIO, 601)
-  for ax, clock in zip(
-    figure.subplots(1, 2, sharey=True), ('seconds', 'steps'), strict=True
-  ):
+  panels = figure.subplots(1, 2, sharey=True)
+  for ax, clock in zip(panels, ('seconds', 'steps'), strict=True):
     ratios = evaluation.performance_ratios(
       table_of(chosen, results, clock), MAX_RATIO
     )
     profiles = evaluation.performance_profile(ratios, jnp.asarray(taus))
     named = dict(zip(_names(chosen), np.asarray(profiles), strict=True))
     plot_performance_profiles(ax, taus, named, title=f'by {clock}')
-  ax.set_ylabel('')
+  panels[1].set_ylabel('')
   figure.legend(
-    *ax.get_legend_handles_labels(),
+    *panels[0].get_legend_handles_labels(),
     loc='outside lower center',
     ncols=4,
     frameon=False,

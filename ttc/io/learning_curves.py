@@ -18,6 +18,7 @@ def plot_learning_curves(
   title: str = '',
   label: str = 'return of an episode',
   steps: str = 'environment steps',
+  log_steps: bool = False,
 ) -> Axes:
   """Draws means over seeds with bands of two standard errors.
 
@@ -27,6 +28,7 @@ def plot_learning_curves(
     title: of the panel.
     label: what is measured.
     steps: after what.
+    log_steps: on a logarithmic axis.
 
   Returns:
     `ax`.
@@ -40,6 +42,9 @@ def plot_learning_curves(
       ax.fill_between(done, low, high, color=color, alpha=0.13, linewidth=0)
     ax.plot(done, values, color=color, alpha=0.25, linewidth=0.8)
     ax.plot(done, mean, color=color, label=name, linewidth=1.8)
+  if log_steps:
+    ax.set_xscale('log', base=2)
+    ax.xaxis.set_major_formatter('{x:g}')
   ax.set_title(title, color=_INK, fontsize=11)
   ax.set_xlabel(steps, color=_INK)
   ax.set_ylabel(label, color=_INK)
@@ -60,6 +65,7 @@ def save_learning_curves(
   title: str = '',
   label: str = 'return of an episode',
   steps: str = 'environment steps',
+  log_steps: bool = False,
 ) -> None:
   """Writes a picture of `plot_learning_curves`.
 
@@ -76,6 +82,8 @@ def save_learning_curves(
   import matplotlib.pyplot as plt
 
   fig, ax = plt.subplots(figsize=(6.4, 4), layout='constrained')
-  plot_learning_curves(ax, curves, title=title, label=label, steps=steps)
+  plot_learning_curves(
+    ax, curves, title=title, label=label, steps=steps, log_steps=log_steps
+  )
   fig.savefig(path, dpi=150)
   plt.close(fig)

@@ -1,5 +1,6 @@
 """What is learned over many lives: update rules and how they are found."""
 
+from ttc.metarl import active_learning, meta_dt, stabilization
 from ttc.metarl.discovered import (
   LEARNED,
   Discovered,
@@ -101,6 +102,7 @@ __all__ = [
   'Trial',
   'UpdateRule',
   'a2c',
+  'active_learning',
   'adapt',
   'adapted_episodes',
   'centered_ranks',
@@ -126,6 +128,7 @@ __all__ = [
   'make_rule',
   'maml',
   'maml_policy',
+  'meta_dt',
   'meta_gradients',
   'meta_gradients_with_replay',
   'meta_loss',
@@ -143,6 +146,7 @@ __all__ = [
   'rounds_as_trials',
   'rule_names',
   'save_rule',
+  'stabilization',
   'stopped_adam',
   'surrogate_of',
   'ta_lpg',

@@ -33,12 +33,12 @@ class LearnedState(NamedTuple):
   """What a training remembers.
 
   Attributes:
-    count: steps done.
+    steps: that are done.
     means: of gradients, leaves `[3, *shape]`, as `DECAYS`.
     squares: mean squares.
   """
 
-  count: Int[Array, '']
+  steps: Int[Array, '']
   means: Params
   squares: Params
 
@@ -84,12 +84,12 @@ def learned_optimizer(
       jax.tree.map(jnp.zeros_like, params),
     )
 
-  def update(grads, state, params=None):
+  def update(updates, state, params=None):
     del params
-    time = lifetime_features(state.count, jnp.asarray(num_steps))
+    time = lifetime_features(state.steps, jnp.asarray(num_steps))
     pace = jnp.tanh(time @ meta['time_hidden'] + meta['time_bias'])
     rate = learning_rate * jnp.exp(pace @ meta['time_out'])
-    count = state.count + 1
+    count = state.steps + 1
     decays = jnp.array(DECAYS, jnp.float32)
 
     def of_leaf(grad, mean, square):
@@ -111,8 +111,8 @@ def learned_optimizer(
       step = -rate * (seen[1] + direction) * jnp.exp(size)
       return step.astype(grad.dtype), mean, square
 
-    found = jax.tree.map(of_leaf, grads, state.means, state.squares)
-    pick = lambda i: jax.tree.map(lambda g, x: x[i], grads, found)
+    found = jax.tree.map(of_leaf, updates, state.means, state.squares)
+    pick = lambda i: jax.tree.map(lambda _, x: x[i], updates, found)
     return pick(0), LearnedState(count, pick(1), pick(2))
 
   return optax.GradientTransformation(init, update)

@@ -53,13 +53,15 @@ from ttc.metarl.maml import (
 from ttc.metarl.rl2 import Trial
 from ttc.types import Params
 
+INNER = ('likelihood_ratio', 'log_likelihood')
+
 
 class PolicyMAML(NamedTuple):
   """Numbers; the defaults learn PointRobot in a minute.
 
   Attributes:
     num_tasks: `B` of an update.
-    num_episodes: `K` of each task, before and after the inner step.
+    num_episodes: `K` of each task, at least 2, before and after the inner step.
     num_steps: `T`, longest episode.
     rate: of the inner step; where rates are learned, at first.
     learn_rates: one for each leaf.
@@ -130,10 +132,11 @@ def maml_policy(
     the inner step, and `meta_gradient_norm`.
 
   Raises:
-    ValueError: on a memory, or tasks that do not come out even.
+    ValueError: on a memory, numbers that mean nothing, or tasks that do not
+      come out even.
   """
   check_tasks(numbers.num_tasks, mesh)
-  nets = _networks(env, architecture)
+  nets = _networks(env, architecture, numbers)
   optimizer = optax.chain(
     optax.clip_by_global_norm(numbers.max_grad_norm),
     optax.adam(numbers.learning_rate, eps=1e-5),
@@ -209,7 +212,7 @@ def adapted_episodes(
     Episodes, leaves `[N, num_rounds + 1, ...]`, the first ones of each task
     without adaptation.
   """
-  nets = _networks(env, architecture)
+  nets = _networks(env, architecture, numbers)
 
   def one(key, task):
     def step(now, key):
@@ -348,13 +351,30 @@ def _log_prob(nets, params, rollout):
   return nets.again(both, memories, rollout).law.log_prob(rollout.action)
 
 
-def _networks(env, architecture):
-  """An actor alone."""
-  if architecture.memory_width:
-    raise ValueError(
-      f'maml_policy: memory_width={architecture.memory_width}, expected 0: '
-      'what it adapts are its parameters'
-    )
+def _networks(env, architecture, numbers):
+  """An actor alone, of numbers that mean something."""
+  for name, value, fine, expected in (
+    (
+      'memory_width',
+      architecture.memory_width,
+      not architecture.memory_width,
+      '0: what is adapted are parameters',
+    ),
+    (
+      'num_episodes',
+      numbers.num_episodes,
+      numbers.num_episodes >= 2,
+      '>= 2, which are compared with each other',
+    ),
+    (
+      'inner',
+      numbers.inner,
+      numbers.inner in INNER,
+      f'one of {", ".join(INNER)}',
+    ),
+  ):
+    if not fine:
+      raise ValueError(f'maml_policy: {name}={value!r}, expected {expected}')
   actor = for_agents(
     architecture,
     actors.num_logits(env),

@@ -238,8 +238,8 @@ def meta_rtl(
     source_key, target_key, draw_key = _keys(state)
     sources, target = sample_sources(source_key), sample_target(target_key)
     temporal = temporal_params(state.params, loss_fn, sources, inner_rate)
-    before = loss_fn(state.params, target)
-    after = jax.vmap(lambda params: loss_fn(params, target))(temporal)
+    loss = lambda params: loss_fn(params, target).astype(jnp.float32)
+    before, after = loss(state.params), jax.vmap(loss)(temporal)
     rewards = before - after
     seen = jnp.concatenate([state.weights, state.losses])
 

@@ -18,6 +18,7 @@ translation, and rotation and scale by what they move a point at radius `R`, all
 in pixels. Costs a gradient of `L` evaluations of the net for a stretch.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -280,12 +281,13 @@ def track(
   pyramid = [(before, after)]
   for _ in range(num_levels - 1):
     pyramid.append(tuple(map(_halve, pyramid[-1])))
-  flow = jnp.zeros_like(points)
-  for level, images in reversed(list(enumerate(pyramid))):
+  flow, good = jnp.zeros_like(points), jnp.ones((len(points),), bool)
+  for level in reversed(range(num_levels)):
+    follow = functools.partial(
+      _follow, *pyramid[level], half_width=half_width, num_rounds=num_rounds
+    )
     at = (points + 0.5) / 2**level - 0.5
-    flow, good = jax.vmap(
-      lambda p, f, images=images: _follow(*images, p, f, half_width, num_rounds)
-    )(at, flow * (1 if level == num_levels - 1 else 2))
+    flow, good = jax.vmap(follow)(at, 2 * flow)
   return points + flow, good
 
 
@@ -301,7 +303,7 @@ def _sample(image, x, y):
   return jax.scipy.ndimage.map_coordinates(image, [y, x], 1, mode='nearest')
 
 
-def _follow(before, after, point, flow, half_width, num_rounds):
+def _follow(before, after, point, flow, *, half_width, num_rounds):
   """One point on one level, by Gauss-Newton."""
   side = jnp.arange(-half_width, half_width + 1, dtype=jnp.float32)
   x, y = point[0] + side[None, :], point[1] + side[:, None]

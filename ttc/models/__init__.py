@@ -7,6 +7,7 @@ from ttc.models.base import (
   embed,
   encode_prompt,
   forward,
+  read,
 )
 from ttc.models.chat import CHAT_LAYOUTS, ChatLayout
 from ttc.models.checkpoints import load_checkpoint, save_checkpoint
@@ -50,6 +51,7 @@ __all__ = [
   'load_safetensors',
   'num_params',
   'param_shardings',
+  'read',
   'save_checkpoint',
   'shard',
   'shard_batch',

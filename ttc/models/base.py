@@ -70,17 +70,37 @@ class LanguageModel(NamedTuple):
   )
 
 
+def read(
+  model: LanguageModel,
+  params: Params,
+  inputs: Int[Array, 'B T'] | Float[Array, 'B T D'],
+  lengths: Int[Array, ' B'] | None = None,
+) -> Float[Array, 'B T D']:
+  """Features of `B` whole sequences: the plain forward pass, without a cache.
+
+  Args:
+    model: that reads.
+    params: its own.
+    inputs: token ids, or embeddings in their place.
+    lengths: how many of the `T` count; None for all.
+
+  Returns:
+    Features; those behind the lengths mean nothing.
+  """
+  B, T = inputs.shape[:2]
+  zeros = jnp.zeros((B, 1), jnp.int32)
+  num_tokens = zeros + T if lengths is None else lengths[:, None]
+  empty = Cache(None, zeros[:, 0], None, zeros)
+  features, _ = model.features(params, inputs[:, None], num_tokens, empty)
+  return features[:, 0]
+
+
 @on_auto_axes
 def forward(
   model: LanguageModel, params: Params, tokens: Int[Array, 'B T']
 ) -> Float[Array, 'B T V']:
-  """Logits of every next token of `B` sequences: the plain forward pass."""
-  B, T = tokens.shape
-  zeros = jnp.zeros((B, 1), jnp.int32)
-  features, _ = model.features(
-    params, tokens[:, None], zeros + T, Cache(None, zeros[:, 0], None, zeros)
-  )
-  return model.logits(params, features[:, 0])
+  """Logits of every next token of `B` sequences."""
+  return model.logits(params, read(model, params, tokens))
 
 
 def embed(

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ttc.kernels.block_topk import split_blocks
-from ttc.kernels.partial_attention import Segment
+from ttc.kernels.partial_attention import Segment, softmax_attention
 from ttc.kernels.shared_prefix_attention import shared_prefix_attention
 from ttc.models.sparse_attention import (
   SparseAttention,
@@ -148,6 +148,21 @@ def attend(
   if is_dense is None:
     return sparsely()
   return jax.lax.cond(is_dense, densely, sparsely)
+
+
+def attend_to_all(
+  query: Float[Array, 'B N T K G D'],
+  new: Segment,
+  num_tokens: Int[Array, 'B N'],
+) -> Float[Array, 'B N T K G D']:
+  """Attention of all tokens of sequences to all of their `num_tokens`."""
+  real = jnp.arange(new.k.shape[-2]) < num_tokens[..., None]
+  output, _ = softmax_attention(
+    query.transpose(0, 1, 3, 2, 4, 5),  # [B, N, K, (T, G), D]
+    new,
+    real[:, :, None, None, None],
+  )
+  return output.transpose(0, 1, 3, 2, 4, 5).astype(query.dtype)
 
 
 def _put(old, new, index):

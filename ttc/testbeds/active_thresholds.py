@@ -49,7 +49,7 @@ def learn_search(seed: int, budget: int, num_steps: int) -> Params:
 def learn_noisy(seed: int, num_steps: int) -> Policies:
   """Policies for noisy labels."""
   init, policy = al.network(NOISY)
-  numbers = al.Robust(BUDGET, 32, num_steps=num_steps)
+  numbers = al.Robust(BUDGET, num_steps=num_steps)
   key = jax.random.key(seed)
   found, floors = al.learn(NOISY, policy, init(key), key, RADII, numbers)
   longer = numbers._replace(num_steps=num_steps * (len(RADII) + 1))
@@ -86,7 +86,7 @@ def instances(
 
 def worst_losses(
   problem: al.Exploration,
-  policy: al.policies.PolicyFn,
+  policy: al.PolicyFn,
   params: Params,
   key: PRNGKeyArray,
   pool: Float[Array, 'J p'],

@@ -1,7 +1,8 @@
 """Sequences of real images, warped by the paths of shaking cameras.
 
-A wall of pictures, and before it, half as far away, some more of them with gaps
-in between. What the camera does is measured from the grey values alone.
+A wall of pictures, and before it, at 0.7 of the distance, some more of them
+with gaps in between. What the camera does is measured from the grey values
+alone.
 """
 
 import jax
@@ -64,8 +65,7 @@ def frame(
       1,
       mode='wrap',
     )
-    gaps = jnp.zeros_like(before).at[::1].set(_posts(before.shape[0]))
-    there = look(gaps, _NEAR)
+    there = look(_posts(before.shape[0]), _NEAR)
     return there * look(before, _NEAR) + (1 - there) * look(behind, 1.0)
 
   return jax.vmap(row)(poses, side)
@@ -99,14 +99,14 @@ def draw_frames(
 ) -> tuple[Camera, Float[Array, 'T H H']]:
   """A camera, and what it sees of a wall; the key is consumed."""
   camera = shaky_videos.draw_camera(key)
-  behind, before = wall(images, seed), wall(images, seed + 1)
+  return camera, _film(camera, wall(images, seed), wall(images, seed + 1))
+
+
+@jax.jit
+def _film(camera, behind, before):
   times = jnp.arange(NUM_FRAMES, dtype=jnp.float32)
-  look = jax.jit(
-    lambda camera: jax.lax.map(
-      lambda t: frame(camera, t, behind, before), times, batch_size=8
-    )
-  )
-  return camera, look(camera)
+  look = lambda t: frame(camera, t, behind, before)
+  return jax.lax.map(look, times, batch_size=8)
 
 
 def draw_videos(

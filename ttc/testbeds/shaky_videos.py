@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ttc.metarl import maml, stabilization
-from ttc.metarl.maml import Meta, Task
+from ttc.metarl import stabilization
+from ttc.metarl.maml import Meta, Task, maml
 from ttc.metarl.stabilization import NUM_NUMBERS, Path
 
 LENGTH, NUM_STRETCHES = 12, 10  # frames of a stretch, stretches of a video
@@ -194,7 +194,7 @@ def train(
   """
   params_key, key = jax.random.split(jax.random.key(seed))
   schedule = optax.cosine_decay_schedule(3e-3, num_updates, 0.05)
-  method = maml.maml(
+  method = maml(
     stabilization.smoothness_loss,
     stabilization.intention_loss,
     draw_task,

@@ -133,7 +133,7 @@ def student(held_out: bool = False) -> Workload:
 
   def draw(key, num):
     x = _normal(key, (num, 8))
-    return x, teacher.apply(params, x)
+    return x, jnp.asarray(teacher.apply(params, x))
 
   net = _MLP((64, 64, 1) if held_out else (64, 1), nn.relu)
   return _supervised('student', net, draw, _squared, 400)

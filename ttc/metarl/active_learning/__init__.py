@@ -3,6 +3,7 @@
 from ttc.metarl.active_learning.exact import GameValue, bayes_losses, game_value
 from ttc.metarl.active_learning.policies import (
   Inquiry,
+  PolicyFn,
   Statistics,
   inquire,
   misidentification,
@@ -37,6 +38,7 @@ __all__ = [
   'GameValue',
   'Inquiry',
   'Outcomes',
+  'PolicyFn',
   'Robust',
   'Statistics',
   'bayes_losses',

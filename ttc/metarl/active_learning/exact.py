@@ -86,7 +86,8 @@ def game_value(
     )
   logits = np.zeros(num_instances)
   rate = np.sqrt(8 * np.log(max(num_instances, 2)) / num_rounds)
-  total, low, best = np.zeros(num_instances), -np.inf, None
+  total, low = np.zeros(num_instances), -np.inf
+  best = np.full(num_instances, 1 / num_instances)
   for _ in range(num_rounds):
     prior = np.exp(logits - logits.max())
     prior /= prior.sum()

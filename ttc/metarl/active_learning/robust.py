@@ -9,10 +9,8 @@ nowhere far from it:
   \min_\pi \max_k \Big( \max_{\theta \in \Theta(r_k)} \ell(\pi, \theta)
     - \min_{\pi'} \max_{\theta \in \Theta(r_k)} \ell(\pi', \theta) \Big)
 
-The inner maximum is over particles: instances climb the estimated loss, and a
-barrier keeps them in their class; their weights are the softmax of what a
-moving average says of their gaps, so that policy and weights do not run after
-each other in circles. The policy
+The inner maximum is over particles: instances and their weights both climb the
+estimated loss, and a barrier keeps the instances in their class. The policy
 goes down the weighted loss by the score function, with the mean of the other
 inquiries of the same instance as the baseline. A step costs `K N M T`
 evaluations of the policy and their gradient for `K` classes, `N` particles, `M`
@@ -48,8 +46,7 @@ class Robust(NamedTuple):
     num_steps: of a minimum over policies.
     learning_rate: of the policy's Adam; falls to a tenth.
     instance_rate: of the instances' Adam; 0 to let them be.
-    sharpness: inverse temperature of the weights; 0 for equal ones.
-    memory: decay of the moving average of gaps.
+    weight_rate: of the weights, multiplicative.
     weight_floor: share of the weight that is spread evenly, so that no particle
       is forgotten.
     barrier: weight of `log(1 - rho / r)`.
@@ -63,8 +60,7 @@ class Robust(NamedTuple):
   num_steps: int = 2000
   learning_rate: float = 3e-3
   instance_rate: float = 0.02
-  sharpness: float = 20.0
-  memory: float = 0.98
+  weight_rate: float = 0.05
   weight_floor: float = 0.1
   barrier: float = 0.01
   entropy: float = 0.1
@@ -76,12 +72,12 @@ class Adversary(NamedTuple):
   Attributes:
     parameters: of instances, `[K, N, ...]`.
     opt_state: of their optimiser.
-    gaps: moving averages of losses less floors.
+    logits: of their weights, one law over all of them.
   """
 
   parameters: Float[Array, 'K N p']
   opt_state: Any
-  gaps: Float[Array, 'K N']
+  logits: Float[Array, 'K N']
 
 
 class Found(NamedTuple):
@@ -155,8 +151,8 @@ def minimax(
   key, draw_key = jax.random.split(key)
   draw = jax.vmap(lambda key, radius: particles(problem, key, radius, size))
   parameters = draw(jax.random.split(draw_key, num_classes), radii)
-  gaps = jnp.zeros((num_classes, size), jnp.float32)
-  adversary = Adversary(parameters, climber.init(parameters), gaps)
+  logits = jnp.zeros((num_classes, size), jnp.float32)
+  adversary = Adversary(parameters, climber.init(parameters), logits)
   of_step = _loss_of(problem, policy, loss_fn, numbers)
 
   def step(carry, t):
@@ -167,7 +163,7 @@ def minimax(
       keys = jax.random.split(prior_key, (num_classes, size))
       fresh = jax.vmap(jax.vmap(problem.init))(keys)
       adversary = adversary._replace(parameters=fresh)
-    weights = _weights(adversary.gaps, numbers)
+    weights = _weights(adversary.logits, numbers.weight_floor)
     entropy = numbers.entropy * (1 - t / numbers.num_steps)
     grads, losses = jax.grad(of_step, argnums=(0, 1), has_aux=True)(
       params, adversary.parameters, weights, step_key, entropy
@@ -178,9 +174,9 @@ def minimax(
       adversary = _climb(
         problem, climber, numbers, adversary, grads[1], weights, radii
       )
-      decay = jnp.minimum(numbers.memory, t / (t + 1.0))
-      gaps = decay * adversary.gaps + (1 - decay) * (losses - floors[:, None])
-      adversary = adversary._replace(gaps=gaps)
+      gaps = losses - floors[:, None]
+      climbed = adversary.logits + numbers.weight_rate * gaps
+      adversary = adversary._replace(logits=climbed - jnp.max(climbed))
     share = weights / jnp.sum(weights, axis=1, keepdims=True)
     return (params, opt_state, adversary), jnp.sum(share * losses, axis=1)
 
@@ -193,10 +189,10 @@ def minimax(
   return Found(params, adversary, jnp.mean(losses[-tail:], axis=0))
 
 
-def _weights(gaps, numbers):
+def _weights(logits, floor):
   """A law over all particles of all classes."""
-  law = jax.nn.softmax(numbers.sharpness * gaps.ravel()).reshape(gaps.shape)
-  return (1 - numbers.weight_floor) * law + numbers.weight_floor / gaps.size
+  law = jax.nn.softmax(logits.ravel()).reshape(logits.shape)
+  return (1 - floor) * law + floor / logits.size
 
 
 def _loss_of(problem, policy, loss_fn, numbers):
@@ -245,7 +241,7 @@ def _climb(problem, climber, numbers, adversary, grads, weights, radii):
   own = grads / weights[..., None]
   up = jax.tree.map(lambda g, b: -g - numbers.barrier * b, own, slopes)
   changes, opt_state = climber.update(up, adversary.opt_state)
-  moved = optax.apply_updates(adversary.parameters, changes)
+  moved = adversary.parameters + changes
   _, after = barrier(moved)
   inside = (after <= radius) | (after <= before)
   parameters = jnp.where(inside[..., None], moved, adversary.parameters)

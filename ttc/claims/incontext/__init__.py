@@ -1,0 +1,1 @@
+"""Claims about models that learn inside their context."""
