@@ -1,11 +1,13 @@
 """What tests share, and seconds per room at the end of a run."""
 
 import collections
+import gc
 import os
 import pathlib
 import subprocess
 import sys
 
+import jax
 import pytest
 
 TESTS = pathlib.Path(__file__).parent
@@ -29,6 +31,20 @@ def pytest_terminal_summary(terminalreporter):
     terminalreporter.write_line(f'{total:8.1f}  {room} ({counts[room]} tests)')
   total = f'{sum(seconds.values()):8.1f}  all ({sum(counts.values())} tests)'
   terminalreporter.write_line(total)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def room_for_programs():
+  """Forgets compiled programs before there is no room for more.
+
+  Each takes up to a hundred memory maps, of which Linux gives a process 65 530;
+  without one XLA ends it with a segmentation fault.
+  """
+  yield
+  maps = pathlib.Path('/proc/self/maps')
+  if maps.exists() and maps.read_bytes().count(b'\n') > 30_000:
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture

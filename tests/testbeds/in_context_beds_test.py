@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest
 
 from ttc.tasks import images
@@ -9,6 +10,7 @@ from ttc.testbeds import in_context_regression as regression
 
 
 class InContextTest(absltest.TestCase):
+  @pytest.mark.slow
   def test_principal_components_of_images(self):
     shown = images.painted_images(0, 200)
     data = classification.of_images(shown)
