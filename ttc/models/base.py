@@ -70,6 +70,7 @@ class LanguageModel(NamedTuple):
   )
 
 
+@on_auto_axes
 def read(
   model: LanguageModel,
   params: Params,
