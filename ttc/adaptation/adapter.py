@@ -144,6 +144,13 @@ def entropy(logits: Float[Array, '*B K']) -> Float[Array, '*B']:
   return -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
 
 
+def unit(rows: Float[Array, '*B D']) -> Float[Array, '*B D']:
+  """Rows of Euclidean length one; a row of zeros stays one."""
+  squared = jnp.sum(rows**2, axis=-1, keepdims=True)
+  safe = jnp.where(squared > 0, squared, 1)
+  return rows * jax.lax.rsqrt(safe)
+
+
 _PREDICATES = {
   'norm': lambda path: 'norm' in path,
   'all': lambda path: True,

@@ -22,13 +22,14 @@ class BatchNorm(nn.Module):
   """
 
   epsilon: float = 1e-5
+  scale_init: nn.initializers.Initializer = nn.initializers.ones
 
   @nn.compact
   def __call__(
     self, x: Array, moments: Moments, mask: Bool[Array, ' B'] | None
   ) -> Array:
     channels = x.shape[-1:]
-    scale = self.param('scale', nn.initializers.ones, channels, jnp.float32)
+    scale = self.param('scale', self.scale_init, channels, jnp.float32)
     bias = self.param('bias', nn.initializers.zeros, channels, jnp.float32)
     mean = self.variable(
       'batch_stats', 'mean', jnp.zeros, channels, jnp.float32
