@@ -43,6 +43,7 @@ from ttc.models.vision.classifier import (
   Outputs,
   Variables,
 )
+from ttc.models.vision.convolution import Conv
 from ttc.models.vision.normalisation import BatchNorm
 
 MetaVariables = list[Variables]  # of each part
@@ -62,9 +63,7 @@ class MetaNetwork(nn.Module):
     mask: Bool[Array, ' B'] | None,
   ) -> Float[Array, 'B h w c']:
     stride = given.shape[1] // came_out.shape[1]
-    branch = nn.Conv(
-      came_out.shape[-1], (3, 3), stride, use_bias=False, name='conv'
-    )(given)
+    branch = Conv(came_out.shape[-1], 3, stride, name='conv')(given)
     branch = BatchNorm(scale_init=nn.initializers.zeros, name='norm_branch')(
       branch, moments, mask
     )

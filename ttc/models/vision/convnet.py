@@ -18,6 +18,7 @@ from ttc.models.vision.classifier import (
   Moments,
   from_module,
 )
+from ttc.models.vision.convolution import Conv
 from ttc.models.vision.normalisation import BatchNorm
 
 
@@ -45,7 +46,7 @@ class ConvNet(nn.Module):
       zip(self.widths, self.strides, strict=True)
     ):
       given = x
-      x = nn.Conv(width, (3, 3), stride, use_bias=False, name=f'conv{i}')(x)
+      x = Conv(width, 3, stride, name=f'conv{i}')(x)
       x = nn.relu(BatchNorm(name=f'norm{i}')(x, moments, mask))
       x = x + given if x.shape == given.shape else x
       x = between(i, given, x) if between else x

@@ -1,0 +1,36 @@
+"""Convolutions: patches and XLA agree, forward and backward."""
+
+import jax
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from ttc.models.vision import convolution
+
+
+class ConvolutionTest(parameterized.TestCase):
+  @parameterized.product(
+    size=[1, 2, 3, 5], stride=[1, 2, 3], shape=[(7, 8), (6, 5), (3, 3)]
+  )
+  def test_patches_are_xlas_convolution(self, size, stride, shape):
+    keys = jax.random.split(jax.random.key(size), 3)
+    x = jax.random.normal(keys[0], (2, *shape, 3))
+    kernel = jax.random.normal(keys[1], (size, size, 3, 4))
+
+    def xlas(x, kernel):
+      return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), 'SAME',
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      )  # fmt: skip
+
+    ours = lambda x, kernel: convolution.convolve_patches(x, kernel, stride)
+    wanted, back = jax.vjp(xlas, x, kernel)
+    got, our_back = jax.vjp(ours, x, kernel)
+    self.assertEqual(got.shape, wanted.shape)
+    np.testing.assert_allclose(got, wanted, atol=1e-4)
+    cotangent = jax.random.normal(keys[2], wanted.shape)
+    for a, b in zip(our_back(cotangent), back(cotangent), strict=True):
+      np.testing.assert_allclose(a, b, atol=1e-3)
+
+
+if __name__ == '__main__':
+  absltest.main()
