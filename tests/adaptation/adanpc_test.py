@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from ttc.adaptation import adanpc, adapter
+from ttc.adaptation import adapter
+from ttc.adaptation.adanpc import Memory, adanpc, neighbour_scores
 from ttc.models.vision import Classifier, Outputs
 
 NUM_CLASSES, SIZE = 4, 6
@@ -29,13 +30,13 @@ def draw(seed, rows):
 def memory(seed, rows):
   features, labels = draw(seed, rows)
   keys = adapter.unit(features.reshape(rows, -1))
-  return adanpc.Memory(keys, labels, jnp.ones(rows, bool))
+  return Memory(keys, labels, jnp.ones(rows, bool))
 
 
 class AdaNPCTest(parameterized.TestCase):
   def test_votes_are_those_of_numpy(self):
     known, queries = memory(0, 40), memory(1, 7).keys
-    scores = adanpc.neighbour_scores(known, queries, NUM_CLASSES, 5, 0.3)
+    scores = neighbour_scores(known, queries, NUM_CLASSES, 5, 0.3)
     cosine = np.asarray(queries) @ np.asarray(known.keys).T
     for row, got in zip(cosine, scores, strict=True):
       nearest = np.argsort(-row)[:5]
@@ -49,14 +50,14 @@ class AdaNPCTest(parameterized.TestCase):
   def test_one_vector_a_class_is_the_nearest_centroid(self):
     known = memory(2, NUM_CLASSES)._replace(labels=jnp.arange(NUM_CLASSES))
     queries = memory(3, 9).keys
-    scores = adanpc.neighbour_scores(known, queries, NUM_CLASSES, 1)
+    scores = neighbour_scores(known, queries, NUM_CLASSES, 1)
     np.testing.assert_array_equal(
       scores.argmax(-1), (queries @ known.keys.T).argmax(-1)
     )
 
   def test_a_hot_vote_counts_heads(self):
     known, queries = memory(4, 30), memory(5, 4).keys
-    scores = adanpc.neighbour_scores(known, queries, NUM_CLASSES, 30, 1e6)
+    scores = neighbour_scores(known, queries, NUM_CLASSES, 30, 1e6)
     share = np.bincount(known.labels, minlength=NUM_CLASSES) / 30
     np.testing.assert_allclose(scores, np.tile(share, (4, 1)), atol=1e-4)
 
@@ -64,8 +65,8 @@ class AdaNPCTest(parameterized.TestCase):
     known, queries = memory(6, 20), memory(7, 5).keys
     twice = jax.tree.map(lambda x: jnp.concatenate([x, x]), known)
     np.testing.assert_allclose(
-      adanpc.neighbour_scores(known, queries, NUM_CLASSES, 4),
-      adanpc.neighbour_scores(twice, queries, NUM_CLASSES, 8),
+      neighbour_scores(known, queries, NUM_CLASSES, 4),
+      neighbour_scores(twice, queries, NUM_CLASSES, 8),
       atol=1e-5,
     )
 
@@ -78,14 +79,14 @@ class AdaNPCTest(parameterized.TestCase):
     return state
 
   def test_nothing_joins_above_certainty(self):
-    method = adanpc.adanpc(pixels_as_features(), 3, 8, threshold=1.1)
+    method = adanpc(pixels_as_features(), 3, 8, threshold=1.1)
     batch = adapter.Batch(draw(9, 5)[0], jnp.ones(5, bool))
     state = self.run_method(method, [batch] * 3)
     self.assertEqual(int(state.num_joined), 0)
     self.assertEqual(int(state.memory.is_filled.sum()), 12)
 
   def test_the_oldest_newcomers_make_room_and_the_source_stays(self):
-    method = adanpc.adanpc(pixels_as_features(), 3, 8, threshold=0.0)
+    method = adanpc(pixels_as_features(), 3, 8, threshold=0.0)
     batches = [
       adapter.Batch(draw(seed, 5)[0], jnp.arange(5) < 4) for seed in (9, 10, 11)
     ]
@@ -101,7 +102,7 @@ class AdaNPCTest(parameterized.TestCase):
     # Of ten classes, softmax of scores is at most e / (e + 9) = .232.
     sure = jax.nn.softmax(jnp.eye(10))
     self.assertLess(float(sure.max()), 0.2321)
-    method = adanpc.adanpc(
+    method = adanpc(
       pixels_as_features(), 1, 8, threshold=0.6, confidence='softmax_of_scores'
     )
     batch = adapter.Batch(draw(9, 5)[0], jnp.ones(5, bool))
@@ -113,7 +114,7 @@ class AdaNPCTest(parameterized.TestCase):
   )
   def test_sizes_that_do_not_fit_are_refused(self, sizes, message):
     with self.assertRaisesRegex(ValueError, message):
-      self.run_method(adanpc.adanpc(pixels_as_features(), *sizes), [])
+      self.run_method(adanpc(pixels_as_features(), *sizes), [])
 
 
 if __name__ == '__main__':

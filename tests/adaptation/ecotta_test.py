@@ -6,7 +6,14 @@ import numpy as np
 import optax
 from absl.testing import absltest
 
-from ttc.adaptation import adapter, ecotta
+from ttc.adaptation import adapter
+from ttc.adaptation.ecotta import (
+  MetaNetwork,
+  apply_with_meta,
+  ecotta,
+  start_meta,
+  warm_up,
+)
 from ttc.models.vision import convnet
 
 NETWORK = convnet(3, (4, 6), (1, 2))
@@ -24,9 +31,7 @@ def setting():
 
 def learned_meta(source):
   """Meta networks that do change something."""
-  meta = ecotta.start_meta(
-    NETWORK, source.variables, jax.random.key(1), source.images
-  )
+  meta = start_meta(NETWORK, source.variables, jax.random.key(1), source.images)
   noise = lambda x: x + 0.1 * jax.random.normal(jax.random.key(2), x.shape)
   return [
     part | {'params': jax.tree.map(noise, part['params'])} for part in meta
@@ -36,10 +41,10 @@ def learned_meta(source):
 class EcoTTATest(absltest.TestCase):
   def test_at_first_nothing_is_changed(self):
     source = setting()
-    meta = ecotta.start_meta(
+    meta = start_meta(
       NETWORK, source.variables, jax.random.key(1), source.images
     )
-    seen, drift = ecotta.apply_with_meta(
+    seen, drift = apply_with_meta(
       NETWORK, source.variables, meta, source.images, 'source'
     )
     plain = NETWORK.apply(source.variables, source.images)
@@ -52,7 +57,7 @@ class EcoTTATest(absltest.TestCase):
 
     def drift_of(number, params):
       own = [m | {'params': p} for m, p in zip(meta, params, strict=True)]
-      run = lambda meta: ecotta.apply_with_meta(
+      run = lambda meta: apply_with_meta(
         NETWORK, source.variables, meta, source.images, 'batch'
       )[1]
       # One part's term: the sum less the sum with this part held still.
@@ -75,7 +80,7 @@ class EcoTTATest(absltest.TestCase):
     given, frozen = [], []
 
     def between(stage, before, after):
-      went_on = ecotta.MetaNetwork().apply(
+      went_on = MetaNetwork().apply(
         meta[stage], before, after, 'batch', None, mutable=['moments']
       )[0]
       given.append(went_on)
@@ -87,7 +92,7 @@ class EcoTTATest(absltest.TestCase):
       np.abs(np.asarray(a) - np.asarray(b)).mean()
       for a, b in zip(given, frozen, strict=True)
     )
-    _, drift = ecotta.apply_with_meta(
+    _, drift = apply_with_meta(
       NETWORK, source.variables, meta, source.images, 'batch'
     )
     self.assertAlmostEqual(float(drift), wanted, places=5)
@@ -95,9 +100,7 @@ class EcoTTATest(absltest.TestCase):
   def test_only_sure_images_and_drift_are_learned_from(self):
     source = setting()
     meta = learned_meta(source)
-    method = ecotta.ecotta(
-      NETWORK, meta, optax.sgd(0.1), strength=0.0, threshold=1e-3
-    )
+    method = ecotta(NETWORK, meta, optax.sgd(0.1), strength=0.0, threshold=1e-3)
     state = method.init(source, jax.random.key(0))
     batch = adapter.Batch(source.images, jnp.ones(12, bool))
     _, after = method.update(state, batch, jax.random.key(0))
@@ -108,18 +111,18 @@ class EcoTTATest(absltest.TestCase):
     loss = lambda meta: float(
       jnp.mean(
         optax.softmax_cross_entropy_with_integer_labels(
-          ecotta.apply_with_meta(
+          apply_with_meta(
             NETWORK, source.variables, meta, source.images, 'batch'
           )[0].logits,
           source.labels,
         )
       )
     )
-    start = ecotta.start_meta(
+    start = start_meta(
       NETWORK, source.variables, jax.random.key(1), source.images
     )
     meta = jax.jit(
-      lambda: ecotta.warm_up(
+      lambda: warm_up(
         NETWORK, source, jax.random.key(1), num_steps=60, batch_size=12
       )
     )()

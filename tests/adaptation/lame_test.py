@@ -5,7 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from ttc.adaptation import lame
+from ttc.adaptation.lame import (
+  gaussian_affinity,
+  laplacian_assignments,
+  laplacian_energy,
+  linear_affinity,
+  neighbour_affinity,
+)
 
 
 def problem(seed, rows=12, classes=4):
@@ -19,12 +25,12 @@ def problem(seed, rows=12, classes=4):
 class LameTest(parameterized.TestCase):
   def test_nothing_in_common_changes_nothing(self):
     log_p, _ = problem(0)
-    z = lame.laplacian_assignments(log_p, jnp.zeros((12, 12), jnp.float32))
+    z = laplacian_assignments(log_p, jnp.zeros((12, 12), jnp.float32))
     np.testing.assert_allclose(z, jnp.exp(log_p), rtol=1e-6)
 
   def test_a_row_that_agrees_with_itself_solves_its_equation(self):
     log_p = jnp.log(jnp.array([[0.7, 0.3]], jnp.float32))
-    z = lame.laplacian_assignments(
+    z = laplacian_assignments(
       log_p, jnp.full((1, 1), 1.5, jnp.float32), tolerance=None
     )
     self.assertAlmostEqual(float(z[0, 0]), 0.8792033890212, delta=1e-6)
@@ -35,16 +41,14 @@ class LameTest(parameterized.TestCase):
     mask = jnp.ones(12, bool)
     # Cosines alone may be negative; both are positive semidefinite.
     affinity = (
-      lame.gaussian_affinity(5)(features, mask)
+      gaussian_affinity(5)(features, mask)
       if kind == 'gaussian'
-      else lame.linear_affinity(features, mask)
+      else linear_affinity(features, mask)
     )
     energies = [
       float(
-        lame.laplacian_energy(
-          lame.laplacian_assignments(
-            log_p, affinity, num_steps=n, tolerance=None
-          ),
+        laplacian_energy(
+          laplacian_assignments(log_p, affinity, num_steps=n, tolerance=None),
           log_p,
           affinity,
         )
@@ -56,15 +60,15 @@ class LameTest(parameterized.TestCase):
 
   def test_its_end_is_a_minimum(self):
     log_p, features = problem(2)
-    affinity = lame.gaussian_affinity(5)(features, jnp.ones(12, bool))
-    z = lame.laplacian_assignments(log_p, affinity)
-    here = lame.laplacian_energy(z, log_p, affinity)
+    affinity = gaussian_affinity(5)(features, jnp.ones(12, bool))
+    z = laplacian_assignments(log_p, affinity)
+    here = laplacian_energy(z, log_p, affinity)
     for seed in range(5):
       moved = jax.nn.softmax(
         jnp.log(z) + 0.05 * jax.random.normal(jax.random.key(seed), z.shape)
       )
       self.assertGreater(
-        float(lame.laplacian_energy(moved, log_p, affinity)), float(here)
+        float(laplacian_energy(moved, log_p, affinity)), float(here)
       )
 
   def test_affinities_are_what_numpy_makes_of_the_definitions(self):
@@ -75,38 +79,34 @@ class LameTest(parameterized.TestCase):
     distance = np.sort(np.sqrt(squared), axis=1)  # the image itself first
     sigma = distance[:, 4].mean()
     np.testing.assert_allclose(
-      lame.gaussian_affinity(5)(jnp.asarray(features), mask),
+      gaussian_affinity(5)(jnp.asarray(features), mask),
       np.exp(-squared / (2 * sigma**2)),
       atol=1e-5,
     )
     nearest = np.argsort(squared, axis=1)[:, 1:4]
     wanted = np.zeros((12, 12))
     np.put_along_axis(wanted, nearest, 1, axis=1)
-    got = lame.neighbour_affinity(3)(jnp.asarray(features), mask)
+    got = neighbour_affinity(3)(jnp.asarray(features), mask)
     np.testing.assert_array_equal(got, wanted)
-    both = lame.neighbour_affinity(3, symmetric=True)(
-      jnp.asarray(features), mask
-    )
+    both = neighbour_affinity(3, symmetric=True)(jnp.asarray(features), mask)
     np.testing.assert_array_equal(both, (wanted + wanted.T) / 2)
 
   @parameterized.parameters(
-    lame.gaussian_affinity(), lame.neighbour_affinity(), lame.linear_affinity
+    gaussian_affinity(), neighbour_affinity(), linear_affinity
   )
   def test_rows_that_do_not_count_do_not_matter(self, affinity):
     log_p, features = problem(4)
     mask = jnp.arange(12) < 7
-    short = lame.laplacian_assignments(
-      log_p[:7], affinity(features[:7], mask[:7])
-    )
-    padded = lame.laplacian_assignments(log_p, affinity(features, mask))
+    short = laplacian_assignments(log_p[:7], affinity(features[:7], mask[:7]))
+    padded = laplacian_assignments(log_p, affinity(features, mask))
     np.testing.assert_allclose(padded[:7], short, atol=1e-5)
 
   def test_order_of_rows_does_not_matter(self):
     log_p, features = problem(5)
     order = np.random.default_rng(0).permutation(12)
     mask = jnp.ones(12, bool)
-    run = lambda log_p, features: lame.laplacian_assignments(
-      log_p, lame.gaussian_affinity()(features, mask)
+    run = lambda log_p, features: laplacian_assignments(
+      log_p, gaussian_affinity()(features, mask)
     )
     np.testing.assert_allclose(
       run(log_p[order], features[order]),
@@ -119,9 +119,9 @@ class LameTest(parameterized.TestCase):
     same = jnp.broadcast_to(features[:1], features.shape)
     grad = jax.grad(
       lambda f: jnp.sum(
-        lame.laplacian_assignments(
+        laplacian_assignments(
           log_p,
-          lame.gaussian_affinity()(f, jnp.ones(12, bool)),
+          gaussian_affinity()(f, jnp.ones(12, bool)),
           num_steps=5,
           tolerance=None,
         )[:, 0]
@@ -131,9 +131,9 @@ class LameTest(parameterized.TestCase):
 
   def test_too_few_neighbours_are_refused(self):
     with self.assertRaisesRegex(ValueError, 'num_neighbours 1: at least 2'):
-      lame.gaussian_affinity(1)
+      gaussian_affinity(1)
     with self.assertRaisesRegex(ValueError, 'num_neighbours 0: at least 1'):
-      lame.neighbour_affinity(0)
+      neighbour_affinity(0)
 
 
 if __name__ == '__main__':

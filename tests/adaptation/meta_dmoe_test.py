@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest
 
-from ttc.adaptation import adapter, meta_dmoe
+from ttc.adaptation import adapter
+from ttc.adaptation.meta_dmoe import (
+  MetaDMoE,
+  aggregate,
+  meta_dmoe,
+  meta_dmoe_loss,
+  start_aggregator,
+)
 from ttc.models.vision import convnet
 
 NETWORK = convnet(3, (4, 8), (1, 2))
@@ -19,7 +26,7 @@ def setting():
   experts = jax.vmap(lambda k: NETWORK.init(k, images))(
     jax.random.split(jax.random.key(1), 3)
   )
-  aggregator = meta_dmoe.start_aggregator(jax.random.key(2), 3, 8, HEADS)
+  aggregator = start_aggregator(jax.random.key(2), 3, 8, HEADS)
   return images, student, experts, aggregator
 
 
@@ -27,7 +34,7 @@ class MetaDMoETest(absltest.TestCase):
   def test_who_is_not_asked_does_not_matter(self):
     images, _, experts, aggregator = setting()
     asked = jnp.array([True, False, True])
-    run = lambda experts: meta_dmoe.aggregate(
+    run = lambda experts: aggregate(
       NETWORK, aggregator, experts, asked, images, HEADS
     )
     grads = jax.grad(lambda experts: jnp.sum(run(experts) ** 2))(experts)
@@ -36,18 +43,18 @@ class MetaDMoETest(absltest.TestCase):
     largest = max(float(jnp.abs(x).max()) for x in jax.tree.leaves(grads))
     self.assertGreater(largest, 0)
     fewer = jax.tree.map(lambda x: x[jnp.array([0, 2])], experts)
-    alone = meta_dmoe.aggregate(
+    alone = aggregate(
       NETWORK, aggregator, fewer, jnp.ones(2, bool), images, HEADS
     )
     np.testing.assert_allclose(run(experts), alone, atol=1e-5)
 
   def test_without_a_rate_there_is_no_lesson(self):
     images, student, experts, aggregator = setting()
-    loss = lambda learned, rate: meta_dmoe.meta_dmoe_loss(
+    loss = lambda learned, rate: meta_dmoe_loss(
       NETWORK, learned, experts, jnp.int32(0), images, images,
       jnp.arange(10) % 3, rate=rate, num_heads=HEADS,
     )  # fmt: skip
-    learned = meta_dmoe.MetaDMoE(student, aggregator)
+    learned = MetaDMoE(student, aggregator)
     grads = jax.jit(jax.grad(loss))(learned, 0.0)
     for leaf in jax.tree.leaves(grads.aggregator):
       self.assertEqual(float(jnp.abs(leaf).max()), 0)
@@ -79,9 +86,9 @@ class MetaDMoETest(absltest.TestCase):
         params = jax.tree.map(
           lambda p, d: p + size * d, student['params'], direction
         )
-        return meta_dmoe.meta_dmoe_loss(
+        return meta_dmoe_loss(
           NETWORK,
-          meta_dmoe.MetaDMoE(student | {'params': params}, aggregator),
+          MetaDMoE(student | {'params': params}, aggregator),
           experts, jnp.int32(1), images, images, labels,
           rate=0.3, num_heads=HEADS,
         )  # fmt: skip
@@ -93,9 +100,7 @@ class MetaDMoETest(absltest.TestCase):
 
   def test_one_lesson_a_domain(self):
     images, student, experts, aggregator = setting()
-    method = meta_dmoe.meta_dmoe(
-      NETWORK, experts, aggregator, rate=0.1, num_heads=HEADS
-    )
+    method = meta_dmoe(NETWORK, experts, aggregator, rate=0.1, num_heads=HEADS)
     update = jax.jit(method.update)
     source = adapter.Source(student, images, jnp.zeros(10, jnp.int32))
     state = method.init(source, jax.random.key(0))
@@ -113,7 +118,7 @@ class MetaDMoETest(absltest.TestCase):
       - student['params']['conv0']['kernel']
     )
     self.assertGreater(float(moved.max()), 1e-6)
-    target = meta_dmoe.aggregate(
+    target = aggregate(
       NETWORK, aggregator, experts, jnp.ones(3, bool), images, HEADS
     )
     distance = lambda variables: float(
@@ -123,7 +128,7 @@ class MetaDMoETest(absltest.TestCase):
 
   def test_heads_that_do_not_divide_are_refused(self):
     with self.assertRaisesRegex(ValueError, '3 heads do not divide 8'):
-      meta_dmoe.start_aggregator(jax.random.key(0), 3, 8, 3)
+      start_aggregator(jax.random.key(0), 3, 8, 3)
 
 
 if __name__ == '__main__':

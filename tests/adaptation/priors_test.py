@@ -5,7 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest
 
-from ttc.adaptation import label_shift_adapter, priors
+from ttc.adaptation import priors
+from ttc.adaptation.label_shift_adapter import (
+  adapted_logits,
+  imbalance,
+  train_label_shift_adapter,
+)
 
 CENTRES = jnp.array([[0.0, 0.0], [1.5, 0.0], [0.0, 1.5]], jnp.float32)
 SOURCE = jnp.array([0.7, 0.2, 0.1], jnp.float32)
@@ -59,23 +64,21 @@ class PriorsTest(absltest.TestCase):
 
   def test_the_adapter_comes_near_the_bayes_rule(self):
     x, y = draw(4, SOURCE, 20_000)
-    params = label_shift_adapter.train_label_shift_adapter(
+    params = train_label_shift_adapter(
       jax.random.key(0), x, y, head(SOURCE), SOURCE,
       num_steps=1500, batch_size=512, learning_rate=3e-3,
     )  # fmt: skip
     inverted = SOURCE**-1 / jnp.sum(SOURCE**-1)
     for prior in (SOURCE, jnp.full(3, 1 / 3), inverted):
       x, y = draw(5, prior, 20_000)
-      degree = label_shift_adapter.imbalance(prior, SOURCE)
-      logits = label_shift_adapter.adapted_logits(
-        params, head(SOURCE), x, degree
-      )
+      degree = imbalance(prior, SOURCE)
+      logits = adapted_logits(params, head(SOURCE), x, degree)
       right = lambda f, y=y: float(jnp.mean(f.argmax(-1) == y))
       self.assertGreater(right(logits), right(logits_of(x, prior)) - 0.01)
     self.assertGreater(right(logits), right(logits_of(x, SOURCE)) + 0.2)
 
   def test_degrees_of_imbalance(self):
-    degree = lambda prior: float(label_shift_adapter.imbalance(prior, SOURCE))
+    degree = lambda prior: float(imbalance(prior, SOURCE))
     self.assertAlmostEqual(degree(SOURCE), 0.6, places=6)
     self.assertAlmostEqual(degree(SOURCE[::-1]), -0.6, places=6)
     self.assertAlmostEqual(degree(jnp.full(3, 1 / 3)), 0, places=6)

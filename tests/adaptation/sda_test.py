@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest
 
-from ttc.adaptation import adapter, sda
+from ttc.adaptation import adapter
+from ttc.adaptation.sda import fine_tune, sda
 from ttc.models.vision import convnet
 
 NETWORK = convnet(3, (4, 6), (1, 2))
@@ -30,7 +31,7 @@ class SDATest(absltest.TestCase):
 
   def test_an_image_that_stays_is_predicted_as_ever(self):
     source = setting()
-    same = self.predict(sda.sda(NETWORK, lambda key, x: x), source)
+    same = self.predict(sda(NETWORK, lambda key, x: x), source)
     plain = NETWORK.apply(source.variables, source.images).logits
     np.testing.assert_allclose(
       jax.nn.softmax(same), jax.nn.softmax(plain), atol=1e-6
@@ -39,7 +40,7 @@ class SDATest(absltest.TestCase):
   def test_probabilities_of_both_are_added(self):
     source = setting()
     other = NETWORK.init(jax.random.key(9), source.images)
-    got = self.predict(sda.sda(NETWORK, darken, other), source)
+    got = self.predict(sda(NETWORK, darken, other), source)
     p = lambda variables, x: jax.nn.softmax(NETWORK.apply(variables, x).logits)
     wanted = p(source.variables, source.images) + p(other, source.images**2)
     np.testing.assert_allclose(jnp.exp(got), wanted, atol=1e-6)
@@ -47,7 +48,7 @@ class SDATest(absltest.TestCase):
   def test_fine_tuning_learns_what_it_is_shown(self):
     source = setting()
     tuned = jax.jit(
-      lambda: sda.fine_tune(
+      lambda: fine_tune(
         NETWORK, source, jax.random.key(1),
         num_steps=100, batch_size=10, learning_rate=0.05,
       )

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest
 
-from ttc.adaptation import adapter, t3a
+from ttc.adaptation import adapter
+from ttc.adaptation.t3a import t3a
 from ttc.models.vision import Classifier, Outputs
 
 NUM_CLASSES, SIZE, BATCH = 3, 5, 6
@@ -64,7 +65,7 @@ class T3ATest(absltest.TestCase):
         lists[k] = sorted(lists[k], key=lambda pair: pair[0])[:4]
 
     add(rows)
-    method = t3a.t3a(self.network, 4)
+    method = t3a(self.network, 4)
     state = method.init(self.source, jax.random.key(0))
     for images in stream(5):
       features = np.asarray(images).reshape(BATCH, -1)
@@ -80,7 +81,7 @@ class T3ATest(absltest.TestCase):
       )
 
   def test_a_row_that_does_not_count_supports_nothing(self):
-    method = t3a.t3a(self.network, 4)
+    method = t3a(self.network, 4)
     state = method.init(self.source, jax.random.key(0))
     batch = adapter.Batch(stream(1)[0], jnp.zeros(BATCH, bool))
     _, after = method.update(state, batch, jax.random.key(0))
@@ -88,7 +89,7 @@ class T3ATest(absltest.TestCase):
 
   def test_no_supports_are_refused(self):
     with self.assertRaisesRegex(ValueError, 'num_supports 0: at least 1'):
-      t3a.t3a(self.network, 0)
+      t3a(self.network, 0)
 
 
 if __name__ == '__main__':

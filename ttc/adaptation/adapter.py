@@ -89,7 +89,9 @@ def choose(variables: Variables, select: Select = 'norm') -> ChosenParams:
     raise ValueError(
       f'select {select!r}: norm, all, head or a function of a path'
     )
-  flat = traverse_util.flatten_dict(variables['params'], sep='/')
+  flat: dict[str, Any] = traverse_util.flatten_dict(
+    variables['params'], sep='/'
+  )
   chosen = {path: leaf for path, leaf in flat.items() if accept(path)}
   if not chosen:
     raise ValueError(f'select {select!r} chooses none of {", ".join(flat)}')
@@ -116,7 +118,7 @@ def descend(
   optimizer: optax.GradientTransformation,
   state: Learning,
   grads: ChosenParams,
-  is_used: Bool[Array, ''],
+  is_used: bool | Bool[Array, ''] = True,
 ) -> Learning:
   """One step; without a sample to learn from, the very same state."""
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -125,7 +127,7 @@ def descend(
   return keep_if(is_used, new, state)
 
 
-def keep_if(condition: Bool[Array, ''], new: Any, old: Any) -> Any:
+def keep_if(condition: bool | Bool[Array, ''], new: Any, old: Any) -> Any:
   """`new` where the condition holds, leaf by leaf, else `old`."""
   return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
 
@@ -136,12 +138,6 @@ def masked_mean(
   """Mean over rows that count; zero, with no gradient, if there is none."""
   kept = jnp.where(mask, values, 0)
   return jnp.sum(kept) / jnp.maximum(jnp.sum(mask), 1)
-
-
-def entropy(logits: Float[Array, '*B K']) -> Float[Array, '*B']:
-  """Entropy of the softmax in nats."""
-  log_p = jax.nn.log_softmax(logits)
-  return -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
 
 
 def unit(rows: Float[Array, '*B D']) -> Float[Array, '*B D']:

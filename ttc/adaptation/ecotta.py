@@ -33,10 +33,10 @@ from ttc.adaptation.adapter import (
   Adapter,
   Prediction,
   Source,
-  entropy,
   keep_if,
   masked_mean,
 )
+from ttc.adaptation.losses import entropy, mean_label_loss
 from ttc.models.vision.classifier import (
   Classifier,
   Moments,
@@ -237,10 +237,7 @@ def warm_up(
       network, source.variables, _with_params(meta, params),
       source.images[rows], 'batch',
     )  # fmt: skip
-    losses = optax.softmax_cross_entropy_with_integer_labels(
-      seen.logits, source.labels[rows]
-    )
-    return jnp.mean(losses), seen.moments
+    return mean_label_loss(seen.logits, source.labels[rows]), seen.moments
 
   def step(carry, key):
     meta, opt_state = carry

@@ -27,6 +27,7 @@ from jax import flatten_util
 from jaxtyping import Array, Bool, Float, Int
 
 from ttc.adaptation.adapter import Adapter, Prediction, keep_if
+from ttc.adaptation.losses import mean_label_loss
 from ttc.models.vision.classifier import Classifier, Variables
 
 _LAYERS = 10
@@ -68,10 +69,14 @@ def apply_layers(
   layers: Affine, x: Float[Array, 'B *shape'], *, last_rectifies: bool
 ) -> Float[Array, 'B *shape']:
   """Scales, shifts and rectifies, layer after layer."""
-  for i in range(_LAYERS):
-    x = x * layers.scale[i] + layers.shift[i]
-    x = jax.nn.relu(x) if last_rectifies or i < _LAYERS - 1 else x
-  return x
+
+  def rectified(x, layer):
+    return jax.nn.relu(x * layer.scale + layer.shift), None
+
+  most = jax.tree.map(lambda leaf: leaf[:-1], layers)
+  x, _ = jax.lax.scan(rectified, x, most)
+  x = x * layers.scale[-1] + layers.shift[-1]
+  return jax.nn.relu(x) if last_rectifies else x
 
 
 def consistency(
@@ -99,13 +104,20 @@ def mix_style(
   Args:
     key: of partners and weights.
     x: maps of a batch.
-    mask: rows that count; a partner that does not is replaced by oneself.
+    mask: rows that count; they mix with each other, whatever the others are.
   """
-  order_key, weight_key = jax.random.split(key)
-  order = jax.random.permutation(order_key, len(x))
-  if mask is not None:
-    order = jnp.where(mask[order], order, jnp.arange(len(x)))
-  share = jax.random.beta(weight_key, 0.1, 0.1, (len(x), 1, 1, 1), x.dtype)
+  counts = jnp.ones(len(x), bool) if mask is None else mask
+
+  def draw(row):
+    order_key, weight_key = jax.random.split(jax.random.fold_in(key, row))
+    share = jax.random.beta(weight_key, 0.1, 0.1, dtype=x.dtype)
+    return jax.random.uniform(order_key), share
+
+  place, share = jax.vmap(draw)(jnp.arange(len(x)))
+  shuffled = jnp.argsort(jnp.where(counts, place, jnp.inf))
+  order = shuffled[jnp.maximum(jnp.cumsum(counts) - 1, 0)]
+  order = jnp.where(counts, order, jnp.arange(len(x)))
+  share = share[:, None, None, None]
   mean = jnp.mean(x, (1, 2), keepdims=True)
   std = jnp.sqrt(jnp.var(x, (1, 2), keepdims=True) + 1e-6)
   mean, std = jax.lax.stop_gradient((mean, std))
@@ -207,7 +219,7 @@ def itta_train_step(
   def loss_fn(params, weights):
     variables = state.variables | {'params': params}
     z, other = _two_styles(network, variables, images, key)
-    both = _cross_entropy(z.logits, labels) + _cross_entropy(
+    both = mean_label_loss(z.logits, labels) + mean_label_loss(
       other.logits, labels
     )
     return both + consistency(weights, z.features, other.features)
@@ -253,7 +265,7 @@ def gradient_mismatch(
   def losses(body):
     params = variables['params'] | body
     z, other = _two_styles(network, variables | {'params': params}, images, key)
-    main = _cross_entropy(z.logits, labels) + _cross_entropy(
+    main = mean_label_loss(z.logits, labels) + mean_label_loss(
       other.logits, labels
     )
     return consistency(weights, z.features, other.features), main
@@ -309,9 +321,3 @@ def _stage_shapes(network: Classifier, variables: Variables, images: Any):
   look = lambda images: network.apply(variables, images, between=between)
   jax.eval_shape(look, images[:1])
   return shapes
-
-
-def _cross_entropy(logits, labels):
-  return jnp.mean(
-    optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-  )

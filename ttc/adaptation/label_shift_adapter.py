@@ -23,6 +23,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from ttc.adaptation.adapter import Adapter, AdapterState
+from ttc.adaptation.losses import mean_label_loss
 
 _HIDDEN = 32
 _LEAST = 1e-3  # of a class in an estimated prior
@@ -124,9 +125,7 @@ def train_label_shift_adapter(
     degree = imbalance(prior, source_prior)
     logits = adapted_logits(params, head, features[rows], degree)
     adjusted = logits + strength * (jnp.log(source_prior) - jnp.log(prior))
-    return jnp.mean(
-      optax.softmax_cross_entropy_with_integer_labels(adjusted, labels[rows])
-    )
+    return mean_label_loss(adjusted, labels[rows])
 
   def step(carry, key):
     params, opt_state = carry

@@ -20,7 +20,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
@@ -30,6 +29,7 @@ from ttc.adaptation.adapter import (
   Prediction,
   masked_mean,
 )
+from ttc.adaptation.losses import mean_label_loss
 from ttc.models.vision.classifier import Classifier, Variables
 
 
@@ -227,9 +227,7 @@ def meta_dmoe_loss(
     network, learned, experts, is_asked, batch, rate, num_heads
   )
   logits = network.apply(student, query).logits
-  return jnp.mean(
-    optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-  )
+  return mean_label_loss(logits, labels)
 
 
 def _num_experts(experts):

@@ -15,9 +15,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array
 
 from ttc.adaptation.adapter import Adapter, Prediction, Source
+from ttc.adaptation.losses import mean_label_loss
 from ttc.models.vision.classifier import Classifier, Variables
 
 # `(key, images [B, H, W, C] in [0, 1]) -> images` of the source's kind, each by
@@ -86,7 +87,7 @@ def fine_tune(
   def loss_fn(params, rows):
     variables = source.variables | {'params': params}
     seen = network.apply(variables, source.images[rows])
-    return _cross_entropy(seen.logits, source.labels[rows])
+    return mean_label_loss(seen.logits, source.labels[rows])
 
   def step(carry, key):
     params, opt_state = carry
@@ -99,11 +100,3 @@ def fine_tune(
   carry = (params, optimizer.init(params))
   keys = jax.random.split(key, num_steps)
   return source.variables | {'params': jax.lax.scan(step, carry, keys)[0][0]}
-
-
-def _cross_entropy(
-  logits: Float[Array, 'B K'], labels: Int[Array, ' B']
-) -> Float[Array, '']:
-  return jnp.mean(
-    optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-  )

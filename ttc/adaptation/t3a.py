@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ttc.adaptation.adapter import Adapter, Prediction, entropy, unit
+from ttc.adaptation.adapter import Adapter, Prediction, unit
+from ttc.adaptation.losses import entropy
 from ttc.models.vision.classifier import Classifier, Variables
 
 

@@ -15,11 +15,11 @@ from ttc.adaptation.adapter import (
   Prediction,
   Select,
   descend,
-  entropy,
   masked_mean,
   put_back,
   start_learning,
 )
+from ttc.adaptation.losses import entropy
 from ttc.models.vision.classifier import Classifier, Moments
 
 

@@ -8,9 +8,10 @@ from ttc.models.vision import convolution
 
 
 class ConvolutionTest(parameterized.TestCase):
-  @parameterized.product(
-    size=[1, 2, 3, 5], stride=[1, 2, 3], shape=[(7, 8), (6, 5), (3, 3)]
-  )
+  @parameterized.parameters(
+    (1, 1, (7, 8)), (3, 1, (7, 8)), (3, 2, (7, 8)), (3, 2, (6, 5)),
+    (2, 2, (3, 3)), (5, 3, (6, 5)), (5, 1, (3, 3)),
+  )  # fmt: skip
   def test_patches_are_xlas_convolution(self, size, stride, shape):
     keys = jax.random.split(jax.random.key(size), 3)
     x = jax.random.normal(keys[0], (2, *shape, 3))

@@ -1,0 +1,458 @@
+"""What every test-time adaptation method promises, on every kind of network.
+
+A method joins by a line in `METHODS`: a name and `network -> Adapter`. What it
+does without learning is named too, so that a rate of zero can be checked.
+"""
+
+import functools
+import tempfile
+from collections.abc import Callable
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl.testing import absltest, parameterized
+
+from ttc import adaptation
+from ttc.adaptation import Batch, Source
+from ttc.adaptation.adapter import choose
+from ttc.adaptation.ecotta import start_meta
+from ttc.adaptation.itta import identity_layers
+from ttc.adaptation.meta_dmoe import start_aggregator
+from ttc.adaptation.views import unchanged
+from ttc.io import checkpoints
+from ttc.models.vision import convnet
+
+K, SIDE, ROWS, STEPS = 3, 8, 6, 4
+KEY = jax.random.key(0)
+RATE = 0.05  # far above the papers', so that four steps show
+
+
+def mirror(key, images):
+  """A view that is the same for every row, whatever its place."""
+  return jnp.where(jax.random.bernoulli(key), images[:, :, ::-1], images * 0.9)
+
+
+class Method(NamedTuple):
+  """A method as the tests want it: small, and learning from every sample."""
+
+  make: Callable  # `(network, optimizer) -> Adapter`
+  baseline: str | None = 'batch'  # what it says if it does not learn
+  select: object = 'norm'  # parameters that may change
+  # Whether rows are drawn for by their place, so that order matters.
+  is_ordered: bool = False
+  # Whether whole networks in its state change.
+  trains_networks: bool = False
+
+
+def darker(key, images):
+  return images**2
+
+
+SHIFTED_PRIOR = jnp.array([0.6, 0.3, 0.1], jnp.float32)
+
+
+def shift_params(network):
+  """Of an adapter that was trained for a moment."""
+  source, _ = drawn()
+  seen = network.apply(source.variables, source.images)
+  head = source.variables['params']['head']
+  return adaptation.train_label_shift_adapter(
+    KEY, seen.features, source.labels, head, SHIFTED_PRIOR, num_steps=3
+  )
+
+
+def meta_networks(network):
+  """Of EcoTTA, not at their start."""
+  source, _ = drawn()
+  meta = start_meta(network, source.variables, KEY, source.images)
+  return jax.tree.map(lambda x: x + 0.1, meta)
+
+
+def experts(network):
+  """Two, and who makes one of them."""
+  source, _ = drawn()
+  init = lambda key: network.init(key, source.images)
+  aggregator = start_aggregator(KEY, 2, 8, 2)
+  return jax.vmap(init)(jax.random.split(KEY, 2)), aggregator
+
+
+TEACHER = {'view': mirror, 'num_views': 2, 'momentum': 0.9}
+METHODS = {
+  'source': Method(lambda net, opt: adaptation.source(net), 'source'),
+  'batch_norm': Method(lambda net, opt: adaptation.batch_norm(net)),
+  'tent': Method(adaptation.tent),
+  'eta': Method(
+    functools.partial(adaptation.eata, fisher=None, margin=0.99, redundancy=2.0)
+  ),
+  'eata': Method(
+    functools.partial(adaptation.eata, margin=0.99, fisher_batch=4)
+  ),
+  'sar': Method(
+    functools.partial(adaptation.sar, margin=0.99, collapse=0.5),
+    select=lambda path: path.startswith('norm0/'),
+  ),
+  'cotta': Method(
+    functools.partial(adaptation.cotta, threshold=0.0, **TEACHER), select='all'
+  ),
+  'cotta_views': Method(
+    functools.partial(adaptation.cotta, threshold=2.0, **TEACHER),
+    baseline=None,
+    select='all',
+  ),
+  'roid': Method(functools.partial(adaptation.roid, view=mirror, prior=None)),
+  'roid_prior': Method(
+    functools.partial(adaptation.roid, view=mirror), baseline=None
+  ),
+  'rotta': Method(
+    functools.partial(
+      adaptation.rotta, view=mirror, num_places=4, update_every=4, alpha=0.2
+    ),
+    baseline=None,
+    is_ordered=True,
+  ),
+  'memo': Method(
+    functools.partial(
+      adaptation.memo, view=unchanged, num_views=2, moments='source'
+    ),
+    'source',
+    select='all',
+  ),
+  'rmt': Method(
+    functools.partial(
+      adaptation.rmt,
+      view=mirror,
+      momentum=0.9,
+      projector_size=4,
+      source_batch=4,
+    ),
+    'batch_twice',
+    select='all',
+  ),
+  'rmt_source_free': Method(
+    functools.partial(
+      adaptation.rmt,
+      view=mirror,
+      momentum=0.9,
+      contrast_weight=None,
+      source_weight=None,
+      warm_up=2,
+      source_batch=4,
+    ),
+    'batch_twice',
+    select='all',
+  ),
+  'petal': Method(
+    lambda net, opt: adaptation.petal(
+      net, posterior(), opt, threshold=0.0, strength=1e-3, **TEACHER
+    ),
+    select='all',
+  ),
+  'petal_at_random': Method(
+    lambda net, opt: adaptation.petal(
+      net, posterior(), opt, threshold=0.0, share=None, restore=0.1, **TEACHER
+    ),
+    select='all',
+  ),
+  'psmt': Method(
+    functools.partial(
+      adaptation.psmt, threshold=0.0, fisher_batch=4, share=0.3, **TEACHER
+    ),
+    'batch_twice',
+    select='all',
+  ),
+  'rdumb': Method(
+    functools.partial(
+      adaptation.rdumb, num_updates=2, margin=0.99, redundancy=2.0
+    )
+  ),
+  'lame': Method(lambda net, opt: adaptation.lame(net), None),
+  't3a': Method(lambda net, opt: adaptation.t3a(net, 4), None),
+  'adanpc': Method(
+    lambda net, opt: adaptation.adanpc(net, 3, 16, threshold=0.5), None
+  ),
+  'label_shift': Method(
+    lambda net, opt: adaptation.label_shift_adapter(
+      adaptation.tent(net, opt), shift_params(net), SHIFTED_PRIOR
+    ),
+    None,
+  ),
+  'ecotta': Method(
+    lambda net, opt: adaptation.ecotta(
+      net, meta_networks(net), opt, threshold=0.99
+    ),
+    None,
+    trains_networks=True,
+  ),
+  'itta': Method(
+    lambda net, opt: adaptation.itta(
+      net, identity_layers((8,)), opt, loss_scale=1.0
+    ),
+    'source',
+    is_ordered=True,
+  ),
+  'meta_dmoe': Method(
+    lambda net, opt: adaptation.meta_dmoe(
+      net, *experts(net), rate=0.05, num_heads=2
+    ),
+    None,
+    trains_networks=True,
+  ),
+  'sda': Method(lambda net, opt: adaptation.sda(net, darker), None),
+  'episodic_tent': Method(
+    lambda net, opt: adaptation.episodic(
+      adaptation.multi_step(adaptation.tent(net, opt), 2)
+    )
+  ),
+}
+
+
+def posterior():
+  """Of the source that all methods here start from."""
+  source, _ = drawn()
+  params = choose(source.variables, 'all')
+  return adaptation.Posterior(
+    source.variables, jax.tree.map(lambda p: 0.1 + p**2, params)
+  )
+
+
+EVERY = [(name, name) for name in METHODS]
+NETWORK = convnet(K, (4, 8), (1, 2))
+
+
+@functools.cache
+def drawn():
+  """A source, and two streams of four batches; the last has four rows."""
+  keys = jax.random.split(KEY, 4)
+  images = jax.random.uniform(keys[0], (2, STEPS, ROWS, SIDE, SIDE, 1))
+  variables = jax.jit(NETWORK.init)(keys[1], images[0, 0])
+  # Untrained, it would say the same of every image.
+  head = variables['params']['head']
+  head['kernel'] = 8 * head['kernel']
+  source = Source(variables, images[0, 0], jnp.arange(ROWS) % K)
+  mask = jnp.ones((2, STEPS, ROWS), bool).at[:, -1, 4:].set(False)
+  return source, Batch(images, mask)
+
+
+def piece(stream, start, stop):
+  return jax.tree.map(lambda x: x[start:stop], stream)
+
+
+def kept(prediction, batch):
+  """Logits of the rows that count."""
+  return np.asarray(prediction.logits)[np.asarray(batch.mask)]
+
+
+@functools.cache
+def programs(name, rate=RATE):
+  """One method: itself, one program of it, its start and what it came to."""
+  adapter = METHODS[name].make(NETWORK, optax.sgd(rate, momentum=0.9))
+  source, streams = drawn()
+  traces = []
+
+  def run(state, stream):
+    traces.append(1)
+    return adaptation.run_stream(adapter, state, stream)
+
+  start = jax.jit(
+    lambda source, key: adaptation.start_stream(adapter, source, key)
+  )(source, KEY)
+  stream = jax.tree.map(lambda x: x[0], streams)
+  run = jax.jit(run)
+  middle = run(start, piece(stream, 0, 2))
+  end = run(middle[1], piece(stream, 2, 4))
+  return adapter, run, start, stream, middle, end, traces
+
+
+class EveryAdapterTest(parameterized.TestCase):
+  @parameterized.named_parameters(EVERY)
+  def test_is_finite_and_traced_once(self, name):
+    *_, middle, end, traces = programs(name)
+    chex.assert_tree_all_finite(middle[0])
+    chex.assert_tree_all_finite(end[0])
+    self.assertLen(traces, 1)
+    self.assertEqual(int(end[1].step), STEPS)
+    for leaf in jax.tree.leaves(end[0]):
+      self.assertIn(leaf.dtype, (jnp.float32, jnp.int32))
+    np.testing.assert_array_equal(
+      end[0].num_backward <= end[0].num_forward * 2, True
+    )
+
+  @parameterized.named_parameters(EVERY)
+  def test_without_learning_it_is_its_baseline(self, name):
+    if METHODS[name].baseline is None:
+      self.skipTest('says something else from the start')
+    *_, stream, middle, end, _ = programs(name, 0.0)
+    for t, (said, _) in ((1, middle), (3, end)):
+      batch = piece(stream, t, t + 1)
+      wanted = baseline(METHODS[name].baseline, t)
+      said = kept(piece(said, t % 2, t % 2 + 1), batch)
+      np.testing.assert_allclose(said, wanted, atol=1e-6)
+
+  @parameterized.named_parameters(EVERY)
+  def test_not_compiled_and_not_filled_up_it_says_the_same(self, name):
+    adapter, run, _, stream, middle, _, _ = programs(name)
+    tail = piece(stream, 3, 4)
+    empty = tail._replace(mask=jnp.zeros_like(tail.mask))
+    both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), tail, empty)
+    wanted, after = run(middle[1], both)
+    rows = int(tail.mask.sum())
+    batch = Batch(tail.images[0, :rows], tail.mask[0, :rows])
+    key = jax.random.fold_in(middle[1].key, middle[1].step)
+    said, state = adapter.update(middle[1].adapter, batch, key)
+    np.testing.assert_allclose(said.logits, wanted.logits[0, :rows], atol=1e-5)
+    chex.assert_trees_all_close(state, after.adapter, atol=1e-5)
+
+  @parameterized.named_parameters(EVERY)
+  def test_two_streams_at_once_are_two_runs(self, name):
+    adapter, run, start, _, _, _, _ = programs(name)
+    _, streams = drawn()
+    streams = jax.tree.map(lambda x: x[:, 2:], streams)
+    both = jax.jit(
+      jax.vmap(
+        lambda state, stream: adaptation.run_stream(adapter, state, stream),
+        (None, 0),
+      )
+    )(start, streams)
+    for i in range(2):
+      alone = run(start, jax.tree.map(lambda x, i=i: x[i], streams))
+      chex.assert_trees_all_close(
+        jax.tree.map(lambda x, i=i: x[i], both)[0], alone[0], atol=1e-5
+      )
+
+  @parameterized.named_parameters(EVERY)
+  def test_cut_saved_and_resumed_it_is_the_uncut_stream(self, name):
+    adapter, run, start, stream, middle, end, _ = programs(name)
+    with tempfile.TemporaryDirectory() as directory:
+      manager = checkpoints.open_checkpoints(directory)
+      checkpoints.save_checkpoint(manager, 2, middle[1])
+      source, _ = drawn()
+      abstract = jax.eval_shape(
+        functools.partial(adaptation.start_stream, adapter), source, KEY
+      )
+      restored = checkpoints.restore_checkpoint(manager, abstract)
+      manager.close()
+    chex.assert_trees_all_equal(restored, middle[1])
+    chex.assert_trees_all_equal(run(restored, piece(stream, 2, 4)), end)
+    uncut = jax.jit(
+      lambda state, stream: adaptation.run_stream(adapter, state, stream)
+    )(start, stream)
+    chex.assert_trees_all_equal(uncut[1], end[1])
+    chex.assert_trees_all_equal(jax.tree.map(lambda x: x[2:], uncut[0]), end[0])
+
+  @parameterized.named_parameters(EVERY)
+  def test_an_empty_batch_changes_not_a_bit(self, name):
+    _, run, _, stream, middle, _, _ = programs(name)
+    empty = piece(stream, 0, 2)._replace(mask=jnp.zeros((2, ROWS), bool))
+    said, after = run(middle[1], empty)
+    chex.assert_trees_all_equal(after.adapter, middle[1].adapter)
+    np.testing.assert_array_equal(said.num_backward, 0)
+
+  @parameterized.named_parameters(EVERY)
+  def test_what_fills_a_batch_up_does_not_matter(self, name):
+    _, run, _, stream, middle, end, _ = programs(name)
+    tail = piece(stream, 2, 4)
+    hidden = ~tail.mask[..., None, None, None]
+    tail = tail._replace(images=jnp.where(hidden, 0.7, tail.images))
+    said, after = run(middle[1], tail)
+    chex.assert_trees_all_close(after.adapter, end[1].adapter, atol=1e-6)
+    np.testing.assert_allclose(kept(said, tail), kept(end[0], tail), atol=1e-6)
+
+  @parameterized.named_parameters(EVERY)
+  def test_parameters_that_are_not_chosen_stay(self, name):
+    if METHODS[name].trains_networks:
+      self.skipTest('trains networks')
+    *_, end, _ = programs(name)
+    source, _ = drawn()
+    chosen = choose(source.variables, METHODS[name].select)
+    for variables in variables_of(end[1].adapter):
+      chex.assert_trees_all_equal(variables, source.variables)
+    for params in params_of(end[1].adapter):
+      self.assertContainsSubset(params.keys(), chosen.keys())
+
+  @parameterized.named_parameters(EVERY)
+  def test_the_order_of_rows_does_not_matter(self, name):
+    if METHODS[name].is_ordered:
+      self.skipTest('draws for rows by their place')
+    _, run, start, stream, middle, _, _ = programs(name)
+    order = np.array([3, 0, 5, 1, 4, 2])
+    shuffled = jax.tree.map(lambda x: x[:, order], piece(stream, 0, 2))
+    said, _ = run(start, shuffled)
+    wanted = middle[0].logits[:, order]
+    np.testing.assert_allclose(said.logits, wanted, atol=2e-5)
+
+  @parameterized.named_parameters(EVERY)
+  def test_with_64_bits_it_keeps_its_32(self, name):
+    source, streams = drawn()
+    stream = jax.tree.map(lambda x: x[0], streams)
+    shapes = jax.eval_shape(lambda: (source, stream, KEY))
+    with jax.enable_x64(True):
+      adapter = METHODS[name].make(NETWORK, optax.adam(RATE))
+      start = functools.partial(adaptation.start_stream, adapter)
+      state = jax.eval_shape(start, shapes[0], shapes[2])
+      said, _ = jax.eval_shape(
+        functools.partial(adaptation.run_stream, adapter), state, shapes[1]
+      )
+    for leaf in jax.tree.leaves((said, state)):
+      if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        self.assertIn(leaf.dtype, (jnp.float32, jnp.int32, bool))
+
+
+class DifferentiableTest(parameterized.TestCase):
+  @parameterized.parameters('tent', 'itta', 'meta_dmoe', 'ecotta')
+  def test_a_later_loss_has_a_gradient_in_rate_and_source(self, name):
+    source, streams = drawn()
+    stream = jax.tree.map(lambda x: x[0, :2], streams)
+
+    def later_loss(rate, variables):
+      adapter = METHODS[name].make(NETWORK, optax.sgd(rate))
+      state = adaptation.start_stream(
+        adapter, source._replace(variables=variables), KEY
+      )
+      said, _ = adaptation.run_stream(adapter, state, stream)
+      return optax.softmax_cross_entropy_with_integer_labels(
+        said.logits[-1], source.labels
+      ).mean()
+
+    grads = jax.jit(jax.grad(later_loss, (0, 1)))(RATE, source.variables)
+    chex.assert_tree_all_finite(grads)
+    self.assertNotEqual(float(grads[0]), 0)
+    self.assertGreater(float(optax.tree.norm(grads[1]['params'])), 0)
+
+
+@functools.cache
+def baseline(kind, t):
+  """The source's logits by either moments; twice where two networks agree."""
+  source, streams = drawn()
+  batch = jax.tree.map(lambda x: x[0, t], streams)
+  moments, _, times = kind.partition('_')
+  seen = jax.jit(NETWORK.apply, static_argnums=2)(
+    source.variables, batch.images, moments, batch.mask
+  )
+  return kept(seen, batch) * (2 if times else 1)
+
+
+def is_variables(tree):
+  return isinstance(tree, dict) and 'params' in tree
+
+
+def variables_of(state):
+  """The networks in a state that should be as they were."""
+  leaves = jax.tree.leaves(state, is_leaf=is_variables)
+  return [leaf for leaf in leaves if is_variables(leaf)]
+
+
+def params_of(state):
+  """What learns in a state: parameters by path."""
+  is_params = lambda x: isinstance(x, dict) and any('/' in k for k in x)
+  leaves = jax.tree.leaves(
+    state, is_leaf=lambda x: is_variables(x) or is_params(x)
+  )
+  return [leaf for leaf in leaves if is_params(leaf)]
+
+
+if __name__ == '__main__':
+  absltest.main()
