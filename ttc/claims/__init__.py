@@ -74,6 +74,15 @@ ROOMS = {
     'ta_lpo',
   ),
   'incontext': ('braincorl', 'gpicl', 'gpicl_images', 'gpicl_memories'),
+  'adaptation': (
+    'adanpc',
+    'adapted_streams',
+    'continual_rounds',
+    'ecotta',
+    'itta',
+    'label_shift',
+    'meta_dmoe',
+  ),
   'agents': (
     'coin_game',
     'hanabi',

@@ -35,6 +35,10 @@ _MOMENTS = {
   'painted': (0.2998, 0.3725),
 }
 DATASETS = tuple(_MOMENTS)
+_CLOTHES = (
+  'T-shirt', 'trouser', 'pullover', 'dress', 'coat', 'sandal', 'shirt',
+  'sneaker', 'bag', 'boot',
+)  # fmt: skip
 _PAINTED = 4000, 1000  # to train and to test
 _CHUNK = 500  # images corrupted at once
 
@@ -91,6 +95,12 @@ def read(dataset: str, split: str) -> images.Images:
   drawn = images.painted_images(0, sum(_PAINTED))
   part = slice(_PAINTED[0]) if split == 'train' else slice(_PAINTED[0], None)
   return images.Images(drawn.images[part], drawn.labels[part])
+
+
+def class_names(dataset: str) -> tuple[str, ...]:
+  """Of the ten classes, for pictures."""
+  digits = tuple(str(digit) for digit in range(10))
+  return _CLOTHES if dataset == 'fashion_mnist' else digits
 
 
 def grey(found: images.Images) -> UInt8[np.ndarray, 'n 28 28 1']:

@@ -53,7 +53,8 @@ def convolve(
       x, kernel, (stride, stride), 'SAME',
       dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
     )  # fmt: skip
-  return convolve_patches(x, kernel, stride)
+  # Patches are made again for the gradient: they would be k^2 times the maps.
+  return jax.checkpoint(convolve_patches, static_argnums=2)(x, kernel, stride)
 
 
 def convolve_patches(

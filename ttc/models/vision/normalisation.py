@@ -43,6 +43,11 @@ class BatchNorm(nn.Module):
       mean = (1 - alpha) * mean + alpha * batch_mean
       var = (1 - alpha) * var + alpha * batch_var
     elif moments == 'batch':
+      if x.shape[0] == 1:
+        raise ValueError(
+          'a batch of one image has no moments of its own: mix them in by a '
+          "number instead of 'batch', or use adaptation.sliding_window"
+        )
       mean, var = masked_moments(x, mask)
     elif moments != 'source':
       raise ValueError(

@@ -1,0 +1,1 @@
+"""Claims about classifiers that adapt while they are used."""
