@@ -81,6 +81,7 @@ ROOMS = {
     'ecotta',
     'itta',
     'label_shift',
+    'mean_teachers',
     'meta_dmoe',
   ),
   'agents': (
