@@ -1,4 +1,11 @@
-"""A memory that grows: what earlier domains do to later ones (2304.12566)."""
+"""A memory that grows: what earlier domains do to later ones (2304.12566).
+
+First run at a threshold of .25, which nearly every image passes: wrong ones
+joined, and the error rose by 3.9, 1.4 and -.3 points, 7 above a memory of the
+source alone. The threshold was then chosen on held-out corruptions (speckle
+noise, motion blur; seed 0): .25 22.8% wrong in the second round, .75 21.7%, .9
+21.4%, .99 20.5%, none joins 20.6%.
+"""
 
 import jax
 import numpy as np
@@ -18,7 +25,7 @@ SHIFTS = (
 )
 METHODS = {
   'source': adaptation.source,
-  'AdaNPC': lambda net: adaptation.adanpc(net, 100, 4000),
+  'AdaNPC': lambda net: adaptation.adanpc(net, 100, 4000, threshold=0.99),
   'no memory of the stream': lambda net: adaptation.adanpc(
     net, 100, 4000, threshold=1.1
   ),

@@ -11,6 +11,10 @@ from ttc.testbeds import rotated_images
 
 SOURCES, TARGETS = (0.0, 30.0, 60.0, 90.0, 120.0), (45.0, 105.0)
 RATE = 1e-3
+NAMES = (
+  'student', 'trained longer', 'before the lesson', 'after the lesson',
+  'other lesson', 'aggregator', 'best expert',
+)  # fmt: skip
 SUPPORT = 64
 
 
@@ -65,7 +69,7 @@ def gain(data, a, b):
 
 def told(data):
   """All means."""
-  return ', '.join(f'{name} {x.mean():.1f}' for name, x in data.items())
+  return ', '.join(f'{name} {data[name].mean():.1f}' for name in NAMES)
 
 
 CLAIM = Claim(
