@@ -19,8 +19,11 @@ setuptools.setup(
     'ttc.kernels',
     *(f'ttc.kernels.{name}' for name in setuptools.find_packages('kernels')),
   ],
-  # Learned update rules, a few KB each.
-  package_data={'ttc.metarl': ['learned/*.npz']},
+  # Learned update rules, a few KB each, and denoisers, a few hundred.
+  package_data={
+    'ttc.metarl': ['learned/*.npz'],
+    'ttc.diffusion': ['learned/*.npz'],
+  },
   install_requires=[
     'jax>=0.10.2',
     'flax>=0.12.8',
@@ -52,6 +55,8 @@ setuptools.setup(
     # Peers of environments and of meta-training; gymnax imports six without
     # asking for it.
     'oracle': ['evosax>=0.3.2', 'jaxmarl>=0.2', 'gymnax>=1.0', 'six'],
+    # Of samplers; with torch for CPUs a fifth of the size.
+    'peers': ['diffusers>=0.35', 'torch'],
     'notebooks': ['ipykernel', 'jupytext', 'matplotlib', 'nbclient'],
     'dev': [
       'bayesian-optimization>=3.1',

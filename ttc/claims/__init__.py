@@ -84,6 +84,14 @@ ROOMS = {
     'mean_teachers',
     'meta_dmoe',
   ),
+  'diffusion': (
+    'evosearch',
+    'fk_steering',
+    'over_steering',
+    'sequential_refinement',
+    'useless_verifier',
+    'video_t1',
+  ),
   'agents': (
     'coin_game',
     'hanabi',

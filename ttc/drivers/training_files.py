@@ -14,6 +14,7 @@ def keep_config(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
   Before the first checkpoint anything may change.
   """
   path = workdir / 'config.json'
+  config = json.loads(files.to_json(dict(config)))  # tuples become lists
   begun = (workdir / 'metrics.jsonl').exists()
   if path.exists() and begun:
     try:

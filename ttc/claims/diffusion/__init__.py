@@ -1,0 +1,1 @@
+"""Claims about searches over noise."""
