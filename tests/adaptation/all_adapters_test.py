@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from absl.testing import absltest, parameterized
 
 from ttc import adaptation
@@ -21,10 +22,11 @@ from ttc.adaptation import Batch, Source
 from ttc.adaptation.adapter import choose
 from ttc.adaptation.ecotta import start_meta
 from ttc.adaptation.itta import identity_layers
+from ttc.adaptation.losses import mean_label_loss
 from ttc.adaptation.meta_dmoe import start_aggregator
 from ttc.adaptation.views import unchanged
 from ttc.io import checkpoints
-from ttc.models.vision import convnet
+from ttc.models.vision import convnet, resnet, vit, wide_resnet
 
 K, SIDE, ROWS, STEPS = 3, 8, 6, 4
 KEY = jax.random.key(0)
@@ -142,7 +144,7 @@ METHODS = {
       warm_up=2,
       source_batch=4,
     ),
-    'batch_twice',
+    None,
     select='all',
   ),
   'petal': Method(
@@ -163,11 +165,6 @@ METHODS = {
     ),
     'batch_twice',
     select='all',
-  ),
-  'rdumb': Method(
-    functools.partial(
-      adaptation.rdumb, num_updates=2, margin=0.99, redundancy=2.0
-    )
   ),
   'lame': Method(lambda net, opt: adaptation.lame(net), None),
   't3a': Method(lambda net, opt: adaptation.t3a(net, 4), None),
@@ -207,6 +204,11 @@ METHODS = {
       adaptation.multi_step(adaptation.tent(net, opt), 2)
     )
   ),
+  'rdumb': Method(
+    functools.partial(
+      adaptation.rdumb, num_updates=2, margin=0.99, redundancy=2.0
+    )
+  ),
 }
 
 
@@ -220,6 +222,10 @@ def posterior():
 
 
 EVERY = [(name, name) for name in METHODS]
+# One of each kind for what compiles anew; the others are slow.
+KINDS = ('tent', 'sar', 'cotta_views', 'rotta', 'rmt', 'memo', 'lame', 'itta')
+SOME = [(name, name) for name in KINDS]
+OTHERS = [row for row in EVERY if row not in SOME]
 NETWORK = convnet(K, (4, 8), (1, 2))
 
 
@@ -247,117 +253,154 @@ def kept(prediction, batch):
 
 
 @functools.cache
-def programs(name, rate=RATE):
-  """One method: itself, one program of it, its start and what it came to."""
-  adapter = METHODS[name].make(NETWORK, optax.sgd(rate, momentum=0.9))
-  source, streams = drawn()
+def programs(name):
+  """One method: a program of it that takes a rate, and its start.
+
+  The rate is an argument of the program, as every hyper-parameter may be.
+  """
+  source, _ = drawn()
   traces = []
 
-  def run(state, stream):
+  def run(rate, state, stream):
     traces.append(1)
-    return adaptation.run_stream(adapter, state, stream)
+    return adaptation.run_stream(adapter_of(name, rate), state, stream)
 
-  start = jax.jit(
-    lambda source, key: adaptation.start_stream(adapter, source, key)
-  )(source, KEY)
-  stream = jax.tree.map(lambda x: x[0], streams)
-  run = jax.jit(run)
-  middle = run(start, piece(stream, 0, 2))
-  end = run(middle[1], piece(stream, 2, 4))
-  return adapter, run, start, stream, middle, end, traces
+  start = jax.jit(functools.partial(adaptation.start_stream, adapter_of(name)))
+  return jax.jit(run), start(source, KEY), traces
+
+
+def adapter_of(name, rate=RATE):
+  return METHODS[name].make(NETWORK, optax.sgd(rate, momentum=0.9))
+
+
+def stream_of(which=0):
+  _, streams = drawn()
+  return jax.tree.map(lambda x: x[which], streams)
+
+
+@functools.cache
+def two_pieces(name, rate=RATE, which=0):
+  """What it says and what it came to, after two batches and after four."""
+  run, start, _ = programs(name)
+  stream = stream_of(which)
+  middle = run(jnp.float32(rate), start, piece(stream, 0, 2))
+  end = run(jnp.float32(rate), middle[1], piece(stream, 2, 4))
+  return middle, end
 
 
 class EveryAdapterTest(parameterized.TestCase):
   @parameterized.named_parameters(EVERY)
   def test_is_finite_and_traced_once(self, name):
-    *_, middle, end, traces = programs(name)
+    middle, end = two_pieces(name)
     chex.assert_tree_all_finite(middle[0])
     chex.assert_tree_all_finite(end[0])
-    self.assertLen(traces, 1)
     self.assertEqual(int(end[1].step), STEPS)
     for leaf in jax.tree.leaves(end[0]):
       self.assertIn(leaf.dtype, (jnp.float32, jnp.int32))
-    np.testing.assert_array_equal(
-      end[0].num_backward <= end[0].num_forward * 2, True
-    )
+    two_pieces(name, 0.0)
+    self.assertLen(programs(name)[2], 1)
 
   @parameterized.named_parameters(EVERY)
   def test_without_learning_it_is_its_baseline(self, name):
     if METHODS[name].baseline is None:
       self.skipTest('says something else from the start')
-    *_, stream, middle, end, _ = programs(name, 0.0)
+    stream = stream_of()
+    middle, end = two_pieces(name, 0.0)
     for t, (said, _) in ((1, middle), (3, end)):
-      batch = piece(stream, t, t + 1)
       wanted = baseline(METHODS[name].baseline, t)
-      said = kept(piece(said, t % 2, t % 2 + 1), batch)
+      said = kept(piece(said, t % 2, t % 2 + 1), piece(stream, t, t + 1))
       np.testing.assert_allclose(said, wanted, atol=1e-6)
 
-  @parameterized.named_parameters(EVERY)
+  @parameterized.named_parameters(SOME)
   def test_not_compiled_and_not_filled_up_it_says_the_same(self, name):
-    adapter, run, _, stream, middle, _, _ = programs(name)
-    tail = piece(stream, 3, 4)
+    self.says_the_same_not_compiled(name)
+
+  @parameterized.named_parameters(OTHERS)
+  @pytest.mark.slow
+  def test_not_compiled_and_not_filled_up_others_do_too(self, name):
+    self.says_the_same_not_compiled(name)
+
+  def says_the_same_not_compiled(self, name):
+    (_, middle), _ = two_pieces(name)
+    tail = piece(stream_of(), 3, 4)
     empty = tail._replace(mask=jnp.zeros_like(tail.mask))
     both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), tail, empty)
-    wanted, after = run(middle[1], both)
+    run, _, _ = programs(name)
+    wanted, after = run(jnp.float32(RATE), middle, both)
     rows = int(tail.mask.sum())
     batch = Batch(tail.images[0, :rows], tail.mask[0, :rows])
-    key = jax.random.fold_in(middle[1].key, middle[1].step)
-    said, state = adapter.update(middle[1].adapter, batch, key)
+    key = jax.random.fold_in(middle.key, middle.step)
+    said, state = adapter_of(name).update(middle.adapter, batch, key)
     np.testing.assert_allclose(said.logits, wanted.logits[0, :rows], atol=1e-5)
     chex.assert_trees_all_close(state, after.adapter, atol=1e-5)
 
-  @parameterized.named_parameters(EVERY)
-  def test_two_streams_at_once_are_two_runs(self, name):
-    adapter, run, start, _, _, _, _ = programs(name)
+  @parameterized.named_parameters(SOME)
+  def test_two_uncut_streams_at_once_are_two_cut_runs(self, name):
+    self.runs_two_at_once(name)
+
+  @parameterized.named_parameters(OTHERS)
+  @pytest.mark.slow
+  def test_two_uncut_streams_at_once_of_the_others(self, name):
+    self.runs_two_at_once(name)
+
+  def runs_two_at_once(self, name):
+    _, start, _ = programs(name)
     _, streams = drawn()
-    streams = jax.tree.map(lambda x: x[:, 2:], streams)
-    both = jax.jit(
-      jax.vmap(
-        lambda state, stream: adaptation.run_stream(adapter, state, stream),
-        (None, 0),
-      )
-    )(start, streams)
-    for i in range(2):
-      alone = run(start, jax.tree.map(lambda x, i=i: x[i], streams))
-      chex.assert_trees_all_close(
-        jax.tree.map(lambda x, i=i: x[i], both)[0], alone[0], atol=1e-5
-      )
+    run = functools.partial(adaptation.run_stream, adapter_of(name))
+    said, _ = jax.jit(jax.vmap(run, (None, 0)))(start, streams)
+    for which in range(2):
+      pieces = two_pieces(name, which=which)
+      for i, (alone, _) in enumerate(pieces):
+        part = jax.tree.map(lambda x: x[which, 2 * i : 2 * i + 2], said)  # noqa: B023
+        chex.assert_trees_all_close(part, alone, atol=1e-5)
+
+  @parameterized.parameters(
+    ('tent',), ('eata',), ('rotta',), ('petal_at_random',)
+  )
+  def test_a_cut_stream_is_the_uncut_one_bit_for_bit(self, name):
+    _, start, _ = programs(name)
+    middle, end = two_pieces(name)
+
+    def run(rate, state, stream):
+      return adaptation.run_stream(adapter_of(name, rate), state, stream)
+
+    said, after = jax.jit(run)(jnp.float32(RATE), start, stream_of())
+    chex.assert_trees_all_equal(piece(said, 0, 2), middle[0])
+    chex.assert_trees_all_equal(piece(said, 2, 4), end[0])
+    chex.assert_trees_all_equal(after, end[1])
 
   @parameterized.named_parameters(EVERY)
-  def test_cut_saved_and_resumed_it_is_the_uncut_stream(self, name):
-    adapter, run, start, stream, middle, end, _ = programs(name)
+  def test_saved_and_resumed_it_goes_on_bit_for_bit(self, name):
+    (_, middle), end = two_pieces(name)
     with tempfile.TemporaryDirectory() as directory:
       manager = checkpoints.open_checkpoints(directory)
-      checkpoints.save_checkpoint(manager, 2, middle[1])
-      source, _ = drawn()
-      abstract = jax.eval_shape(
-        functools.partial(adaptation.start_stream, adapter), source, KEY
+      checkpoints.save_checkpoint(manager, 2, middle)
+      abstract = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), middle
       )
       restored = checkpoints.restore_checkpoint(manager, abstract)
       manager.close()
-    chex.assert_trees_all_equal(restored, middle[1])
-    chex.assert_trees_all_equal(run(restored, piece(stream, 2, 4)), end)
-    uncut = jax.jit(
-      lambda state, stream: adaptation.run_stream(adapter, state, stream)
-    )(start, stream)
-    chex.assert_trees_all_equal(uncut[1], end[1])
-    chex.assert_trees_all_equal(jax.tree.map(lambda x: x[2:], uncut[0]), end[0])
+    chex.assert_trees_all_equal(restored, middle)
+    run, _, _ = programs(name)
+    resumed = run(jnp.float32(RATE), restored, piece(stream_of(), 2, 4))
+    chex.assert_trees_all_equal(resumed, end)
 
   @parameterized.named_parameters(EVERY)
   def test_an_empty_batch_changes_not_a_bit(self, name):
-    _, run, _, stream, middle, _, _ = programs(name)
-    empty = piece(stream, 0, 2)._replace(mask=jnp.zeros((2, ROWS), bool))
-    said, after = run(middle[1], empty)
-    chex.assert_trees_all_equal(after.adapter, middle[1].adapter)
+    (_, middle), _ = two_pieces(name)
+    empty = piece(stream_of(), 0, 2)
+    empty = empty._replace(mask=jnp.zeros_like(empty.mask))
+    said, after = programs(name)[0](jnp.float32(RATE), middle, empty)
+    chex.assert_trees_all_equal(after.adapter, middle.adapter)
     np.testing.assert_array_equal(said.num_backward, 0)
 
   @parameterized.named_parameters(EVERY)
   def test_what_fills_a_batch_up_does_not_matter(self, name):
-    _, run, _, stream, middle, end, _ = programs(name)
-    tail = piece(stream, 2, 4)
+    (_, middle), end = two_pieces(name)
+    tail = piece(stream_of(), 2, 4)
     hidden = ~tail.mask[..., None, None, None]
     tail = tail._replace(images=jnp.where(hidden, 0.7, tail.images))
-    said, after = run(middle[1], tail)
+    said, after = programs(name)[0](jnp.float32(RATE), middle, tail)
     chex.assert_trees_all_close(after.adapter, end[1].adapter, atol=1e-6)
     np.testing.assert_allclose(kept(said, tail), kept(end[0], tail), atol=1e-6)
 
@@ -365,30 +408,29 @@ class EveryAdapterTest(parameterized.TestCase):
   def test_parameters_that_are_not_chosen_stay(self, name):
     if METHODS[name].trains_networks:
       self.skipTest('trains networks')
-    *_, end, _ = programs(name)
+    _, (_, end) = two_pieces(name)
     source, _ = drawn()
     chosen = choose(source.variables, METHODS[name].select)
-    for variables in variables_of(end[1].adapter):
+    for variables in variables_of(end.adapter):
       chex.assert_trees_all_equal(variables, source.variables)
-    for params in params_of(end[1].adapter):
+    for params in params_of(end.adapter):
       self.assertContainsSubset(params.keys(), chosen.keys())
 
   @parameterized.named_parameters(EVERY)
   def test_the_order_of_rows_does_not_matter(self, name):
     if METHODS[name].is_ordered:
-      self.skipTest('draws for rows by their place')
-    _, run, start, stream, middle, _, _ = programs(name)
+      self.skipTest('remembers images in the order in which they come')
+    run, start, _ = programs(name)
+    (wanted, _), _ = two_pieces(name)
     order = np.array([3, 0, 5, 1, 4, 2])
-    shuffled = jax.tree.map(lambda x: x[:, order], piece(stream, 0, 2))
-    said, _ = run(start, shuffled)
-    wanted = middle[0].logits[:, order]
-    np.testing.assert_allclose(said.logits, wanted, atol=2e-5)
+    shuffled = jax.tree.map(lambda x: x[:, order], piece(stream_of(), 0, 2))
+    said, _ = run(jnp.float32(RATE), start, shuffled)
+    np.testing.assert_allclose(said.logits, wanted.logits[:, order], atol=2e-5)
 
   @parameterized.named_parameters(EVERY)
   def test_with_64_bits_it_keeps_its_32(self, name):
-    source, streams = drawn()
-    stream = jax.tree.map(lambda x: x[0], streams)
-    shapes = jax.eval_shape(lambda: (source, stream, KEY))
+    source, _ = drawn()
+    shapes = jax.eval_shape(lambda: (source, stream_of(), KEY))
     with jax.enable_x64(True):
       adapter = METHODS[name].make(NETWORK, optax.adam(RATE))
       start = functools.partial(adaptation.start_stream, adapter)
@@ -401,21 +443,30 @@ class EveryAdapterTest(parameterized.TestCase):
         self.assertIn(leaf.dtype, (jnp.float32, jnp.int32, bool))
 
 
+# What a rate makes, where it can be learned.
+LEARNABLE = {
+  'tent': lambda rate: adapter_of('tent', rate),
+  'itta': lambda rate: adapter_of('itta', rate),
+  'ecotta': lambda rate: adapter_of('ecotta', rate),
+  'meta_dmoe': lambda rate: adaptation.meta_dmoe(
+    NETWORK, *experts(NETWORK), rate=rate, num_heads=2
+  ),
+}
+
+
 class DifferentiableTest(parameterized.TestCase):
-  @parameterized.parameters('tent', 'itta', 'meta_dmoe', 'ecotta')
+  @parameterized.parameters(*[(name,) for name in LEARNABLE])
   def test_a_later_loss_has_a_gradient_in_rate_and_source(self, name):
-    source, streams = drawn()
-    stream = jax.tree.map(lambda x: x[0, :2], streams)
+    source, _ = drawn()
+    stream = piece(stream_of(), 0, 2)
 
     def later_loss(rate, variables):
-      adapter = METHODS[name].make(NETWORK, optax.sgd(rate))
+      adapter = LEARNABLE[name](rate)
       state = adaptation.start_stream(
         adapter, source._replace(variables=variables), KEY
       )
       said, _ = adaptation.run_stream(adapter, state, stream)
-      return optax.softmax_cross_entropy_with_integer_labels(
-        said.logits[-1], source.labels
-      ).mean()
+      return mean_label_loss(said.logits[-1], source.labels)
 
     grads = jax.jit(jax.grad(later_loss, (0, 1)))(RATE, source.variables)
     chex.assert_tree_all_finite(grads)
@@ -423,11 +474,58 @@ class DifferentiableTest(parameterized.TestCase):
     self.assertGreater(float(optax.tree.norm(grads[1]['params'])), 0)
 
 
+NETWORKS = {
+  'resnet': lambda: resnet(K, mean=(0.0,), std=(1.0,)),
+  'resnet_gn': lambda: resnet(K, norm='group', mean=(0.0,), std=(1.0,)),
+  'wide': lambda: wide_resnet(K, 10, mean=(0.0,), std=(1.0,)),
+  'vit': lambda: vit(K, width=8, depth=4, num_heads=2),
+}
+EVERYWHERE = (
+  'source', 'tent', 'eta', 'sar', 'cotta', 'roid', 'rotta', 'memo', 'rmt',
+  'psmt', 'lame', 't3a', 'adanpc',
+)  # fmt: skip
+
+
+class EveryNetworkTest(parameterized.TestCase):
+  @parameterized.named_parameters(
+    ('resnet_gn_sar', 'resnet_gn', 'sar'),
+    ('vit_sar', 'vit', 'sar'),
+  )
+  def test_a_method_on_another_network(self, network, name):
+    self.runs_on(network, name)
+
+  @parameterized.product(network=tuple(NETWORKS), name=EVERYWHERE)
+  @pytest.mark.slow
+  def test_every_method_on_every_network(self, network, name):
+    self.runs_on(network, name)
+
+  def runs_on(self, network, name):
+    """It runs there, and learns only what it may."""
+    made, (source, _) = NETWORKS[network](), drawn()
+    variables = jax.jit(made.init)(KEY, source.images)
+    source = source._replace(variables=variables)
+    adapter = METHODS[name].make(made, optax.sgd(RATE))
+
+    @jax.jit
+    def run(source, stream):
+      state = adaptation.start_stream(adapter, source, KEY)
+      return adaptation.run_stream(adapter, state, stream)
+
+    said, state = run(source, piece(stream_of(), 2, 4))
+    chex.assert_tree_all_finite(said)
+    for held in variables_of(state.adapter):
+      chex.assert_trees_all_equal(held, variables)
+    if name == 'sar':
+      learned = {path.split('/')[0] for path in state.adapter.learning.params}
+      self.assertNotEmpty(learned)
+      self.assertNoCommonElements(learned, made.last_stage)
+
+
 @functools.cache
 def baseline(kind, t):
   """The source's logits by either moments; twice where two networks agree."""
-  source, streams = drawn()
-  batch = jax.tree.map(lambda x: x[0, t], streams)
+  source, _ = drawn()
+  batch = jax.tree.map(lambda x: x[t], stream_of())
   moments, _, times = kind.partition('_')
   seen = jax.jit(NETWORK.apply, static_argnums=2)(
     source.variables, batch.images, moments, batch.mask

@@ -104,7 +104,8 @@ def eata(
       seen = network.apply(variables, batch.images, moments, batch.mask)
       entropies = entropy(seen.logits)
       weights = jax.lax.stop_gradient(jnp.exp(limit - entropies))
-      kept = batch.mask & (entropies < limit) & is_new(state, seen.logits)
+      kept = batch.mask & (entropies < limit)
+      kept &= ~state.has_mean | (likeness(seen.logits, state) < redundancy)
       loss = masked_mean(weights * entropies, kept)
       if state.fisher:
         loss += strength * weighted_distance(params, anchor, state.fisher)
@@ -127,13 +128,13 @@ def eata(
     prediction = Prediction(seen.logits, seen.features, count, num_kept)
     return prediction, keep_if(num_kept > 0, new, state)
 
-  def is_new(state, logits):
-    """Whether predictions point away from the mean; all do from none."""
-    probs = jax.nn.softmax(logits)
-    lengths = jnp.linalg.norm(probs, axis=-1) * jnp.linalg.norm(
-      state.mean_probs
-    )
-    cosine = probs @ state.mean_probs / jnp.maximum(lengths, 1e-8)
-    return ~state.has_mean | (jnp.abs(cosine) < redundancy)
-
   return Adapter(init, update)
+
+
+def likeness(
+  logits: Float[Array, 'B K'], state: EataState
+) -> Float[Array, ' B']:
+  """How like the running mean predictions are, an absolute cosine."""
+  probs = jax.nn.softmax(logits)
+  norms = jnp.linalg.norm(probs, axis=-1) * jnp.linalg.norm(state.mean_probs)
+  return jnp.abs(probs @ state.mean_probs / jnp.maximum(norms, 1e-8))

@@ -1,10 +1,9 @@
 r"""How much a loss depends on each parameter, and what follows from it.
 
 The diagonal of the Fisher information, with the network's own answers as
-labels, over images of the source. Papers that hold parameters
-by it (EATA, arXiv 2204.02610, eq. 9; PSMT) square the gradient of a *batch's
-mean* loss, about one `B`-th of the true diagonal, and choose their weights
-accordingly.
+labels, over images of the source. Papers that hold parameters by it (EATA,
+arXiv 2204.02610, eq. 9; PSMT) square the gradient of a *batch's mean* loss,
+about one `B`-th of the true diagonal, and choose their weights accordingly.
 """
 
 import itertools

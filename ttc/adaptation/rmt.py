@@ -12,6 +12,8 @@ deployment, student and teacher practise on the source. A batch costs four
 forward passes, three of them with a gradient.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -24,6 +26,7 @@ from ttc.adaptation.adapter import (
   Adapter,
   ChosenParams,
   Prediction,
+  Source,
   choose,
   keep_if,
   masked_mean,
@@ -37,10 +40,15 @@ from ttc.adaptation.contrast import (
   project,
   start_projector,
 )
-from ttc.adaptation.losses import symmetric_cross_entropy
+from ttc.adaptation.losses import mean_label_loss, symmetric_cross_entropy
 from ttc.adaptation.teacher import follow
 from ttc.adaptation.views import COTTA_VIEW, View
-from ttc.models.vision.classifier import Classifier, Moments, Variables
+from ttc.models.vision.classifier import (
+  Classifier,
+  Moments,
+  Outputs,
+  Variables,
+)
 
 
 class Pupil(NamedTuple):
@@ -59,13 +67,12 @@ class Lesson(NamedTuple):
 
 
 class RmtState(NamedTuple):
-  """What changes, and what the source left; empty arrays where unused."""
+  """What changes, and what the source left."""
 
   lesson: Lesson
   variables: Variables
-  images: Float[Array, 'n H W C']
-  labels: Int[Array, ' n']
-  prototypes: Float[Array, 'K D']
+  replay: tuple[Float[Array, 'n H W C'], Int[Array, ' n']] | None
+  prototypes: Float[Array, 'K D'] | None
 
 
 def rmt(
@@ -104,6 +111,7 @@ def rmt(
   """
 
   def init(source, key):
+    projector_key, warm_key = jax.random.split(key)
     uses = {
       'a contrast': contrast_weight is not None,
       'a replay': source_weight is not None,
@@ -112,12 +120,8 @@ def rmt(
     for use, is_used in uses.items():
       if is_used and not len(source.images):
         raise ValueError(f'rmt: {use} needs images of the source')
-    projector_key, warm_key = jax.random.split(key)
     params = choose(source.variables, 'all')
-    projector, prototypes = (
-      None,
-      jnp.zeros((network.num_classes, 0), jnp.float32),
-    )
+    projector, prototypes = None, None
     if contrast_weight is not None:
       prototypes = class_prototypes(
         network, source.variables, source.images, source.labels, source_batch,
@@ -128,60 +132,29 @@ def rmt(
       )
     pupil = Pupil(params, projector)
     lesson = Lesson(pupil, params, optimizer.init(cast(Any, pupil)))
-    state = RmtState(
-      lesson, source.variables, source.images, source.labels, prototypes
-    )
-    state = practise(state, warm_key) if warm_up else state
-    if source_weight is None:
-      none = slice(0, 0)
-      state = state._replace(
-        images=state.images[none], labels=state.labels[none]
+    if warm_up:
+      see = lambda params, x: _see(
+        network, source.variables, params, x, moments
       )
-    return state
-
-  def see(state, params, images, mask=None):
-    variables = put_back(state.variables, params)
-    return network.apply(variables, images, moments, mask)
-
-  def draw_source(state, key):
-    size = min(source_batch, len(state.images))
-    rows = jax.random.permutation(key, len(state.images))[:size]
-    return state.images[rows], state.labels[rows]
-
-  def learn(lesson, grads, scale: Any = 1.0):
-    updates, opt_state = optimizer.update(grads, lesson.opt_state, lesson.pupil)
-    updates = jax.tree.map(lambda u: scale * u, updates)
-    pupil: Any = optax.apply_updates(lesson.pupil, updates)
-    teacher = follow(lesson.teacher, pupil.params, momentum)
-    return Lesson(pupil, teacher, opt_state)
-
-  def practise(state, key):
-    """Self-training on clean images of the source."""
-
-    def step(lesson, i):
-      images, _ = draw_source(state, jax.random.fold_in(key, i))
-      target = see(state, lesson.teacher, images).logits
-
-      def loss_fn(pupil):
-        said = see(state, pupil.params, images).logits
-        return jnp.mean(symmetric_cross_entropy(said, target))
-
-      grads = jax.grad(loss_fn)(lesson.pupil)
-      scale = (i + 1).astype(jnp.float32) / warm_up
-      return learn(lesson, grads, scale), None
-
-    lesson, _ = jax.lax.scan(step, state.lesson, jnp.arange(warm_up))
-    return state._replace(lesson=lesson)
+      learn = functools.partial(_learn, optimizer, momentum)
+      lesson = _practise(
+        lesson, see, learn, source, warm_key, source_batch, warm_up
+      )
+    replay = None if source_weight is None else (source.images, source.labels)
+    return RmtState(lesson, source.variables, replay, prototypes)
 
   def update(state, batch, key):
     view_key, source_key = jax.random.split(key)
     mask, lesson = batch.mask, state.lesson
-    taught = see(state, lesson.teacher, batch.images, mask).logits
+    see = lambda params, x, mask=None: _see(
+      network, state.variables, params, x, moments, mask
+    )
+    taught = see(lesson.teacher, batch.images, mask).logits
     viewed = view(view_key, batch.images)
 
     def loss_fn(pupil):
-      seen = see(state, pupil.params, batch.images, mask)
-      other = see(state, pupil.params, viewed, mask)
+      seen = see(pupil.params, batch.images, mask)
+      other = see(pupil.params, viewed, mask)
       agreement = 0.5 * symmetric_cross_entropy(seen.logits, taught)
       agreement += 0.5 * symmetric_cross_entropy(other.logits, taught)
       loss = target_weight * masked_mean(agreement, mask)
@@ -191,19 +164,18 @@ def rmt(
         projected = jax.vmap(project, (None, 0))(pupil.projector, views)
         loss += contrast_weight * contrastive_loss(projected, mask, temperature)
       if source_weight is not None:
-        images, labels = draw_source(state, source_key)
-        said = see(state, pupil.params, images).logits
-        losses = optax.softmax_cross_entropy_with_integer_labels(said, labels)
-        loss += source_weight * jnp.mean(losses)
+        rows = _draw(source_key, len(state.replay[0]), source_batch)
+        images, labels = (x[rows] for x in state.replay)
+        said = see(pupil.params, images).logits
+        loss += source_weight * mean_label_loss(said, labels)
       return loss, seen
 
     grads, seen = jax.grad(loss_fn, has_aux=True)(lesson.pupil)
     count = jnp.sum(mask, dtype=jnp.int32)
-    new = keep_if(count > 0, learn(lesson, grads), lesson)
-    num_replayed = min(source_batch, len(state.images))
-    replayed = jnp.where(count > 0, num_replayed, 0)
-    if source_weight is None:
-      replayed = 0
+    learned = _learn(optimizer, momentum, lesson, grads)
+    new = keep_if(count > 0, learned, lesson)
+    replayed = 0 if state.replay is None else len(state.replay[0])
+    replayed = jnp.where(count > 0, min(source_batch, replayed), 0)
     prediction = Prediction(
       seen.logits + taught, seen.features, 3 * count + replayed,
       2 * count + replayed,
@@ -211,3 +183,62 @@ def rmt(
     return prediction, state._replace(lesson=new)
 
   return Adapter(init, update)
+
+
+def _see(
+  network: Classifier,
+  variables: Variables,
+  params: ChosenParams,
+  images: Array,
+  moments: Moments,
+  mask: Array | None = None,
+) -> Outputs:
+  return network.apply(put_back(variables, params), images, moments, mask)
+
+
+def _draw(key: Array, num_images: int, batch_size: int) -> Array:
+  """Rows of the source without repetition; all of them if fewer."""
+  return jax.random.permutation(key, num_images)[:batch_size]
+
+
+def _learn(
+  optimizer: optax.GradientTransformation,
+  momentum: float | Array,
+  lesson: Lesson,
+  grads: Any,
+  scale: float | Array = 1.0,
+) -> Lesson:
+  """A step of the pupil, at a share of its rate, and of the teacher."""
+  pupil: Any = lesson.pupil
+  updates, opt_state = optimizer.update(grads, lesson.opt_state, pupil)
+  updates = jax.tree.map(lambda u: scale * u, updates)
+  pupil = optax.apply_updates(pupil, updates)
+  teacher = follow(lesson.teacher, pupil.params, momentum)
+  return Lesson(pupil, teacher, opt_state)
+
+
+def _practise(
+  lesson: Lesson,
+  see: Callable[[ChosenParams, Array], Outputs],
+  learn: Callable[..., Lesson],
+  source: Source,
+  key: Array,
+  batch_size: int,
+  num_steps: int,
+) -> Lesson:
+  """Self-training on clean images of the source, the rate rising from zero."""
+
+  def step(lesson, i):
+    rows = _draw(jax.random.fold_in(key, i), len(source.images), batch_size)
+    images = source.images[rows]
+    target = see(lesson.teacher, images).logits
+
+    def loss_fn(pupil):
+      said = see(pupil.params, images).logits
+      return jnp.mean(symmetric_cross_entropy(said, target))
+
+    grads = jax.grad(loss_fn)(lesson.pupil)
+    scale = (i + 1).astype(jnp.float32) / num_steps
+    return learn(lesson, grads, scale), None
+
+  return jax.lax.scan(step, lesson, jnp.arange(num_steps))[0]

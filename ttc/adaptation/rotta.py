@@ -7,6 +7,7 @@ old weighing less. The teacher predicts. One forward pass a batch, and with
 each step two more of the memory, one with a gradient.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -82,6 +83,8 @@ def rotta(
       'at least one'
     )
 
+  learn = functools.partial(_learn, network, optimizer, view, alpha, momentum)
+
   def init(source, key):
     del key
     variables = source.variables
@@ -127,31 +130,40 @@ def rotta(
       seen.logits, seen.features, count + 2 * learned, learned
     ), state
 
-  def learn(state, key):
-    """One step on the memory."""
-    learning, teacher, memory = state.learning, state.teacher, state.memory
-    is_filled = memory.labels >= 0
-    weights = jax.nn.sigmoid(-memory.ages / num_places)
-    variables = _seeing(learning.variables, teacher)
-    taught = network.apply(variables, memory.images, alpha, is_filled)
-    viewed = view(key, memory.images)
-
-    def loss_fn(params):
-      variables = _seeing(learning.variables, Follower(params, state.moments))
-      seen = network.apply(variables, viewed, alpha, is_filled)
-      losses = cross_entropy(seen.logits, taught.logits)
-      return masked_mean(weights * losses, is_filled), seen.moments
-
-    grads, moments = jax.grad(loss_fn, has_aux=True)(learning.params)
-    learning = descend(optimizer, learning, grads)
-    params = follow(teacher.params, learning.params, momentum)
-    return state._replace(
-      learning=learning,
-      moments=moments,
-      teacher=Follower(params, taught.moments),
-    )
-
   return Adapter(init, update)
+
+
+def _learn(
+  network: Classifier,
+  optimizer: optax.GradientTransformation,
+  view: View,
+  alpha: float | Array,
+  momentum: float | Array,
+  state: RottaState,
+  key: Array,
+) -> RottaState:
+  """One step on the memory."""
+  learning, teacher, memory = state.learning, state.teacher, state.memory
+  is_filled = memory.labels >= 0
+  weights = jax.nn.sigmoid(-memory.ages / len(memory.ages))
+  variables = _seeing(learning.variables, teacher)
+  taught = network.apply(variables, memory.images, alpha, is_filled)
+  viewed = view(key, memory.images)
+
+  def loss_fn(params):
+    variables = _seeing(learning.variables, Follower(params, state.moments))
+    seen = network.apply(variables, viewed, alpha, is_filled)
+    losses = cross_entropy(seen.logits, taught.logits)
+    return masked_mean(weights * losses, is_filled), seen.moments
+
+  grads, moments = jax.grad(loss_fn, has_aux=True)(learning.params)
+  learning = descend(optimizer, learning, grads)
+  params = follow(teacher.params, learning.params, momentum)
+  return state._replace(
+    learning=learning,
+    moments=moments,
+    teacher=Follower(params, taught.moments),
+  )
 
 
 def _seeing(variables: Variables, follower: Follower) -> Variables:

@@ -51,6 +51,7 @@ def sar(
   collapse: float | Float[Array, ''] = 0.2,
   steps_on_nothing: bool = False,
   keeps_mean: bool = False,
+  keeps_momentum: bool = False,
 ) -> Adapter:
   r"""Sharpness-aware entropy minimisation; predicts before the step.
 
@@ -67,6 +68,8 @@ def sar(
       official code.
     keeps_mean: a reset leaves the running loss as it is, and so comes again
       with the next batch, as in the official code.
+    keeps_momentum: a reset leaves the optimiser as it is, as in the official
+      code, which clears the state of a wrapper around it.
   """
   chosen = spare_last_stage(network) if select is None else select
   limit = margin * math.log(network.num_classes)
@@ -113,8 +116,11 @@ def sar(
 
   def _recover(state, has_images):
     """Begins anew after a collapse."""
+    learning = start_learning(state.learning.variables, chosen, optimizer)
+    if keeps_momentum:
+      learning = learning._replace(opt_state=state.learning.opt_state)
     fresh = SarState(
-      start_learning(state.learning.variables, chosen, optimizer),
+      learning,
       state.mean_loss if keeps_mean else jnp.zeros_like(state.mean_loss),
       state.has_mean if keeps_mean else jnp.zeros((), bool),
     )

@@ -14,6 +14,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from ttc.adaptation.adapter import ChosenParams, choose, put_back
+from ttc.adaptation.losses import mean_label_loss
 from ttc.models.vision.classifier import Classifier, Variables
 
 SGD = optax.sgd(0.01, momentum=0.9)
@@ -98,8 +99,7 @@ def fit_posterior(
 
   def loss_fn(params, x, y):
     seen = network.apply(put_back(variables, params), x, 'batch')
-    losses = optax.softmax_cross_entropy_with_integer_labels(seen.logits, y)
-    return jnp.mean(losses)
+    return mean_label_loss(seen.logits, y)
 
   def rows(i):
     key_of_step = jax.random.fold_in(key, i)
