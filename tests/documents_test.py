@@ -57,7 +57,15 @@ def test_the_example_runs(capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  'name', ['agents', 'diffusion', 'learned_rules', 'meta_rl', 'quickstart']
+  'name',
+  [
+    'adaptation',
+    'agents',
+    'diffusion',
+    'learned_rules',
+    'meta_rl',
+    'quickstart',
+  ],
 )
 def test_a_notebook_runs_and_is_its_script(name):
   nbformat = pytest.importorskip('nbformat')
