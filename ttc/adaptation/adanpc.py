@@ -59,7 +59,8 @@ def adanpc(
     num_places: for images of the stream; the oldest makes room.
     temperature: tau.
     threshold: beta, the least confidence of an image that joins; above 1
-      nothing ever does.
+      nothing ever does. Where the source is often wrong, a low one lets wrong
+      images in.
     confidence: the largest class score; or, as in the release, of a second
       softmax over the scores, which for ten classes stays below .232.
 
@@ -85,10 +86,9 @@ def adanpc(
       source.images,
       batch_size=_CHUNK,
     )
-    places = lambda rows: jnp.zeros((num_places, *rows.shape[1:]), rows.dtype)
     known = Memory(unit(features), source.labels, jnp.ones(len(features), bool))
     memory = jax.tree.map(
-      lambda rows: jnp.concatenate([rows, places(rows)]), known
+      lambda x: jnp.pad(x, [(0, num_places)] + [(0, 0)] * (x.ndim - 1)), known
     )
     return AdaNPCState(source.variables, memory, jnp.int32(0))
 
