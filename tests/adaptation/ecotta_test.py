@@ -127,6 +127,14 @@ class EcoTTATest(absltest.TestCase):
       )
     )()
     self.assertLess(loss(meta), loss(start) - 0.1)
+    for part, first in zip(meta, start, strict=True):
+      for branch in ('conv', 'norm_branch'):
+        for new, old in zip(
+          jax.tree.leaves(part['params'][branch]),
+          jax.tree.leaves(first['params'][branch]),
+          strict=True,
+        ):
+          self.assertGreater(float(jnp.abs(new - old).max()), 1e-5)
     moved = meta[0]['batch_stats']['norm_out']['mean']
     self.assertGreater(float(jnp.abs(moved).max()), 1e-3)
 

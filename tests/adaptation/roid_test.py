@@ -9,7 +9,7 @@ from absl.testing import absltest
 from given_logits import batch_of, compiled, given_logits, source_of
 
 from ttc.adaptation import roid
-from ttc.adaptation.roid import correct_prior, weigh
+from ttc.adaptation.roid import smooth_prior, weigh
 
 KEY = jax.random.key(0)
 ROWS = np.random.default_rng(0).normal(size=(6, 3)) * 2
@@ -84,15 +84,15 @@ class RoidTest(absltest.TestCase):
     prior = (mean + smooth) / (1 + 3 * smooth)
     np.testing.assert_allclose(prior.sum(), 1)
     mask = jnp.ones(6, bool)
-    by_probs = softmax(np.asarray(correct_prior(z, mask, 'probabilities')))
+    by_probs = softmax(np.asarray(smooth_prior(z, mask, 'probabilities')))
     wanted = softmax(ROWS) * prior
     wanted /= wanted.sum(-1, keepdims=True)
     np.testing.assert_allclose(by_probs, wanted, atol=1e-5)
     np.testing.assert_allclose(
-      correct_prior(z, mask, 'logits'), ROWS * prior, atol=1e-5
+      smooth_prior(z, mask, 'logits'), ROWS * prior, atol=1e-5
     )
     # One image: as smooth as it gets.
-    one = correct_prior(z[:1], mask[:1], 'logits') / z[:1]
+    one = smooth_prior(z[:1], mask[:1], 'logits') / z[:1]
     mean = softmax(ROWS[0])
     wanted = (mean + 1 / mean.max()) / (1 + 3 / mean.max())
     np.testing.assert_allclose(one[0], wanted, rtol=1e-5)

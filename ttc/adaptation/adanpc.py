@@ -6,8 +6,7 @@ A memory of unit features with labels; the `k` nearest by cosine vote,
    \mathrm{softmax}_j(\cos(h, m_j) / \tau)\, 1[y_j = c],
 
 and images of which the vote is sure enough join the memory with the class they
-were given. What was known before is never overwritten, so earlier domains are
-not forgotten.
+were given. What is known of the source is never overwritten.
 
 Costs one forward pass and `B x (n + M)` cosines.
 """
@@ -144,7 +143,7 @@ def neighbour_scores(
   """
   cosine = jnp.where(memory.is_filled, queries @ memory.keys.T, -jnp.inf)
   nearest, place = jax.lax.top_k(cosine, num_neighbours)
-  weights = jax.nn.softmax(nearest / temperature)
+  weights = jax.nn.softmax(nearest / jnp.asarray(temperature, nearest.dtype))
   is_class = jax.nn.one_hot(memory.labels[place], num_classes)
   scores = jnp.einsum('bk,bkc->bc', weights, is_class.astype(weights.dtype))
   return jnp.minimum(scores + 1e-5, 1)

@@ -58,6 +58,8 @@ def reset_every(adapter: Adapter, num_updates: int | Int[Array, '']) -> Adapter:
     adapter: the method.
     num_updates: batches between resets.
   """
+  if isinstance(num_updates, int) and num_updates < 1:
+    raise ValueError(f'{num_updates} updates between resets: at least one')
 
   def init(source, key):
     start = adapter.init(source, key)
@@ -157,7 +159,8 @@ def sliding_window(adapter: Adapter, length: int) -> Adapter:
     prediction = said._replace(
       logits=said.logits[state.place][None],
       features=said.features[state.place][None],
-      num_backward=jnp.where(is_full, said.num_backward, 0),
+      num_forward=jnp.where(batch.mask[0], said.num_forward, 0),
+      num_backward=jnp.where(batch.mask[0] & is_full, said.num_backward, 0),
     )
     new = Window(now, images, mask, (state.place + 1) % length)
     return prediction, keep_if(batch.mask[0], new, state)

@@ -70,6 +70,8 @@ def class_prototypes(
     batch_size: images that are normalised together; the last may be fewer.
     moments: whose moments normalise.
   """
+  if batch_size < 1:
+    raise ValueError(f'batches of {batch_size} images: at least one')
   num_batches = -(-len(images) // batch_size)
   spare = num_batches * batch_size - len(images)
   images = jnp.pad(images, [(0, spare), *[(0, 0)] * 3])
@@ -97,6 +99,7 @@ def nearest_prototype(
   lengths = jnp.linalg.norm(prototypes, axis=-1)
   directions = prototypes / jnp.maximum(lengths, 1e-8)[:, None]
   likeness = jax.lax.stop_gradient(features) @ directions.T
+  likeness = jnp.where(lengths > 0, likeness, -jnp.inf)  # no class without any
   return prototypes[jnp.argmax(likeness, -1)]
 
 

@@ -52,7 +52,11 @@ _AVERAGING = 0.9  # of running moments in the warm-up
 
 
 class MetaNetwork(nn.Module):
-  """The branch behind one part; at first it changes nothing."""
+  """The branch behind one part; at first it changes next to nothing.
+
+  With a scale of exactly 0 its rectifier would pass no gradient, and it would
+  never learn.
+  """
 
   @nn.compact
   def __call__(
@@ -62,11 +66,13 @@ class MetaNetwork(nn.Module):
     moments: Moments,
     mask: Bool[Array, ' B'] | None,
   ) -> Float[Array, 'B h w c']:
-    stride = given.shape[1] // came_out.shape[1]
+    if came_out.ndim != 4:
+      raise ValueError(f'EcoTTA: maps [B, h, w, C], not {came_out.shape}')
+    stride = -(-given.shape[1] // came_out.shape[1])
     branch = Conv(came_out.shape[-1], 3, stride, name='conv')(given)
-    branch = BatchNorm(scale_init=nn.initializers.zeros, name='norm_branch')(
-      branch, moments, mask
-    )
+    branch = BatchNorm(
+      scale_init=nn.initializers.constant(1e-6), name='norm_branch'
+    )(branch, moments, mask)
     return BatchNorm(name='norm_out')(came_out, moments, mask) + nn.relu(branch)
 
 
@@ -215,7 +221,8 @@ def warm_up(
   """Teaches the meta networks the source's classes; the network is frozen.
 
   SGD with momentum .9 whose rate falls by five after three, six and eight
-  tenths of the steps, as in the paper's ten epochs.
+  tenths of the steps, as in the paper's ten epochs, of which these are a part;
+  images are not augmented, which the paper does by jitter, blur and grey.
 
   Args:
     network: the classifier.
@@ -225,6 +232,8 @@ def warm_up(
     batch_size: images of a step.
     learning_rate: at first.
   """
+  if not len(source.labels):
+    raise ValueError('warm_up: no images of the source')
   start, draw = jax.random.split(key)
   meta = start_meta(network, source.variables, start, source.images[:1])
   falls = {int(num_steps * part): 0.2 for part in (0.3, 0.6, 0.8)}

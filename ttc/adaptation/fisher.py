@@ -48,6 +48,8 @@ def diagonal_fisher(
     raise ValueError('Fisher information: no images of the source')
   if kind not in ('batch', 'example'):
     raise ValueError(f"Fisher information {kind!r}: 'batch' or 'example'")
+  if batch_size < 1:
+    raise ValueError(f'batches of {batch_size} images: at least one')
   num_images = images.shape[0]
   num_batches = -(-num_images // batch_size)
   spare = num_batches * batch_size - num_images

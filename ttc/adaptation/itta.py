@@ -15,7 +15,7 @@ Styles are mixed by MixStyle (Zhou et al., 2021, arXiv 2104.02008): means and
 deviations of channels behind the first or the second stage, with weight
 Beta(.1, .1), across a shuffled batch.
 
-Costs three forward passes and a backward pass a batch.
+Costs three forward passes a batch, two of them with a gradient.
 """
 
 from typing import Any, NamedTuple
@@ -106,6 +106,8 @@ def mix_style(
     x: maps of a batch.
     mask: rows that count; they mix with each other, whatever the others are.
   """
+  if x.ndim != 4:
+    raise ValueError(f'mix_style: maps [B, h, w, C], not {x.shape}')
   counts = jnp.ones(len(x), bool) if mask is None else mask
 
   def draw(row):

@@ -8,11 +8,13 @@ are, one number, and changes the last layer accordingly:
 
 It is trained before deployment on the source's images, so that its logits are
 right for whatever prior is put in; in deployment the prior is a running mean of
-its own predictions. There is no public code: the form follows the paper, and
+its own predictions (not, as would be safer, of the source's or of tempered
+ones). There is no public code: the form follows the paper, and
 training draws priors :math:`\pi \propto (\pi^s)^a`, a in [-1, 1], which has the
 paper's three (the source's, the uniform, the inverted) as its ends and middle.
 
-Costs the host's passes and `(D + 1) K` multiplications of the adapter's.
+Costs the host's passes, a second head, and about `W (D + 1) (K + 2)`
+multiplications a batch, `W = 32`.
 """
 
 from typing import NamedTuple
@@ -110,12 +112,14 @@ def train_label_shift_adapter(
     features: of the source's images.
     labels: their classes.
     head: of the network.
-    source_prior: how frequent classes are among those images.
+    source_prior: how frequent classes are among those images; none counts for
+      less than .001.
     num_steps: of Adam.
     batch_size: images of a step.
     learning_rate: of Adam.
     strength: tau.
   """
+  source_prior = jnp.maximum(source_prior, _LEAST)
   start, steps = jax.random.split(key)
   params = _start(start, features.shape[1], len(source_prior))
   optimizer = optax.adam(learning_rate)
@@ -171,8 +175,8 @@ def label_shift_adapter(
     logits = adapted_logits(params, state.head, seen.features, degree)
     weights = batch.mask / jnp.maximum(jnp.sum(batch.mask), 1)
     now = weights @ jax.nn.softmax(logits)
-    moved = jnp.maximum((1 - rate) * state.prior + rate * now, _LEAST)
-    moved /= jnp.sum(moved)
+    moved = (1 - rate) * state.prior + rate * now
+    moved = (1 - len(source_prior) * _LEAST) * moved + _LEAST
     prior = jnp.where(jnp.any(batch.mask), moved, state.prior)
     return seen._replace(logits=logits), state._replace(
       host=host_state, prior=prior.astype(jnp.float32)

@@ -116,7 +116,7 @@ def laplacian_assignments(
   """
 
   def step(z):
-    return jax.nn.softmax(log_p + strength * affinity @ z)
+    return jax.nn.softmax(log_p + strength * affinity @ z).astype(log_p.dtype)
 
   first = jax.nn.softmax(log_p)
   if tolerance is None:

@@ -49,6 +49,8 @@ def memo(
     view: draws views; each row of what it is given its own.
     num_views: `M`.
   """
+  if num_views < 1:
+    raise ValueError(f'num_views {num_views}: at least 1')
 
   def init(source, key):
     del key

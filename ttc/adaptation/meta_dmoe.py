@@ -159,7 +159,9 @@ def adapt_student(
 
   params = learned.student['params']
   grads = jax.grad(loss_fn)(params)
-  stepped = jax.tree.map(lambda p, g: p - rate * g, params, grads)
+  stepped = jax.tree.map(
+    lambda p, g: (p - rate * g).astype(p.dtype), params, grads
+  )
   return learned.student | {'params': stepped}
 
 

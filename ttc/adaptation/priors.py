@@ -44,7 +44,9 @@ def maximum_likelihood_prior(
   """
 
   def step(prior, _):
-    posterior = probabilities * (prior / source_prior)
+    known = source_prior > 0
+    ratio = jnp.where(known, prior / jnp.where(known, source_prior, 1), 0)
+    posterior = probabilities * ratio
     posterior /= jnp.sum(posterior, axis=-1, keepdims=True)
     return jnp.mean(posterior, axis=0), None
 

@@ -107,7 +107,8 @@ def rmt(
     projector_size: of its two layers.
     source_batch: images of the source at once; all of them if fewer.
     warm_up: batches of practice on the source before deployment, the learning
-      rate rising from zero; the paper takes 50 000 images.
+      rate rising from zero; the paper takes 50 000 images. 0, the default here,
+      leaves it out, and the first batches are worse for it.
   """
 
   def init(source, key):

@@ -75,6 +75,10 @@ def roid(
     prior: what the smoothed class prior of the batch multiplies; `'logits'`
       is what the released code does, None leaves the prediction alone.
   """
+  if prior not in ('probabilities', 'logits', None):
+    raise ValueError(
+      f"roid: prior {prior!r}: 'probabilities', 'logits' or None"
+    )
 
   def init(source, key):
     del key
@@ -110,7 +114,7 @@ def roid(
       (0.9 * state.mean_probs + (1 - 0.9) * mean).astype(jnp.float32),
     )
     kept = jnp.sum(weights > 0, dtype=jnp.int32)
-    logits = correct_prior(seen.logits, mask, prior)
+    logits = smooth_prior(seen.logits, mask, prior)
     prediction = Prediction(logits, seen.features, count + kept, 2 * kept)
     return prediction, keep_if(count > 0, new, state)
 
@@ -123,7 +127,9 @@ def weigh(
   mask: Bool[Array, ' B'],
   temperature: float | Float[Array, ''],
 ) -> Float[Array, ' B']:
-  """Weights of samples by diversity and certainty; zero where neither counts.
+  """Weights of samples by diversity and certainty.
+
+  They are zero for rows that are masked or less diverse than the mean.
 
   Args:
     logits: of the batch; no gradient goes through.
@@ -140,7 +146,7 @@ def weigh(
   return jnp.where(kept, jnp.exp(diversity * certainty / temperature), 0)
 
 
-def correct_prior(
+def smooth_prior(
   logits: Float[Array, 'B K'],
   mask: Bool[Array, ' B'],
   prior: Literal['probabilities', 'logits'] | None,

@@ -94,7 +94,9 @@ def sar(
     gradient = jax.value_and_grad(loss_fn, has_aux=True)
     (_, (seen, kept)), grads = gradient(learning.params, batch.mask)
     scale = radius / (optax.tree.norm(grads) + 1e-12)
-    worst = jax.tree.map(lambda p, g: p + scale * g, learning.params, grads)
+    worst = jax.tree.map(
+      lambda p, g: (p + scale * g).astype(p.dtype), learning.params, grads
+    )
     (loss, (_, still)), grads = gradient(worst, kept)
 
     moved = jnp.where(

@@ -33,7 +33,8 @@ def sda(
 
   Args:
     network: the classifier.
-    align: redraws images, such as `diffusion.align` with a trained denoiser.
+    align: redraws images, such as `lambda key, x: (diffusion.align(key,
+      sampler, 2 * x - 1, start) + 1) / 2`.
     fine_tuned: variables of the second network; None for the source's, which
       is DDA.
   """
@@ -80,6 +81,8 @@ def fine_tune(
     batch_size: images of a step.
     learning_rate: of SGD.
   """
+  if not len(source.labels):
+    raise ValueError('fine_tune: no images')
   optimizer = optax.chain(
     optax.add_decayed_weights(1e-4), optax.sgd(learning_rate, momentum=0.9)
   )

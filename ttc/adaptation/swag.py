@@ -90,12 +90,15 @@ def fit_posterior(
     The posterior; moments of batches are averaged over the collected ones.
 
   Raises:
-    ValueError: with fewer images than a batch, or fewer than two iterates.
+    ValueError: with fewer images than a batch, fewer than two iterates, or no
+      steps between them.
   """
   if len(images) < batch_size:
     raise ValueError(f'{len(images)} images: fewer than a batch, {batch_size}')
   if num_iterates < 2:
     raise ValueError(f'{num_iterates} iterates have no variance: two or more')
+  if steps_between < 1:
+    raise ValueError(f'steps_between {steps_between}: at least 1')
 
   def loss_fn(params, x, y):
     seen = network.apply(put_back(variables, params), x, 'batch')

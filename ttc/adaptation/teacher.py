@@ -55,7 +55,9 @@ def follow(
 ) -> ChosenParams:
   """One step of the running mean."""
   return jax.tree.map(
-    lambda t, s: momentum * t + (1 - momentum) * s, teacher, student
+    lambda t, s: (momentum * t + (1 - momentum) * s).astype(t.dtype),
+    teacher,
+    student,
   )
 
 
@@ -84,6 +86,8 @@ def gated_target(
     threshold: least mean confidence of the source to do without views.
     moments: whose moments normalise.
   """
+  if num_views < 1:
+    raise ValueError(f'num_views {num_views}: at least 1')
   source = state.student.variables
   taught = put_back(source, state.teacher)
   anchor = network.apply(source, batch.images, moments, batch.mask)

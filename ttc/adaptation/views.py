@@ -72,7 +72,7 @@ def cotta_view(
     drawn = jax.vmap(lambda k, x: jax.random.normal(k, x.shape, x.dtype))(
       keys, images
     )
-    return jnp.clip(images + noise * drawn, 0, 1)
+    return jnp.clip(images + jnp.asarray(noise, images.dtype) * drawn, 0, 1)
 
   return view
 

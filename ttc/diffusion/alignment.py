@@ -7,7 +7,8 @@ place and denoised by ancestral steps, each followed by one down the gradient of
 
 with respect to the state that the step began at, :math:`\phi_D` being a
 low-pass filter: what is coarse stays that of the image, what is fine becomes
-that of the model. The norm is of each image by itself; the authors' is of the
+that of the model; here means of blocks stand for the authors' making smaller
+and larger again. The norm is of each image by itself; the authors' is of the
 whole batch, so that a result depends on its neighbours. Costs one call and one
 backward pass for each step.
 """
@@ -64,7 +65,7 @@ def align(
   def body(x, place):
     (_, x0), gradient = jax.value_and_grad(apart, has_aux=True)(x, place)
     then = samplers.branch(sampler, keys, x, x0, place).x
-    return then - strength * gradient, None
+    return then - jnp.asarray(strength, then.dtype) * gradient, None
 
   x = samplers.renoise(sampler, noise_keys, images, sampler.num_steps, start)
   places = jnp.arange(start, sampler.num_steps, dtype=jnp.int32)

@@ -69,6 +69,8 @@ def evosearch(
   points, populations = _checked(
     sampler.num_steps, points, populations, num_elites
   )
+  if isinstance(tournament, int):
+    at_least(tournament=(tournament, 1))
   if mutation not in ('add', 'renoise'):
     raise ValueError(f'mutation={mutation!r} is neither add nor renoise')
   starts = (0, *points)[: len(populations)]
@@ -121,6 +123,7 @@ def _checked(num_steps, points, populations, num_elites):
       f'populations={populations} must be 1 to {len(points) + 1} sizes for '
       f'points={points}'
     )
+  at_least(num_elites=(num_elites, 0))
   for size in populations:
     at_least(population=(size, 1))
   for size in populations[1:]:

@@ -124,15 +124,15 @@ def fk_particles(
   keys = samplers.particle_keys(key, num_particles)
   resampling_key = samplers.purpose(key, 0)
   potential_fn, memory = _POTENTIALS[potential]
-  scaled = lambda x: _scaled(judge(verifier, x), strength)
 
   def reweigh(cloud):
-    gain, memory = potential_fn(scaled(cloud.x0), cloud.memory)
-    return cloud._replace(
-      memory=memory,
-      log_weights=cloud.log_weights + gain,
-      given=cloud.given + gain,
-    )
+    rewards = judge(verifier, cloud.x0)
+    is_nan = jnp.isnan(rewards)
+    known = _scaled(jnp.where(is_nan, 0.0, rewards), strength)
+    gain, memory = potential_fn(known, cloud.memory)
+    weights = jnp.where(is_nan, _LEAST, cloud.log_weights + gain)
+    given = cloud.given + gain
+    return cloud._replace(memory=memory, log_weights=weights, given=given)
 
   def body(cloud, now):
     place, judges = now
@@ -233,7 +233,9 @@ def _resampled(key, cloud, is_due, resampling):
 
 def _scaled(rewards, strength):
   """Lambda times rewards, finite."""
-  scaled = jnp.where(jnp.isnan(rewards), _LEAST, strength * rewards)
+  scaled = jnp.where(
+    jnp.isnan(rewards), _LEAST, jnp.asarray(strength, rewards.dtype) * rewards
+  )
   return jnp.clip(scaled, _LEAST, -_LEAST)
 
 

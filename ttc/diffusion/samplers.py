@@ -85,7 +85,7 @@ def ddim(
     now, then = schedule.level(place), schedule.level(place + 1)
     noise = (x - now.alpha * x0) / now.sigma
     fresh = jnp.sqrt(jnp.maximum(0.0, 1 - (now.alpha / then.alpha) ** 2))
-    std = eta * then.sigma / now.sigma * fresh
+    std = jnp.asarray(eta, x.dtype) * then.sigma / now.sigma * fresh
     kept = jnp.sqrt(jnp.maximum(0.0, then.sigma**2 - std**2))
     return then.alpha * x0 + kept * noise, std
 
@@ -109,7 +109,8 @@ def flow(
     denoiser: see `from_velocity`; or exact, of a mixture.
     schedule: of `flow_times`.
     shape: of a sample.
-    churn: `a`; 0 is the ODE, .7 a good SDE; may be traced.
+    churn: `a`; 0, the default, is the ODE; searches that branch need noise,
+      .7 say; may be traced.
 
   Returns:
     A sampler. The last step is one of the ODE.
@@ -120,7 +121,9 @@ def flow(
     velocity = (x - x0) / time
     score = -(x + (1 - time) * velocity) / time
     is_last = jnp.asarray(place) == schedule.num_steps - 1
-    variance = jnp.where(is_last, 0.0, jnp.square(churn) * time)  # g^2
+    variance = jnp.where(
+      is_last, 0.0, jnp.square(jnp.asarray(churn, x.dtype)) * time
+    )  # g^2
     mean = x + (velocity - variance / 2 * score) * (then - time)
     return mean, jnp.sqrt(variance * (time - then))
 
@@ -267,9 +270,10 @@ def renoise(
   """
   now = sampler.schedule.level(place)
   before = sampler.schedule.level(earlier)
-  ratio = before.alpha / now.alpha
+  stays = jnp.asarray(place) == earlier  # nothing changes, even without signal
+  ratio = before.alpha / jnp.where(stays, 1.0, now.alpha)
+  ratio = jnp.where(stays, 1.0, ratio)
   variance = before.sigma**2 - (ratio * now.sigma) ** 2
-  stays = jnp.asarray(place) == earlier  # then what is left is rounding
   std = jnp.sqrt(jnp.where(stays, 0.0, jnp.maximum(variance, 0.0)))
   return ratio * x + std * _normal(sampler, keys, earlier)
 

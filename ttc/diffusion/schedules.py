@@ -55,7 +55,7 @@ def cosine(num_steps: int, *, least: float = 1e-5) -> Schedule:
     A schedule whose times are even.
   """
   times = _times(num_steps)
-  return from_alpha_bars(np.maximum(cosine_alpha_bar(times), least), times)
+  return from_alpha_bars(1 - (1 - least) * (1 - cosine_alpha_bar(times)), times)
 
 
 def cosine_alpha_bar(times):

@@ -85,4 +85,5 @@ def preserve(
   amount: float | Float[Array, ''],
 ) -> Float[Array, '...']:
   r""":math:`\sqrt{1 - \beta^2}\,x + \beta z`: standard normal if both are."""
+  amount = jnp.asarray(amount, x.dtype)
   return jnp.sqrt(1 - jnp.square(amount)) * x + amount * noise

@@ -229,6 +229,8 @@ def corrupted(
       found.append(pixels)
       continue
     place = pathlib.Path(cache) / f'corrupted-{named}-{table}-{seed}'
+    if name == 'frost' and frost is not None:
+      place /= hashlib.sha256(str(frost).encode()).hexdigest()[:8]
 
     def make(name=name, severity=severity):
       return _corrupt(pixels, name, severity, table, seed, frost)

@@ -43,15 +43,13 @@ def prepare(seed: int, num_steps: int = _NUM_STEPS) -> LongTail:
     seed: of both.
     num_steps: of each.
   """
+  draw_key, net_key, adapter_key = jax.random.split(jax.random.key(seed), 3)
   known = rotated_images.domains([0.0], _NUM_TRAIN, 'train')
   tail = protocols.exponential_prior(10, RATIO)
-  order = protocols.label_shift(
-    jax.random.key(seed), np.asarray(known.labels[0]), tail
-  )
+  order = protocols.label_shift(draw_key, np.asarray(known.labels[0]), tail)
   pixels, labels = known.images[0, order], known.labels[0, order]
   prior = jnp.bincount(labels, length=10) / len(labels)
-  key = jax.random.key(seed)
-  variables = rotated_images.train(key, pixels, labels, num_steps)
+  variables = rotated_images.train(net_key, pixels, labels, num_steps)
   network = rotated_images.network()
   features = jax.lax.map(
     lambda x: network.apply(variables, x[None]).features[0],
@@ -59,7 +57,7 @@ def prepare(seed: int, num_steps: int = _NUM_STEPS) -> LongTail:
     batch_size=500,
   )
   params = train_label_shift_adapter(
-    key, features, labels, variables['params']['head'], prior,
+    adapter_key, features, labels, variables['params']['head'], prior,
     num_steps=num_steps,
   )  # fmt: skip
   test = rotated_images.domains([0.0], _NUM_TEST, 'test')

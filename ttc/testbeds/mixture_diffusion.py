@@ -101,8 +101,8 @@ def searches(
   sizes = evosearch_sizes(num_samples, num_steps)
   elites = max(1, round(sizes[-1] * 5 / 14))
   every = diffusion.every(num_steps, 1, last, 2)
-  # Two branches of each path; four rounds over the last three quarters that
-  # go a twelfth back, a quarter and a twelfth on.
+  # Two branches of each path; three rounds over the last three quarters that
+  # go a sixteenth back, a quarter and a sixteenth on.
   back = max(1, num_steps // 16)
   paths = budget // (quarter + 3 * 2 * (quarter + back))
   return {

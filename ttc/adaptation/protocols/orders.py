@@ -163,6 +163,8 @@ def moving_label_shift(
   Raises:
     ValueError: if there are too few images for one segment.
   """
+  if length < 1:
+    raise ValueError(f'length={length}, expected at least 1')
   item_key, order_key = jax.random.split(key)
   order = shuffled(item_key, len(labels))
   left = [list(order[labels[order] == k]) for k in range(len(first))]

@@ -142,6 +142,8 @@ def visit(
     sequence: domains.
     batch_size: `B`.
   """
+  if not len(sequence):
+    raise ValueError('a schedule of no visits: expected at least one')
   pieces = []
   for i, domain in enumerate(sequence):
     order = order_fn(jax.random.fold_in(key, i))

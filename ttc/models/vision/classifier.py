@@ -4,10 +4,11 @@ Methods that adapt a classifier need more than logits: they choose whose
 moments normalise, read features, and put blocks of their own between stages.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
@@ -92,3 +93,25 @@ def from_module(
     init, jax.named_call(apply, name='classifier'), num_classes, num_stages,
     last_stage, normalises_batches,
   )  # fmt: skip
+
+
+def standardised(
+  images: Float[Array, 'B H W C'], mean: Sequence[float], std: Sequence[float]
+) -> Float[Array, 'B H W C']:
+  """Images less the mean of each channel, over its deviation.
+
+  Args:
+    images: in [0, 1].
+    mean: of channels.
+    std: of channels.
+
+  Raises:
+    ValueError: if there are other channels.
+  """
+  if not len(mean) == len(std) == images.shape[-1]:
+    raise ValueError(
+      f'{len(mean)} means and {len(std)} deviations for images of '
+      f'{images.shape[-1]} channels'
+    )
+  dtype = images.dtype
+  return (images - jnp.asarray(mean, dtype)) / jnp.asarray(std, dtype)

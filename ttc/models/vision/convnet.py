@@ -17,6 +17,7 @@ from ttc.models.vision.classifier import (
   Classifier,
   Moments,
   from_module,
+  standardised,
 )
 from ttc.models.vision.convolution import Conv
 from ttc.models.vision.normalisation import BatchNorm
@@ -39,9 +40,7 @@ class ConvNet(nn.Module):
     mask: Bool[Array, ' B'] | None = None,
     between: Between | None = None,
   ) -> tuple[Array, Array]:
-    x = (images - jnp.asarray(self.mean, images.dtype)) / jnp.asarray(
-      self.std, images.dtype
-    )
+    x = standardised(images, self.mean, self.std)
     for i, (width, stride) in enumerate(
       zip(self.widths, self.strides, strict=True)
     ):

@@ -23,6 +23,7 @@ from ttc.models.vision.classifier import (
   Classifier,
   Moments,
   from_module,
+  standardised,
 )
 from ttc.models.vision.convolution import Conv
 from ttc.models.vision.normalisation import BatchNorm
@@ -62,8 +63,7 @@ class ResNet(nn.Module):
         return BatchNorm(name=name)(x, moments, mask)
       return nn.GroupNorm(self.num_groups, epsilon=1e-5, name=name)(x)
 
-    mean = jnp.asarray(self.mean, images.dtype)
-    x = (images - mean) / jnp.asarray(self.std, images.dtype)
+    x = standardised(images, self.mean, self.std)
     if self.has_large_images:
       x = _conv('conv', x, 64, 7, 2)
       x = nn.relu(normalise('norm', x))

@@ -17,6 +17,7 @@ from ttc.models.vision.classifier import (
   Classifier,
   Moments,
   from_module,
+  standardised,
 )
 
 
@@ -59,8 +60,7 @@ class Vit(nn.Module):
     between: Between | None = None,
   ) -> tuple[Array, Array]:
     del moments, mask
-    mean = jnp.asarray(self.mean, images.dtype)
-    x = (images - mean) / jnp.asarray(self.std, images.dtype)
+    x = standardised(images, self.mean, self.std)
     size = (self.patch, self.patch)
     x = nn.Conv(self.width, size, size, 'VALID', name='patches')(x)
     x = x.reshape(x.shape[0], -1, self.width)
