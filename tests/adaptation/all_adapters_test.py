@@ -223,7 +223,7 @@ def posterior():
 
 EVERY = [(name, name) for name in METHODS]
 # One of each kind for what compiles anew; the others are slow.
-KINDS = ('tent', 'sar', 'cotta_views', 'rotta', 'rmt', 'memo', 'lame', 'itta')
+KINDS = ('tent', 'rotta', 'memo', 'lame')
 SOME = [(name, name) for name in KINDS]
 OTHERS = [row for row in EVERY if row not in SOME]
 NETWORK = convnet(K, (4, 8), (1, 2))

@@ -217,7 +217,7 @@ def test_bad_names_are_told_with_the_good_ones():
     (
       ['best_of_m'],
       None,
-      "claim 'best_of_m' is not one of active_learning, adaptive_consis",
+      "claim 'best_of_m' is not one of active_learning, adanpc, adapt",
     ),
     (['all'], 'serch', "room 'serch' is not one of sampling, search"),
   ):
