@@ -19,7 +19,7 @@ def get_config(bed: str = 'linear') -> config_dict.ConfigDict:
   config = config_dict.ConfigDict()
   config.bed = bed
   on_mixtures = bed in ('linear', 'rare')
-  models = {'images': 'fashion_flow_unet', 'video': 'bouncing_flow_unet'}
+  models = {'images': 'fashion_flow_unet', 'video': 'bouncing_unet'}
   config.model = models.get(bed, '')
   config.searches = (
     'best of N', 'zero order', 'paths', 'EvoSearch', 'FK steering', 'SVDD',

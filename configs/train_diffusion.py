@@ -14,7 +14,7 @@ _VARIANTS = {
   'flow_unet': ('fashion_mnist', 'unet', 'velocity'),
   'ddpm_unet': ('fashion_mnist', 'unet', 'noise'),
   'flow_dit': ('fashion_mnist', 'dit', 'velocity'),
-  'video_unet': ('bouncing', 'unet', 'velocity'),
+  'video_unet': ('bouncing', 'unet', 'sample'),
 }
 
 
@@ -26,7 +26,9 @@ def get_config(variant: str = 'flow_unet') -> config_dict.ConfigDict:
   """
   config = config_dict.ConfigDict()
   config.data, config.network, config.target = _VARIANTS[variant]
-  config.width = 16 if config.network == 'unet' else 64
+  config.width = {'unet': 16, 'dit': 64}[config.network]
+  if config.data == 'bouncing':
+    config.width = 24  # four frames at once
   config.depth = 3
   config.seed = 0
 

@@ -106,6 +106,9 @@ class GuidanceTest(absltest.TestCase):
         make(target='velocity')(x, level).ravel(), 0.1 - 0.5 * mixed, rtol=1e-4
       )
       np.testing.assert_allclose(
+        make(target='sample')(x, level).ravel(), mixed, rtol=1e-4
+      )
+      np.testing.assert_allclose(
         make(target='noise')(x, level).ravel(),
         np.clip((0.1 - 0.5 * mixed) / 0.5, -1, 1),
         rtol=1e-4,
@@ -120,6 +123,8 @@ class GuidanceTest(absltest.TestCase):
     )
     self.assertAlmostEqual(float(loss('noise')), 1.0, delta=0.08)
     self.assertAlmostEqual(float(loss('velocity')), 1.25, delta=0.1)
+    # 1 / 4 times the mean of 1 / t^2 from .1 to 1, and of 100 below.
+    self.assertAlmostEqual(float(loss('sample')), 0.25 * 19, delta=0.6)
 
   def test_labels_are_dropped_now_and_then(self):
     tell = lambda params, x, times, labels: jnp.broadcast_to(

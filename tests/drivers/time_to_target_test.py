@@ -4,6 +4,7 @@ import tempfile
 
 import jax
 import numpy as np
+import pytest
 from absl.testing import absltest
 
 from ttc.drivers import time_to_target as driver
@@ -17,6 +18,7 @@ TINY = driver.TimeToTargetOptions(
 
 
 class TimeToTargetTest(absltest.TestCase):
+  @pytest.mark.slow
   def test_goes_on_and_gives_the_same(self):
     directory = tempfile.TemporaryDirectory()
     self.addCleanup(directory.cleanup)

@@ -16,7 +16,9 @@ def test_a_page_is_dark_ink_on_white_paper():
   assert sheet[2 + 6, 2 + 14 + 1] == 0
   assert sheet[2 + 3, 2 + 4] == 128
   sheet[8, 17] = sheet[5, 6] = 255
-  assert (sheet == 255).all()
+  inside = np.isin(np.arange(14) % 6, (0, 1), invert=True)[:, None]
+  inside = inside & np.isin(np.arange(23) % 7, (0, 1), invert=True)
+  np.testing.assert_array_equal(sheet, np.where(inside, 255, 232))
 
 
 def test_files_are_pictures(tmp_path):

@@ -1,12 +1,15 @@
-r"""What a denoiser is trained with: noise, or the velocity of a flow.
+r"""What a denoiser is trained with: noise, a velocity, or the sample itself.
 
 .. math:: x_t = \alpha_t x_0 + \sigma_t\varepsilon, \quad t \sim U(0, 1)
 
 and the network answers :math:`\varepsilon` (Ho et al., 2006.11239; here with
 the cosine law of alpha-bar) or :math:`\varepsilon - x_0` (Lipman et al., 2210.
-02747; :math:`\alpha = 1 - t`, :math:`\sigma = t`). A label is dropped now and
-then, so that the network also knows the images of all classes and guidance can
-tell the two apart (Ho and Salimans, 2207.12598).
+02747; :math:`\alpha = 1 - t`, :math:`\sigma = t`). Both have to carry all of
+the noise through the network. One that is narrower than what it sees answers
+:math:`x_0`, whose error is weighed as that of the velocity that follows from
+it (Li and He, 2511.13720). A label is dropped now and then, so that the network
+also knows the images of all classes and guidance can tell the two apart (Ho and
+Salimans, 2207.12598).
 """
 
 from collections.abc import Callable
@@ -25,7 +28,9 @@ from ttc.diffusion.schedules import (
 )
 from ttc.types import Params
 
-Target: TypeAlias = Literal['noise', 'velocity']
+Target: TypeAlias = Literal['noise', 'velocity', 'sample']
+TARGETS = ('noise', 'velocity', 'sample')
+_LEAST_TIME = 0.1  # below it errors of a sample are weighed as here
 # `(params, images [N, H, W, C], times [N], labels [N]) -> [N, H, W, C']`.
 NetworkFn: TypeAlias = Callable[..., Float[Array, 'N H W O']]
 
@@ -72,10 +77,14 @@ def denoising_loss(
     x = jnp.sqrt(alpha_bar) * x0 + jnp.sqrt(1 - alpha_bar) * noise
     wanted = noise
   else:
-    x, wanted = (1 - t) * x0 + t * noise, noise - x0
+    x = (1 - t) * x0 + t * noise
+    wanted = x0 if target == 'sample' else noise - x0
   given = x if batch.context is None else _beside(x, batch.context)
   answer = network_fn(params, given, times, labels)
-  return jnp.mean(jnp.square(answer - wanted))
+  weight = 1.0
+  if target == 'sample':
+    weight = 1 / jnp.maximum(t, _LEAST_TIME)
+  return jnp.mean(jnp.square(weight * (answer - wanted)))
 
 
 def guided_denoiser(
@@ -125,6 +134,8 @@ def guided_denoiser(
 
   if target == 'noise':
     return from_noise(answer, clip=1.0)
+  if target == 'sample':
+    return lambda x, level: jnp.clip(answer(x, level.time), -1.0, 1.0)
   inner = from_velocity(answer)
   return lambda x, level: jnp.clip(inner(x, level), -1.0, 1.0)
 

@@ -76,8 +76,10 @@ def make_model(
   makers: dict[str, Any] = {x.__name__.lower(): x for x in NETWORKS}
   if network not in makers:
     raise ValueError(f'network {network!r} is none of {", ".join(makers)}')
-  if target not in ('noise', 'velocity'):
-    raise ValueError(f'target {target!r} is neither noise nor velocity')
+  if target not in losses.TARGETS:
+    raise ValueError(
+      f'target {target!r} is none of {", ".join(losses.TARGETS)}'
+    )
   lists = {
     k: tuple(x) if isinstance(x, list) else x for k, x in options.items()
   }

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from ttc import diffusion
 from ttc.diffusion import Model
+from ttc.diffusion.losses import TARGETS
 from ttc.diffusion.model import NUM_CLASSES
 from ttc.drivers import options
 from ttc.drivers.options import option
@@ -28,7 +29,7 @@ class TrainDiffusionOptions:
   Attributes:
     data: one of `image_diffusion.DATA`.
     network: 'unet' or 'dit'.
-    target: what it answers: 'noise' or 'velocity'.
+    target: what it answers: 'noise', 'velocity' or 'sample'.
     width: of a DiT's tokens, or of a U-Net's finer blocks.
     depth: of a DiT.
     num_steps: of training.
@@ -47,7 +48,7 @@ class TrainDiffusionOptions:
 
   data: str = option(options.one_of(image_diffusion.DATA))
   network: str = option(options.one_of(('unet', 'dit')))
-  target: str = option(options.one_of(('noise', 'velocity')))
+  target: str = option(options.one_of(TARGETS))
   width: int = option(_whole(8, 1024))
   depth: int = option(_whole(1, 100), 3)
   num_steps: int = option(_whole(1))

@@ -7,7 +7,8 @@ import numpy as np
 
 from ttc.io import files
 
-_SCALE, _GAP, _PAPER = 3, 2, 255  # of a pixel; between images; around them
+_SCALE, _GAP = 3, 2  # of a pixel; between images
+_PAPER, _LINE = 255, 232  # of images; between them
 
 
 def save_grid(path: files.Path, images: Any, *, scale: int = _SCALE) -> None:
@@ -43,13 +44,13 @@ def save_gif(
 
 
 def page(images: np.ndarray) -> np.ndarray:
-  """Images `[rows, columns, H, W]` in [-1, 1] as one, bytes, with gaps."""
+  """Images `[rows, columns, H, W]` in [-1, 1] as one, bytes, with lines."""
   rows, columns, height, width = images.shape
   grey = np.clip(np.nan_to_num(images), -1, 1)
   ink = np.round(_PAPER * (1 - (grey + 1) / 2)).astype(np.uint8)
   sheet = np.full(
     (rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP),
-    _PAPER,
+    _LINE,
     np.uint8,
   )
   for row in range(rows):

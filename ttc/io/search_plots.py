@@ -105,8 +105,14 @@ def save_tree(
         extent=(depth - 0.18, depth + 0.18, at[1] - half, at[1] + half),
         aspect='auto', alpha=1.0 if lives[i] else 0.35, zorder=2,
       )  # fmt: skip
+      ax.add_patch(
+        plt.Rectangle(
+          (depth - 0.18, at[1] - half), 0.36, 2 * half, fill=False,
+          edgecolor=color, linewidth=0.8, zorder=3,
+        )
+      )  # fmt: skip
       ax.text(
-        depth, at[1] - half, f'{rewards[i]:.1f}' if rewards[i] else '',
+        depth, at[1] - half - 0.005, f'{rewards[i]:.1f}' if rewards[i] else '',
         ha='center', va='top', fontsize=8, color=color,
       )  # fmt: skip
     before = heights[np.flatnonzero(lives)]

@@ -6,7 +6,7 @@ forgotten.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -127,14 +127,17 @@ def forgotten(bed: Bed, adapter: Adapter, state: StreamState) -> float:
   return float(np.mean(wrong))
 
 
-def kept_bytes(
-  loss_fn: Callable[[dict[str, Array]], Array], params: dict[str, Array]
-) -> int:
+def kept_bytes(loss_fn: Callable[..., Array], params: Any, *others: Any) -> int:
   """Bytes that the forward pass keeps for the gradient of a loss.
 
   Args:
-    loss_fn: of the parameters that learn.
-    params: those.
+    loss_fn: of the parameters that learn, and of others.
+    params: those, or their shapes.
+    *others: what else it takes.
   """
-  back = jax.eval_shape(lambda params: jax.vjp(loss_fn, params)[1], params)
+
+  def backward(params, *others):
+    return jax.vjp(lambda params: loss_fn(params, *others), params)[1]
+
+  back = jax.eval_shape(backward, params, *others)
   return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(back))

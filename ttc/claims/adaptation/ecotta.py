@@ -1,4 +1,8 @@
-"""Small networks beside a frozen one: what they keep, and what they win."""
+"""Small networks beside a frozen one: what they keep, and what they win.
+
+The first run counted bytes in the network that adapts, of five layers in five
+parts: 31 MiB for all parameters, 21 for TENT, 88 for EcoTTA.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -7,10 +11,11 @@ import optax
 
 from ttc import adaptation
 from ttc.adaptation import protocols
-from ttc.adaptation.adapter import choose, masked_mean, put_back
-from ttc.adaptation.ecotta import apply_with_meta, warm_up
+from ttc.adaptation.adapter import choose, put_back
+from ttc.adaptation.ecotta import apply_with_meta, start_meta, warm_up
 from ttc.adaptation.losses import entropy
 from ttc.claims.claim import Claim, text
+from ttc.models.vision import wide_resnet
 from ttc.testbeds import adapted_streams
 
 SHIFTS = tuple(
@@ -45,35 +50,41 @@ def measure(seed, size, cache):
     rounds = 100 * met.wrong.reshape(ROUNDS, -1).mean(1)
     clean = 100 * adapted_streams.forgotten(bed, adapter, met.state)
     found[name] = np.append(rounds, clean)[None]
-  return found | {'bytes': kept(bed, meta)}
+  return found | {'bytes': kept()}
 
 
-def kept(bed, meta):
-  """Kilobytes kept for the gradient of the entropy of one batch."""
-  images = bed.clean.images[0]
-  variables = bed.source.variables
+def kept():
+  """Mebibytes kept for the gradient on 50 images, by WRN-40-2 in three parts.
 
-  def plain(params):
-    seen = bed.network.apply(put_back(variables, params), images, 'batch')
+  Counted without running it: where every part is one layer, as in the small
+  network, a branch beside each is as large as what it is beside.
+  """
+  network = wide_resnet(10, 40, 2)
+  images = jnp.zeros((50, 32, 32, 3), jnp.float32)
+
+  def plain(params, variables):
+    seen = network.apply(put_back(variables, params), images, 'batch')
     return jnp.mean(entropy(seen.logits))
 
-  def beside(params):
+  def beside(params, variables, meta):
     parts = [m | {'params': p} for m, p in zip(meta, params, strict=True)]
-    seen, drift = apply_with_meta(
-      bed.network, variables, parts, images, 'batch'
-    )
-    return (
-      masked_mean(entropy(seen.logits), jnp.ones(len(images), bool)) + drift
-    )
+    seen, drift = apply_with_meta(network, variables, parts, images, 'batch')
+    return jnp.mean(entropy(seen.logits)) + drift
 
-  kilobytes = {
-    'all parameters': (plain, choose(variables, 'all')),
-    'TENT': (plain, choose(variables, 'norm')),
-    'EcoTTA': (beside, [part['params'] for part in meta]),
+  def start(key):
+    variables = network.init(key, images)
+    return variables, start_meta(network, variables, key, images)
+
+  variables, meta = jax.eval_shape(start, jax.random.key(0))
+  of_meta = [part['params'] for part in meta]
+  asked = {
+    'all parameters': (plain, choose(variables, 'all'), variables),
+    'TENT': (plain, choose(variables, 'norm'), variables),
+    'EcoTTA': (beside, of_meta, variables, meta),
   }
   return {
-    name: np.array([adapted_streams.kept_bytes(*x) / 1024])
-    for name, x in kilobytes.items()
+    name: np.array([adapted_streams.kept_bytes(*x) / 2**20])
+    for name, x in asked.items()
   }
 
 
@@ -110,7 +121,7 @@ CLAIM = Claim(
       ),
     ),
     text(
-      lambda d: 'KiB kept: '
+      lambda d: 'MiB kept by WRN-40-2: '
       + ', '.join(f'{n} {x.mean():.0f}' for n, x in d['bytes'].items()),
       lambda d: bool(
         d['bytes']['EcoTTA'].mean()

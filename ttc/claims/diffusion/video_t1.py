@@ -12,7 +12,7 @@ from ttc.claims.claim import difference as paired
 from ttc.testbeds import trained_denoisers, video_search
 
 FRAMES, BRANCHES = 16, 8  # of the exact law
-NUM_STEPS, MODEL = 12, 'bouncing_flow_unet'
+NUM_STEPS, MODEL = 12, 'bouncing_unet'
 
 
 def measure(seed, size, cache):
