@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from absl.testing import absltest
 
 from ttc.adaptation import adapter
@@ -101,6 +102,7 @@ class ITTATest(absltest.TestCase):
       float(jnp.mean((_standardised(vector) - opposite) ** 2)), 4, places=4
     )
 
+  @pytest.mark.slow
   def test_training_turns_the_losses_gradient(self):
     source = setting()
     optimizer, weights_optimizer = optax.sgd(0.0), optax.adam(0.02)

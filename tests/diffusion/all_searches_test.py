@@ -244,6 +244,8 @@ class IdentitiesTest(parameterized.TestCase):
     found, ode = borders()['zero_order'], borders()['ode']
     best = ode[np.argmax(reward(ode))]
     np.testing.assert_allclose(found.best, best, atol=2e-5)
+    # Of the last round: its pivot, and the last two of five.
+    np.testing.assert_allclose(found.population[1:], ode[3:], atol=2e-5)
     self.assertEqual(int(found.nfe), 5 * T)
 
   def test_no_edits_cost_nothing(self):

@@ -11,6 +11,7 @@ from absl.testing import absltest, parameterized
 
 from ttc import diffusion, scaling
 from ttc.diffusion import mixtures, samplers
+from ttc.diffusion.fk_steering import _POTENTIALS
 from ttc.sampling.refinement_loop import Verdict
 
 # What it denoises is what it is given: standard normal samples, exactly.
@@ -263,6 +264,21 @@ class SteeringTest(parameterized.TestCase):
       np.testing.assert_allclose(counts.mean(axis=0), 4 * weights, atol=0.06)
       if kind == 'systematic':
         self.assertLess(np.abs(counts - 4 * weights).max(), 1.0)
+
+  def test_potentials_by_hand(self):
+    """Rewards 2, -1, 3, one after another."""
+    want = {
+      'diff': [2, -3, 4], 'max': [2, 2, 3], 'add': [2, 1, 4], 'rt': [2, -1, 3],
+    }  # fmt: skip
+    for name, expected in want.items():
+      potential, memory = _POTENTIALS[name]
+      gains = []
+      for reward in (2.0, -1.0, 3.0):
+        gain, memory = potential(jnp.float32(reward), memory)
+        gains.append(float(gain))
+      self.assertEqual(gains, expected, name)
+    gain, _ = _POTENTIALS['max'][0](jnp.float32(-5.0), -jnp.inf)
+    self.assertEqual(float(gain), -5.0)  # also where all are negative
 
   def test_where_it_judges(self):
     mask = diffusion.every(12, 5, 10, 5)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import kernel_matrix
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 from jax._src.pallas.mosaic.interpret import interpret_pallas_call
 from jax.experimental.pallas import tpu as pltpu
@@ -85,6 +86,7 @@ class AgreementTest(parameterized.TestCase):
   def test_reads_what_it_wrote_and_nothing_else(self, case):
     kernel_matrix.check(case, simulate(case), jnp.float32)
 
+  @pytest.mark.slow
   def test_many_blocks_are_done_in_several_calls(self):
     case = CASES['block_sparse_attention', 'block_16']
     fewest = 4 * case.keywords['block_size']

@@ -82,6 +82,8 @@ def save_tree(
     ImportError: naming the extra, without matplotlib.
   """
   plt = _pyplot()
+  from matplotlib import patches
+
   widest = max(len(parents) for parents, _, _ in levels)
   fig, ax = plt.subplots(
     figsize=(2.1 * len(levels) + 1, 0.72 * widest + 1), layout='constrained'
@@ -106,7 +108,7 @@ def save_tree(
         aspect='auto', alpha=1.0 if lives[i] else 0.35, zorder=2,
       )  # fmt: skip
       ax.add_patch(
-        plt.Rectangle(
+        patches.Rectangle(
           (depth - 0.18, at[1] - half), 0.36, 2 * half, fill=False,
           edgecolor=color, linewidth=0.8, zorder=3,
         )
