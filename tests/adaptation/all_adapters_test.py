@@ -309,7 +309,7 @@ class EveryAdapterTest(parameterized.TestCase):
     for t, (said, _) in ((1, middle), (3, end)):
       wanted = baseline(METHODS[name].baseline, t)
       said = kept(piece(said, t % 2, t % 2 + 1), piece(stream, t, t + 1))
-      np.testing.assert_allclose(said, wanted, rtol=2e-6, atol=2e-6)
+      np.testing.assert_allclose(said, wanted, atol=1e-6)
 
   @parameterized.named_parameters(SOME)
   def test_not_compiled_and_not_filled_up_it_says_the_same(self, name):
@@ -401,12 +401,8 @@ class EveryAdapterTest(parameterized.TestCase):
     hidden = ~tail.mask[..., None, None, None]
     tail = tail._replace(images=jnp.where(hidden, 0.7, tail.images))
     said, after = programs(name)[0](jnp.float32(RATE), middle, tail)
-    chex.assert_trees_all_close(
-      after.adapter, end[1].adapter, rtol=2e-6, atol=2e-6
-    )
-    np.testing.assert_allclose(
-      kept(said, tail), kept(end[0], tail), rtol=2e-6, atol=2e-6
-    )
+    chex.assert_trees_all_close(after.adapter, end[1].adapter, atol=1e-6)
+    np.testing.assert_allclose(kept(said, tail), kept(end[0], tail), atol=1e-6)
 
   @parameterized.named_parameters(EVERY)
   def test_parameters_that_are_not_chosen_stay(self, name):

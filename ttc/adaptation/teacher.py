@@ -53,9 +53,9 @@ def follow(
   student: ChosenParams,
   momentum: float | Float[Array, ''],
 ) -> ChosenParams:
-  """One step of the running mean."""
+  """One step of the running mean; where both agree, not a bit moves."""
   return jax.tree.map(
-    lambda t, s: (momentum * t + (1 - momentum) * s).astype(t.dtype),
+    lambda t, s: (t + (1 - momentum) * (s - t)).astype(t.dtype),
     teacher,
     student,
   )
