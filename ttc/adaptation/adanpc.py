@@ -104,20 +104,10 @@ def adanpc(
     )
     sure = scores if confidence == 'score' else jax.nn.softmax(scores)
     joins = batch.mask & (jnp.max(sure, axis=-1) >= threshold)
-    rank = state.num_joined + jnp.cumsum(joins, dtype=jnp.int32) - 1
-    first = len(state.memory.labels) - num_places
-    nowhere = len(state.memory.labels)
-    place = jnp.where(joins, first + rank % num_places, nowhere)
-    new = Memory(keys, jnp.argmax(scores, -1).astype(jnp.int32), joins)
-    memory = jax.tree.map(
-      lambda old, rows: old.at[place].set(rows, mode='drop'), state.memory, new
-    )
-    num_joined = state.num_joined + jnp.sum(joins, dtype=jnp.int32)
+    labels = jnp.argmax(scores, -1).astype(jnp.int32)
     count = jnp.sum(batch.mask, dtype=jnp.int32)
-    return (
-      Prediction(jnp.log(scores), seen.features, count, 0 * count),
-      AdaNPCState(state.variables, memory, num_joined),
-    )
+    prediction = Prediction(jnp.log(scores), seen.features, count, 0 * count)
+    return prediction, _join(state, Memory(keys, labels, joins), num_places)
 
   return Adapter(init, update)
 
@@ -147,3 +137,16 @@ def neighbour_scores(
   is_class = jax.nn.one_hot(memory.labels[place], num_classes)
   scores = jnp.einsum('bk,bkc->bc', weights, is_class.astype(weights.dtype))
   return jnp.minimum(scores + 1e-5, 1)
+
+
+def _join(state: AdaNPCState, new: Memory, num_places: int) -> AdaNPCState:
+  """Puts filled rows into the ring behind what the source left."""
+  total = len(state.memory.labels)
+  rank = state.num_joined + jnp.cumsum(new.is_filled, dtype=jnp.int32) - 1
+  in_ring = total - num_places + rank % num_places
+  place = jnp.where(new.is_filled, in_ring, total)  # the others nowhere
+  memory = jax.tree.map(
+    lambda old, rows: old.at[place].set(rows, mode='drop'), state.memory, new
+  )
+  num_joined = state.num_joined + jnp.sum(new.is_filled, dtype=jnp.int32)
+  return AdaNPCState(state.variables, memory, num_joined)

@@ -95,6 +95,9 @@ def linear_affinity(
   return jnp.where(mask[:, None] & mask, features @ features.T, 0)
 
 
+GAUSSIAN = gaussian_affinity()
+
+
 def laplacian_assignments(
   log_p: Float[Array, 'B K'],
   affinity: Float[Array, 'B B'],
@@ -150,7 +153,7 @@ def laplacian_energy(
 def agree(
   prediction: Prediction,
   mask: Bool[Array, ' B'],
-  affinity: Affinity = gaussian_affinity(),  # noqa: B008
+  affinity: Affinity = GAUSSIAN,
   *,
   strength: float | Float[Array, ''] = 1.0,
 ) -> Prediction:
@@ -174,7 +177,7 @@ def agree(
 
 def lame(
   network: Classifier,
-  affinity: Affinity = gaussian_affinity(),  # noqa: B008
+  affinity: Affinity = GAUSSIAN,
   *,
   strength: float | Float[Array, ''] = 1.0,
 ) -> Adapter:

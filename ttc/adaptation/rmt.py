@@ -112,37 +112,12 @@ def rmt(
   """
 
   def init(source, key):
-    projector_key, warm_key = jax.random.split(key)
-    uses = {
-      'a contrast': contrast_weight is not None,
-      'a replay': source_weight is not None,
-      'a warm-up': warm_up > 0,
-    }
-    for use, is_used in uses.items():
-      if is_used and not len(source.images):
-        raise ValueError(f'rmt: {use} needs images of the source')
-    params = choose(source.variables, 'all')
-    projector, prototypes = None, None
-    if contrast_weight is not None:
-      prototypes = class_prototypes(
-        network, source.variables, source.images, source.labels, source_batch,
-        moments,
-      )  # fmt: skip
-      projector = start_projector(
-        projector_key, prototypes.shape[-1], projector_size
-      )
-    pupil = Pupil(params, projector)
-    lesson = Lesson(pupil, params, optimizer.init(cast(Any, pupil)))
-    if warm_up:
-      see = lambda params, x: _see(
-        network, source.variables, params, x, moments
-      )
-      learn = functools.partial(_learn, optimizer, momentum)
-      lesson = _practise(
-        lesson, see, learn, source, warm_key, source_batch, warm_up
-      )
-    replay = None if source_weight is None else (source.images, source.labels)
-    return RmtState(lesson, source.variables, replay, prototypes)
+    return _begin(
+      network, optimizer, source, key, moments=moments, momentum=momentum,
+      contrasts=contrast_weight is not None,
+      rehearses=source_weight is not None, projector_size=projector_size,
+      source_batch=source_batch, warm_up=warm_up,
+    )  # fmt: skip
 
   def update(state, batch, key):
     view_key, source_key = jax.random.split(key)
@@ -152,6 +127,7 @@ def rmt(
     )
     taught = see(lesson.teacher, batch.images, mask).logits
     viewed = view(view_key, batch.images)
+    rehearsed = _rehearse(source_key, state.replay, source_batch)
 
     def loss_fn(pupil):
       seen = see(pupil.params, batch.images, mask)
@@ -165,8 +141,7 @@ def rmt(
         projected = jax.vmap(project, (None, 0))(pupil.projector, views)
         loss += contrast_weight * contrastive_loss(projected, mask, temperature)
       if source_weight is not None:
-        rows = _draw(source_key, len(state.replay[0]), source_batch)
-        images, labels = (x[rows] for x in state.replay)
+        images, labels = rehearsed
         said = see(pupil.params, images).logits
         loss += source_weight * mean_label_loss(said, labels)
       return loss, seen
@@ -175,8 +150,7 @@ def rmt(
     count = jnp.sum(mask, dtype=jnp.int32)
     learned = _learn(optimizer, momentum, lesson, grads)
     new = keep_if(count > 0, learned, lesson)
-    replayed = 0 if state.replay is None else len(state.replay[0])
-    replayed = jnp.where(count > 0, min(source_batch, replayed), 0)
+    replayed = jnp.where(count > 0, len(rehearsed[1]), 0)
     prediction = Prediction(
       seen.logits + taught, seen.features, 3 * count + replayed,
       2 * count + replayed,
@@ -184,6 +158,52 @@ def rmt(
     return prediction, state._replace(lesson=new)
 
   return Adapter(init, update)
+
+
+def _begin(
+  network: Classifier,
+  optimizer: optax.GradientTransformation,
+  source: Source,
+  key: Array,
+  *,
+  moments: Moments,
+  momentum: float | Float[Array, ''],
+  contrasts: bool,
+  rehearses: bool,
+  projector_size: int,
+  source_batch: int,
+  warm_up: int,
+) -> RmtState:
+  """The state before deployment, after the warm-up if there is one."""
+  projector_key, warm_key = jax.random.split(key)
+  uses = {
+    'a contrast': contrasts,
+    'a replay': rehearses,
+    'a warm-up': warm_up > 0,
+  }
+  for use, is_used in uses.items():
+    if is_used and not len(source.images):
+      raise ValueError(f'rmt: {use} needs images of the source')
+  params = choose(source.variables, 'all')
+  projector, prototypes = None, None
+  if contrasts:
+    prototypes = class_prototypes(
+      network, source.variables, source.images, source.labels, source_batch,
+      moments,
+    )  # fmt: skip
+    projector = start_projector(
+      projector_key, prototypes.shape[-1], projector_size
+    )
+  pupil = Pupil(params, projector)
+  lesson = Lesson(pupil, params, optimizer.init(cast(Any, pupil)))
+  if warm_up:
+    see = lambda params, x: _see(network, source.variables, params, x, moments)
+    learn = functools.partial(_learn, optimizer, momentum)
+    lesson = _practise(
+      lesson, see, learn, source, warm_key, source_batch, warm_up
+    )
+  replay = (source.images, source.labels) if rehearses else None
+  return RmtState(lesson, source.variables, replay, prototypes)
 
 
 def _see(
@@ -200,6 +220,15 @@ def _see(
 def _draw(key: Array, num_images: int, batch_size: int) -> Array:
   """Rows of the source without repetition; all of them if fewer."""
   return jax.random.permutation(key, num_images)[:batch_size]
+
+
+def _rehearse(key: Array, replay: Any, batch_size: int) -> tuple[Array, Array]:
+  """Images of the source and their classes; none without a replay."""
+  if replay is None:
+    return jnp.zeros(0, jnp.float32), jnp.zeros(0, jnp.int32)
+  images, labels = replay
+  rows = _draw(key, len(labels), batch_size)
+  return images[rows], labels[rows]
 
 
 def _learn(

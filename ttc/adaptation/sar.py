@@ -114,20 +114,10 @@ def sar(
     new = keep_if(num_kept > 0, new, state)
     backward = jnp.sum(kept, dtype=jnp.int32) + num_kept
     prediction = Prediction(seen.logits, seen.features, 2 * count, backward)
-    return prediction, _recover(new, count > 0)
-
-  def _recover(state, has_images):
-    """Begins anew after a collapse."""
-    learning = start_learning(state.learning.variables, chosen, optimizer)
-    if keeps_momentum:
-      learning = learning._replace(opt_state=state.learning.opt_state)
-    fresh = SarState(
-      learning,
-      state.mean_loss if keeps_mean else jnp.zeros_like(state.mean_loss),
-      state.has_mean if keeps_mean else jnp.zeros((), bool),
-    )
-    fallen = state.has_mean & (state.mean_loss < collapse) & has_images
-    return keep_if(fallen, fresh, state)
+    fallen = new.has_mean & (new.mean_loss < collapse) & (count > 0)
+    learning = start_learning(learning.variables, chosen, optimizer)
+    fresh = _begun_anew(new, learning, keeps_mean, keeps_momentum)
+    return prediction, keep_if(fallen, fresh, new)
 
   return Adapter(init, update)
 
@@ -140,3 +130,15 @@ def spare_last_stage(network: Classifier) -> Select:
     return 'norm' in path and module not in network.last_stage
 
   return accept
+
+
+def _begun_anew(
+  state: SarState, fresh: Learning, keeps_mean: bool, keeps_momentum: bool
+) -> SarState:
+  """The state after a collapse."""
+  if keeps_momentum:
+    fresh = fresh._replace(opt_state=state.learning.opt_state)
+  if keeps_mean:
+    return state._replace(learning=fresh)
+  nothing = jnp.zeros_like(state.mean_loss)
+  return SarState(fresh, nothing, jnp.zeros((), bool))

@@ -271,6 +271,16 @@ def exceeds(
   return check
 
 
+def every(label: str, asks: Callable[[Data], Any]) -> Check:
+  """What is asked holds in each seed: `asks` gives an entry for each."""
+
+  def check(data):
+    holds = bool(np.all(asks(data)))
+    return Checked(f'{label}: {"every" if holds else "not every"} seed', holds)
+
+  return check
+
+
 def text(say: Callable[[Data], str], asks=lambda data: True) -> Check:
   """Words that a function finds, and what is asked of the data."""
   return lambda data: Checked(say(data), bool(asks(data)))

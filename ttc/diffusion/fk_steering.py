@@ -113,14 +113,7 @@ def fk_particles(
     ValueError: for another potential or resampling, and if `resample_at` has
       no entry for each step.
   """
-  at_least(num_particles=(num_particles, 1))
-  if potential not in _POTENTIALS:
-    raise ValueError(f'potential={potential!r} is none of diff, max, add, rt')
-  if jnp.shape(resample_at) != (sampler.num_steps,):
-    raise ValueError(
-      f'resample_at has shape {jnp.shape(resample_at)}, expected '
-      f'({sampler.num_steps},)'
-    )
+  _check(num_particles, potential, resample_at, sampler.num_steps)
   keys = samplers.particle_keys(key, num_particles)
   resampling_key = samplers.purpose(key, 0)
   potential_fn, memory = _POTENTIALS[potential]
@@ -229,6 +222,16 @@ def _resampled(key, cloud, is_due, resampling):
     cloud.log_normalizer + jnp.where(is_due, log_mean, 0.0),
     cloud.num_resampled + is_due,
   )
+
+
+def _check(num_particles, potential, resample_at, num_steps):
+  at_least(num_particles=(num_particles, 1))
+  if potential not in _POTENTIALS:
+    raise ValueError(f'potential={potential!r} is none of diff, max, add, rt')
+  if jnp.shape(resample_at) != (num_steps,):
+    raise ValueError(
+      f'resample_at has shape {jnp.shape(resample_at)}, expected ({num_steps},)'
+    )
 
 
 def _scaled(rewards, strength):

@@ -7,17 +7,18 @@ A file says which rule it is, of which size, and how it was made: the command,
 the seed and the seconds are in `about`.
 """
 
-import importlib.resources
-import json
-import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
-from ttc.io.arrays import read_arrays, write_arrays
 from ttc.io.files import Path
+from ttc.io.learned import (
+  check_shapes,
+  learned_names,
+  load_learned,
+  save_learned,
+)
 from ttc.metarl.rules.interface import UpdateRule
 from ttc.metarl.rules.lpg import lpg, ta_lpg
 from ttc.metarl.rules.mirror_learning import lpo, ta_lpo
@@ -74,9 +75,7 @@ def save_rule(
       evolution puts on them.
     about: how it was made.
   """
-  text = json.dumps({'rule': name, 'options': options, **about})
-  small = jax.tree.map(lambda x: np.asarray(x, np.float16), params)
-  write_arrays(path, {'about': np.array(text), 'params': small})
+  save_learned(path, params, {'rule': name, 'options': options, **about})
 
 
 def load_rule(name: Path) -> Discovered:
@@ -88,34 +87,16 @@ def load_rule(name: Path) -> Discovered:
   Raises:
     ValueError: if it is neither.
   """
-  path = pathlib.Path(name)
-  if path.suffix != '.npz':
-    if str(name) not in rule_names():
-      raise ValueError(
-        f'rule {str(name)!r} is not known; there are '
-        f'{", ".join(rule_names()) or "none"}, and files *.npz'
-      )
-    path = _folder() / f'{name}.npz'
-  if not path.exists():
-    raise ValueError(f'{path}: no such file')
-  saved = read_arrays(path)
+  found = load_learned(name, 'ttc.metarl', 'rule')
+  about = dict(found.about)
   try:
-    about = json.loads(str(saved['about']))
     rule = make_rule(about.pop('rule'), about.pop('options'))
-    params = jax.tree.map(lambda x: x.astype(np.float32), saved['params'])
   except (KeyError, TypeError, ValueError) as error:
-    raise ValueError(f'{path}: not a saved rule: {error}') from None
-  shapes = lambda tree: jax.tree.map(lambda x: x.shape, tree)
-  expected = shapes(jax.eval_shape(rule.init, jax.random.key(0)))
-  if (found := shapes(params)) != expected:
-    raise ValueError(f'{path}: shapes {found}, expected {expected}')
-  return Discovered(rule, params, about)
+    raise ValueError(f'{found.path}: not a saved rule: {error}') from None
+  check_shapes(found, jax.eval_shape(rule.init, jax.random.key(0)))
+  return Discovered(rule, found.params, about)
 
 
 def rule_names() -> list[str]:
   """Of the rules that come with the package."""
-  return sorted(path.stem for path in _folder().glob('*.npz'))
-
-
-def _folder() -> pathlib.Path:
-  return pathlib.Path(str(importlib.resources.files('ttc.metarl'))) / 'learned'
+  return learned_names('ttc.metarl')

@@ -5,7 +5,7 @@ every corruption, and clean ones apart from them, which tell what was
 forgotten.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from ttc.adaptation import Adapter, Batch, Source, run_stream, start_stream
+from ttc.adaptation import (
+  Adapter,
+  Batch,
+  Source,
+  protocols,
+  run_stream,
+  start_stream,
+)
 from ttc.adaptation.protocols import Schedule, gather, to_unit
 from ttc.adaptation.stream import StreamState
 from ttc.models.vision import Classifier
@@ -125,6 +132,36 @@ def forgotten(bed: Bed, adapter: Adapter, state: StreamState) -> float:
     for t, labels in enumerate(bed.clean_labels)
   ]  # fmt: skip
   return float(np.mean(wrong))
+
+
+def through_rounds(
+  bed: Bed, methods: Mapping[str, Adapter], num_rounds: int, seed: int
+) -> dict[str, Float[np.ndarray, '1 R+1']]:
+  """All domains of a bed, round after round, without a reset.
+
+  Args:
+    bed: where.
+    methods: by name.
+    num_rounds: `R`.
+    seed: of the order and of what methods draw.
+
+  Returns:
+    For each method its error in each round, then on clean images, %.
+  """
+  schedule = protocols.continual(
+    jax.random.key(200 + seed),
+    lambda key: protocols.shuffled(key, len(bed.labels)),
+    len(bed.pixels),
+    bed.batch_size,
+    num_rounds,
+  )
+  found = {}
+  for name, adapter in methods.items():
+    met = meet(bed, adapter, schedule, seed)
+    rounds = 100 * met.wrong.reshape(num_rounds, -1).mean(1)
+    clean = 100 * forgotten(bed, adapter, met.state)
+    found[name] = np.append(rounds, clean)[None]
+  return found
 
 
 def kept_bytes(loss_fn: Callable[..., Array], params: Any, *others: Any) -> int:

@@ -6,13 +6,11 @@ holds on to the source: two had more, one less. Now every seed must have less,
 and the mean 5.
 """
 
-import jax
 import numpy as np
 import optax
 
 from ttc import adaptation
-from ttc.adaptation import protocols
-from ttc.claims.claim import Claim, text
+from ttc.claims.claim import Claim, every, text
 from ttc.testbeds import adapted_streams
 
 SHIFTS = tuple(
@@ -39,19 +37,8 @@ METHODS = {
 def measure(seed, size, cache):
   """Error of each round and on clean images afterwards, %."""
   bed = adapted_streams.prepare(seed, size, SHIFTS, cache, num_images=500)
-  schedule = protocols.continual(
-    jax.random.key(200 + seed),
-    lambda key: protocols.shuffled(key, len(bed.labels)),
-    len(SHIFTS), bed.batch_size, ROUNDS,
-  )  # fmt: skip
-  found = {}
-  for name, make in METHODS.items():
-    adapter = make(bed.network)
-    met = adapted_streams.meet(bed, adapter, schedule, seed)
-    rounds = 100 * met.wrong.reshape(ROUNDS, -1).mean(1)
-    clean = 100 * adapted_streams.forgotten(bed, adapter, met.state)
-    found[name] = np.append(rounds, clean)[None]
-  return found
+  methods = {name: make(bed.network) for name, make in METHODS.items()}
+  return adapted_streams.through_rounds(bed, methods, ROUNDS, seed)
 
 
 def last(data, name):
@@ -80,14 +67,6 @@ def told(name):
     )
 
   return text(say)
-
-
-def every(label, asks):
-  """Holds for every seed."""
-  return text(
-    lambda d: f'{label}: {"every" if np.all(asks(d)) else "not every"} seed',
-    lambda d: bool(np.all(asks(d))),
-  )
 
 
 STABLE = ('RMT', 'EATA 1')

@@ -7,7 +7,7 @@ import optax
 
 from ttc import adaptation
 from ttc.adaptation import Batch, protocols
-from ttc.claims.claim import Claim, text
+from ttc.claims.claim import Claim, every, text
 from ttc.testbeds import long_tails
 
 BATCH = 50
@@ -75,14 +75,6 @@ def row(prior):
         f'{x.mean():.2f} ({m})' for m, x in d[f'{prior}, off'].items()
       )
     )
-  )
-
-
-def every(label, asks):
-  """Holds for every seed."""
-  return text(
-    lambda d: f'{label}: {"every" if np.all(asks(d)) else "not every"} seed',
-    lambda d: bool(np.all(asks(d))),
   )
 
 

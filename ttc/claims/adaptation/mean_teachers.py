@@ -10,11 +10,9 @@ and that is good.
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ttc import adaptation
-from ttc.adaptation import protocols
-from ttc.claims.claim import Claim, text
+from ttc.claims.claim import Claim, every, text
 from ttc.testbeds import adapted_streams
 
 SHIFTS = tuple(
@@ -45,18 +43,7 @@ def measure(seed, size, cache):
       bed.network, momentum=0.99, num_views=4
     ),
   }
-  schedule = protocols.continual(
-    jax.random.key(200 + seed),
-    lambda key: protocols.shuffled(key, len(bed.labels)),
-    len(SHIFTS), bed.batch_size, ROUNDS,
-  )  # fmt: skip
-  found = {}
-  for name, adapter in methods.items():
-    met = adapted_streams.meet(bed, adapter, schedule, seed)
-    rounds = 100 * met.wrong.reshape(ROUNDS, -1).mean(1)
-    clean = 100 * adapted_streams.forgotten(bed, adapter, met.state)
-    found[name] = np.append(rounds, clean)[None]
-  return found
+  return adapted_streams.through_rounds(bed, methods, ROUNDS, seed)
 
 
 def told(name):
@@ -66,14 +53,6 @@ def told(name):
       f'{name}: {d[name][:, 0].mean():.1f} -> '
       f'{d[name][:, ROUNDS - 1].mean():.1f}, clean {d[name][:, -1].mean():.1f}'
     )
-  )
-
-
-def every(label, asks):
-  """Holds for every seed."""
-  return text(
-    lambda d: f'{label}: {"every" if np.all(asks(d)) else "not every"} seed',
-    lambda d: bool(np.all(asks(d))),
   )
 
 

@@ -83,7 +83,13 @@ def from_module(
     variables = module.init(key, images, 'source', None, None)
     return {k: v for k, v in variables.items() if k != 'moments'}
 
-  def apply(variables, images, moments='source', mask=None, between=None):
+  def apply(
+    variables: Variables,
+    images: Array,
+    moments: Moments = 'source',
+    mask: Array | None = None,
+    between: Between | None = None,
+  ) -> Outputs:
     (logits, features), collected = module.apply(
       variables, images, moments, mask, between, mutable=['moments']
     )

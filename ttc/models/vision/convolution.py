@@ -1,9 +1,9 @@
 """Convolutions that are fast inside loops on CPUs too.
 
-XLA's CPU backend compiles a convolution inside a `scan` to a plain loop, 14
-times slower for a training step than outside of one. There patches are laid
-side by side and multiplied as a matrix; on accelerators the convolution is
-XLA's. Same parameters, same results up to rounding.
+XLA's CPU backend compiles the gradient of a convolution inside a `scan` to a
+plain loop, far slower than outside of one. There patches are laid side by side
+and multiplied as a matrix; on accelerators the convolution is XLA's. Same
+parameters, same results up to rounding.
 """
 
 import jax
