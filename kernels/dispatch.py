@@ -32,7 +32,8 @@ def call(
   """Calls an operation.
 
   Under `vmap` a kernel gets the mapped axis folded into its own axes, so it
-  stays one call; under `grad` its derivative is the reference's.
+  stays one call; under `grad`, and under `grad` of that, its derivative is the
+  reference's.
 
   Args:
     implementation: one of the kernels' names or 'xla'; None for the kernel of
@@ -91,8 +92,9 @@ def _operation(implementation, reference, kernels, fold):
     return out, jax.tree.map(lambda _: True, out)
 
   derived = jax.custom_vjp(mapped)
+  # Forward through itself, so that this pass has a derivative too.
   derived.defvjp(
-    lambda *args: (mapped(*args), args),
+    lambda *args: (derived(*args), args),
     lambda args, cotangents: jax.vjp(reference, *args)[1](cotangents),
   )
   operation = jax.jit(derived)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from absl.testing import absltest
 
 from ttc.adaptation import adapter
@@ -51,6 +52,7 @@ class EcoTTATest(absltest.TestCase):
     np.testing.assert_allclose(seen.logits, plain.logits, atol=2e-5)
     self.assertLess(float(drift), 1e-4)
 
+  @pytest.mark.slow
   def test_a_drift_moves_its_own_part_only(self):
     source = setting()
     meta = learned_meta(source)

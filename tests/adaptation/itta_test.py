@@ -40,6 +40,7 @@ class ITTATest(absltest.TestCase):
     plain = NETWORK.apply(source.variables, source.images)
     np.testing.assert_allclose(prediction.logits, plain.logits, atol=1e-5)
 
+  @pytest.mark.slow
   def test_a_batch_of_one_style_teaches_nothing(self):
     source = setting()
     same = jnp.broadcast_to(source.images[:1], source.images.shape)

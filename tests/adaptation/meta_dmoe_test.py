@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest
 
 from ttc.adaptation import adapter
@@ -31,6 +32,7 @@ def setting():
 
 
 class MetaDMoETest(absltest.TestCase):
+  @pytest.mark.slow
   def test_who_is_not_asked_does_not_matter(self):
     images, _, experts, aggregator = setting()
     asked = jnp.array([True, False, True])

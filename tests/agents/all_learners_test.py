@@ -99,6 +99,7 @@ class TrainingTest(absltest.TestCase):
     ):
       np.testing.assert_allclose(a[1], b, atol=1e-5)
 
+  @pytest.mark.slow
   def test_chunks_do_not_matter(self):
     learner, _, init = make('ippo')
     ends = []

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest
 
 from ttc import agents, envs
@@ -220,6 +221,7 @@ class LossTest(absltest.TestCase):
 
 
 class OutcomeTest(absltest.TestCase):
+  @pytest.mark.slow
   def test_prisoners_defect(self):
     """The only equilibrium of the prisoner's dilemma."""
     env = envs.matrix_game()

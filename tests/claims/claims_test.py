@@ -223,7 +223,12 @@ def test_bad_names_are_told_with_the_good_ones():
   ):
     with pytest.raises(ValueError, match=message):
       claims.chosen(names, room)
-  assert claims.chosen(['all'], 'finetuning') == ['soft_cot']
+  assert claims.chosen(['all'], 'finetuning') == [
+    'dco',
+    'perk',
+    'soft_cot',
+    'verifier_based',
+  ]
   assert claims.chosen(['rpc', 'mcts']) == ['rpc', 'mcts']
   assert len(claims.chosen(['all'])) == len(claims.NAMES)
 

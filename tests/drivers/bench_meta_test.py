@@ -75,6 +75,7 @@ class TablesTest(parameterized.TestCase):
 
 
 class PartsTest(absltest.TestCase):
+  @pytest.mark.slow
   def test_first_and_last_rung(self):
     bench = bench_meta.CHECK._replace(horizon=1, num_steps=1)
     task, rule = bench_meta.training('catch', bench)

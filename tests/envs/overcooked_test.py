@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 
 from ttc import envs
@@ -298,6 +299,7 @@ class InvarianceTest(absltest.TestCase):
     states = jax.vmap(env.reset, (0, None))(keys, params)[1]
     return env, params, states, actions
 
+  @pytest.mark.slow
   def test_names_of_cooks_do_not_matter(self):
     # Only where they use one cell in one step does the order count.
     env, params, states, actions = self.random_play('counter_circuit')
@@ -330,6 +332,7 @@ class InvarianceTest(absltest.TestCase):
       np.asarray(reward_a)[apart], np.asarray(reward_b)[apart]
     )
 
+  @pytest.mark.slow
   def test_a_kitchen_can_be_mirrored(self):
     rows = layouts.LAYOUTS['cramped_room'].strip('\n').split('\n')
     mirrored = '\n'.join(row[::-1] for row in rows)

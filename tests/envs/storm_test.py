@@ -6,6 +6,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 
 from ttc import envs
@@ -265,6 +266,7 @@ class ViewTest(absltest.TestCase):
 
     return jax.jit(jax.vmap(run))(keys)
 
+  @pytest.mark.slow
   def test_worlds_can_be_turned(self):
     states = self.random_states()
     rotate = lambda grid: jnp.rot90(grid, -1, axes=(1, 2))

@@ -110,6 +110,26 @@ class SharedPrefixAttentionTest(parameterized.TestCase):
     np.testing.assert_allclose(output, whole[:, :, :T], atol=1e-5)
     np.testing.assert_allclose(lse, whole_lse[:, :, :T], atol=1e-5)
 
+  def test_a_gradient_has_a_gradient(self):
+    keys = Segment(*(random(1, 1, 1, 2, 8, seed=i) for i in (1, 2)))
+    zeros = jnp.zeros((1, 1), jnp.int32)
+
+    def slope(query, implementation):
+      def total(query):
+        output, lse = shared_prefix_attention(
+          query, None, zeros[:, 0], keys, zeros, implementation=implementation
+        )
+        return jnp.sum(output**2) + jnp.sum(lse**2)
+
+      return jnp.sum(jax.grad(total)(query) ** 2)
+
+    query = jnp.asarray(random(1, 1, 2, 1, 1, 8, seed=0))
+    found, expected = (
+      jax.jit(jax.grad(slope), static_argnums=1)(query, name)
+      for name in (None, 'xla')
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
   def test_gradient_with_a_hidden_prefix_is_finite(self):
     query = random(2, 1, 2, 1, 2, 4, seed=0)
     prefix = Segment(random(2, 1, 3, 4, seed=1), random(2, 1, 3, 4, seed=2))

@@ -196,6 +196,7 @@ class InquiryTest(absltest.TestCase):
 
 
 class AdversaryTest(absltest.TestCase):
+  @pytest.mark.slow
   def test_climbs_within_its_class(self):
     problem = al.thresholds(3)
     init, policy = al.network(problem, (8,))

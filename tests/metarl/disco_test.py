@@ -240,6 +240,7 @@ def played(legal):
   )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_loss_pulls_towards_what_was_taught():
   legal = jnp.array([True, True, True, False])
   rollout = played(legal)

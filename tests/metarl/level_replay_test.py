@@ -134,6 +134,7 @@ class TrainingTest(absltest.TestCase):
     if full:
       self.assertTrue(known.all())
 
+  @pytest.mark.slow
   def test_an_antagonist_lives_once(self):
     keys = jax.random.split(jax.random.key(2), 2)
     lives = jax.vmap(lambda key: metarl.draw_life(self.task, key))(keys)

@@ -115,6 +115,7 @@ class EstimatorTest(parameterized.TestCase):
 
 
 class LearnerTest(absltest.TestCase):
+  @pytest.mark.slow
   def test_episodes_end_once_and_updates_repeat(self):
     env = envs.point_robot()
     tasks = envs.point_robot_tasks(radius=0.4, max_steps=4)

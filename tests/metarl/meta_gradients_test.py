@@ -43,6 +43,7 @@ class MetaGradientsTest(absltest.TestCase):
     chex.assert_trees_all_close(whole.params, parts.params, atol=1e-5)
     chex.assert_trees_all_close(told, told_parts, atol=1e-4)
 
+  @pytest.mark.slow
   def test_lives_begin_anew_when_they_are_over(self):
     """No life is longer than its horizon, and all have at most `high`."""
     whole, _ = run(4, chunk_size=4)
@@ -57,6 +58,7 @@ class MetaGradientsTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, 'num_agents=8 is no multiple'):
       run(1, chunk_size=3)
 
+  @pytest.mark.slow
   def test_the_critic_learns(self):
     """Of one long life on a level that pays 1 always."""
     pays = envs.bandit(3).default_params._replace(

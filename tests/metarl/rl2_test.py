@@ -116,6 +116,7 @@ class LearnerTest(absltest.TestCase):
         architecture=agents.Architecture(),
       )
 
+  @pytest.mark.slow
   def test_it_learns_which_arm_pays(self):
     """Two arms, one always pays: after one pull everything is known."""
 

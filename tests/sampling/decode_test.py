@@ -129,6 +129,7 @@ class InvarianceTest(parameterized.TestCase):
     )
     assert_same(scanned, run())
 
+  @pytest.mark.slow
   def test_vmap_over_keys_and_temperatures(self):
     def one(temperature):
       return run(

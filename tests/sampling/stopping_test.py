@@ -141,6 +141,7 @@ def smollm2_tokenizer():
   return tokenizer_from_gguf(gguf_file.read(str(package.locate_file(file))))
 
 
+@pytest.mark.slow
 def test_texts_of_smollm2():
   """GSM8K's `\\nQ:` behind a blank line, and a blank line in any tokens."""
   tokenizer = smollm2_tokenizer()

@@ -178,6 +178,7 @@ def exact_value(table, prefix, capacity):
   return float(jnp.sum(jnp.exp(world.log_probs) * (ones % 2 == 0)))
 
 
+@pytest.mark.slow
 def test_rollouts_have_the_exact_values():
   """Within 4 standard errors, `sqrt(V (1 - V) / K)`, of the enumeration."""
   K, capacity = 1000, 6

@@ -1,6 +1,34 @@
 """Fine-tuning: losses, the one step that trains, and soft thoughts."""
 
+from ttc.finetuning.coverage_optima import (
+  coverage,
+  least_coverage_loss,
+  most_coverage,
+)
+from ttc.finetuning.dco import (
+  chain_of_thought_weight,
+  coverage_loss,
+  coverage_weight,
+  stepwise_coverage_loss,
+)
+from ttc.finetuning.lora import (
+  Adapter,
+  LowRank,
+  apply_lora,
+  init_lora,
+  lora_scale,
+  merge_lora,
+)
 from ttc.finetuning.losses import next_token_loss
+from ttc.finetuning.perk import (
+  PerkParams,
+  Texts,
+  adapted,
+  init_perk,
+  perk_loss,
+  read_context,
+  unroll,
+)
 from ttc.finetuning.soft_cot import (
   SoftCoTBatch,
   SoftCoTParams,
@@ -23,25 +51,55 @@ from ttc.finetuning.train_step import (
   run_steps,
   train,
 )
+from ttc.finetuning.verifier_based import (
+  RewardModel,
+  clone,
+  fit_returns,
+  improve_in_ball,
+)
 
 __all__ = [
+  'Adapter',
   'LossFn',
+  'LowRank',
+  'PerkParams',
+  'RewardModel',
   'SoftCoTBatch',
   'SoftCoTParams',
   'SoftPair',
   'SoftThoughts',
+  'Texts',
   'TrainState',
   'TrainStep',
+  'adapted',
+  'apply_lora',
+  'chain_of_thought_weight',
+  'clone',
+  'coverage',
+  'coverage_loss',
+  'coverage_weight',
+  'fit_returns',
   'generate_with_thoughts',
+  'improve_in_ball',
   'info_nce',
+  'init_lora',
+  'init_perk',
   'init_soft_thoughts',
   'init_state',
+  'least_coverage_loss',
+  'lora_scale',
   'make_train_step',
   'mean_cosine',
+  'merge_lora',
+  'most_coverage',
   'next_token_loss',
+  'perk_loss',
   'prefill_thoughts',
+  'read_context',
   'run_steps',
   'soft_cot_loss',
+  'stepwise_coverage_loss',
   'think',
   'train',
+  'unroll',
 ]

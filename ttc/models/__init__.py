@@ -14,6 +14,7 @@ from ttc.models.checkpoints import load_checkpoint, save_checkpoint
 from ttc.models.gguf import load_gguf
 from ttc.models.layer_cache import summarise_prefix
 from ttc.models.load import Loaded, load
+from ttc.models.low_rank import LowRankSum
 from ttc.models.rope import Llama3Scaling
 from ttc.models.safetensors import load_safetensors
 from ttc.models.sharding import (
@@ -34,6 +35,7 @@ __all__ = [
   'LanguageModel',
   'Llama3Scaling',
   'Loaded',
+  'LowRankSum',
   'Sequences',
   'SparseAttention',
   'Tokenizer',

@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from ttc.kernels.partial_attention import Segment
 from ttc.models import layer_cache, rope
 from ttc.models.base import Cache, Inputs, LanguageModel
+from ttc.models.low_rank import Kernel, LowRankSum
 from ttc.models.sparse_attention import SparseAttention
 from ttc.types import Params
 
@@ -93,7 +94,9 @@ class TransformerConfig:
 
 @functools.lru_cache  # equal configs give equal functions: no recompilation
 def transformer(
-  config: TransformerConfig, attention: SparseAttention | None = None
+  config: TransformerConfig,
+  attention: SparseAttention | None = None,
+  remat: bool = False,
 ) -> LanguageModel:
   """The transformer of `config` as pure functions over a plain pytree.
 
@@ -101,6 +104,8 @@ def transformer(
     config: shape and function.
     attention: what decoding attends to; None for everything. Parameters are the
       same for all.
+    remat: whether a gradient computes the inside of each layer again instead of
+      keeping it: less memory, a third more time.
 
   Returns:
     The model; equal arguments give the same one, so nothing recompiles.
@@ -117,7 +122,7 @@ def transformer(
     )
   return LanguageModel(
     init=functools.partial(_init, config),
-    features=functools.partial(_features, config, attention),
+    features=functools.partial(_features, config, attention, remat),
     logits=functools.partial(_logits, config),
     make_suffix=functools.partial(_make_suffix, config, attention),
     vocab_size=config.vocab_size,
@@ -234,6 +239,7 @@ def _init(config: TransformerConfig, key: PRNGKeyArray) -> Params:
 def _features(
   config: TransformerConfig,
   attention: SparseAttention | None,
+  remat: bool,
   params: Params,
   inputs: Inputs,
   num_tokens: Int[Array, 'B N'],
@@ -273,8 +279,10 @@ def _features(
       )
       return output, written
 
-    variables = {'params': layer_params}
-    return Block(config).apply(variables, x, positions, attend)
+    block = lambda params, x: Block(config).apply(
+      {'params': params}, x, positions, attend
+    )
+    return (jax.checkpoint(block) if remat else block)(layer_params, x)
 
   if inputs.ndim == 3:
     x = _embed(params, inputs)
@@ -386,7 +394,7 @@ def _make_suffix(config, attention, B: int, N: int, capacity: int):
 
 
 def _matmul(
-  kernel: Float[Array, 'O I'],
+  kernel: Kernel,
   x: Float[Array, '*A I'],
   dtype=None,
   *,
@@ -398,6 +406,9 @@ def _matmul(
   the few rows of a decoding step than with it on the right, and for many rows
   up to 1.6 times slower, since what it gives is turned around.
   """
+  if isinstance(kernel, LowRankSum):
+    y = _matmul(kernel.kernel, x, dtype, many_rows=many_rows)
+    return y + (kernel.scale * (x @ kernel.down @ kernel.up)).astype(y.dtype)
   dtype = dtype or x.dtype
   axis = x.ndim - 1
   if many_rows:

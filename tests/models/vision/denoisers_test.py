@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 
 from ttc.models.vision.dit import DiT
@@ -62,6 +63,7 @@ class DenoisersTest(parameterized.TestCase):
       self.assertGreater(float(jnp.abs(other - out)[0, 0, 0].max()), 1e-6)
       np.testing.assert_allclose(other[1], out[1], atol=1e-5)
 
+  @pytest.mark.slow
   def test_gradients_in_loops_are_the_same(self):
     plain = NETWORKS['unet']
     images = jax.random.normal(jax.random.key(2), (2, 8, 8, 3))

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest
 
 from ttc.models.vision import convnet
@@ -64,6 +65,7 @@ class NormalisationTest(absltest.TestCase):
 
 
 class TrainingTest(absltest.TestCase):
+  @pytest.mark.slow
   def test_cut_anywhere_it_ends_the_same_and_it_learns(self):
     network, optimizer = convnet(2, (4,), (2,)), classifier_optimizer(40)
     labels = jnp.arange(32, dtype=jnp.int32) % 2
