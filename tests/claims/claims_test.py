@@ -225,6 +225,7 @@ def test_bad_names_are_told_with_the_good_ones():
       claims.chosen(names, room)
   assert claims.chosen(['all'], 'finetuning') == [
     'dco',
+    'meta_rater',
     'perk',
     'soft_cot',
     'verifier_based',

@@ -56,7 +56,7 @@ ROOMS = {
     'archon',
     'archon_live',
   ),
-  'finetuning': ('dco', 'perk', 'soft_cot', 'verifier_based'),
+  'finetuning': ('dco', 'meta_rater', 'perk', 'soft_cot', 'verifier_based'),
   'kernels': ('sparse_recall', 'sparse_selection'),
   'models': ('sparse_smollm2',),
   'evaluation': ('arise',),

@@ -2,7 +2,7 @@
 
 PERK learns each fact as a segment of its own and is asked for the value of a
 key; a transformer of the same size finds it in its context. Both are trained on
-contexts of 16 facts.
+contexts of 32 facts.
 """
 
 import functools
@@ -58,13 +58,13 @@ def train_perk(
   """Meta-learns model, adapter and rates; returns them and the losses."""
   model_key, adapter_key, key = jax.random.split(key, 3)
   perk = finetuning.init_perk(
-    adapter_key, MODEL.init(model_key), RANK, STEPS, rate=3.0
+    adapter_key, MODEL.init(model_key), RANK, STEPS, rate=1.0
   )
   schedule = functools.partial(
     optax.cosine_decay_schedule, decay_steps=num_steps
   )
   optimizer = optax.chain(
-    optax.clip_by_global_norm(1.0),
+    optax.clip_by_global_norm(0.3),
     optax.multi_transform(
       {
         'weights': optax.adam(schedule(2e-3)),

@@ -9,7 +9,7 @@ import numpy as np
 from ttc.claims.claim import Claim, by_seed, every, text
 from ttc.testbeds import long_recall as bed
 
-LENGTHS = (16, 32, 64, 128)  # facts; 16 were trained on
+LENGTHS = (16, 32, 64, 128, 256)  # facts; 32 were trained on
 QUESTIONS = 16  # of a context
 UNROLLED = {'perk': 2, 'perk, all steps': bed.STEPS}
 
@@ -69,28 +69,28 @@ def told(name, asks=lambda data: True):
 
   def say(data):
     parts = [f'{100 * at(data, name, n).mean():.1f}' for n in LENGTHS]
-    return f'{name}, 16, 32, 64, 128 facts: {", ".join(parts)}'
+    return f'{name}, 16, 32, 64, 128, 256 facts: {", ".join(parts)}'
 
   return text(say, asks)
 
 
 CLAIM = Claim(
-  'PERK: recall of facts by gradient steps, trained on 16 facts',
+  'PERK: recall of facts by gradient steps, trained on 32 facts',
   '2507.06415',
-  'with 64 and 128 facts, 4 and 8 times those of training, PERK keeps 90% of '
-  'its accuracy and is 20 points above the same transformer with the facts in '
-  'its context, in every seed; two steps differentiated through are within 3 '
-  'points of four',
+  'with 128 and 256 facts, 4 and 8 times those of training, PERK keeps 90% and '
+  '75% of its accuracy and is 20 points above the same transformer with the '
+  'facts in its context, in every seed; two steps differentiated through are '
+  'within 3 points of four',
   measure,
   checks=[
     told('perk'),
     told('in context'),
     every(
-      'it keeps 90% and is 20 points above, at 64 and at 128',
+      'it keeps 90% and 75%, and is 20 points above, at 128 and at 256',
       lambda d: [
-        (at(d, 'perk', n) > 0.9 * at(d, 'perk', 16))
+        (at(d, 'perk', n) > share * at(d, 'perk', bed.TRAINED))
         & (at(d, 'perk', n) > at(d, 'in context', n) + 0.2)
-        for n in (64, 128)
+        for n, share in ((128, 0.9), (256, 0.75))
       ],
     ),
   ],
