@@ -16,9 +16,11 @@ import jax
 import pytest
 from absl import flags
 
+from configs import benchmark as benchmark_config
 from configs import compare as compare_config
 from configs import pretrain_s3, smollm2_arithmetic
 from ttc import sampling
+from ttc.drivers import benchmark as benchmark_driver
 from ttc.drivers import command
 from ttc.drivers import compare as compare_driver
 from ttc.drivers import evaluate as evaluate_driver
@@ -77,6 +79,22 @@ PRETRAIN = {
   'checkpoint_every': (0, -5),
   'num_eval_problems': (0, 10**9),
 }
+BENCHMARK = {
+  'seed': (-1, 2**32, 1.0),
+  'num_items': (-1, 2.5, 10**6),
+  'num_samples': (0, -1),
+  'budgets': ((2,), (0,)),
+  'judge': (None, 3, '/nowhere.jsonl', '/nowhere/model'),
+  'judge_seed': (-1, 2**32),
+  'judge_temperature': (-1.0, NAN),
+  'judge_max_new_tokens': (0, 1.5),
+  'grade_seconds': (0.0, -1.0, NAN, INF),
+  'num_workers': (-1, 10**6, 1.5),
+  'source': ('', 'timeq', '/nowhere.py'),
+  'data': ('/nowhere.jsonl', '/'),
+  'predictions': ('/nowhere.jsonl', '/'),
+  'compare': ('/nowhere',),
+}
 COMPARE = {
   'worlds': ((), ('calibratd',), 'table', (1,)),
   'methods': ((), ('vote',), ('all', 'all')),
@@ -118,6 +136,10 @@ FLAGS = {
   'pretrain': (
     '--workdir=', '--config=nope.py', '--config.lenght=3',
     '--config.noise=much', '--config=@SYNTAX', '--config=@RAISES',
+  ),
+  'benchmark': (
+    '--workdir=', '--config=nope.py', '--config.jugde=x', '--official=perhaps',
+    '--list=2', '--config.num_samples=x',
   ),
   'compare': (
     '--workdir=', '--config=nope.py', '--config.world=1', '--report_only=2',
@@ -187,6 +209,23 @@ def test_pretrain(name, value, tmp_path):
   config = pretrain_s3.get_config().to_dict() | {name: value}
   run = lambda: pretrain_driver.pretrain(config, tmp_path / 'run')
   check(run, name, tmp_path)
+
+
+@pytest.mark.parametrize(('name', 'value'), table(BENCHMARK), ids=id_of)
+def test_benchmark(name, value, tmp_path):
+  config = benchmark_config.get_config().to_dict()
+  examples = ROOT / 'tests' / 'benchmarks' / 'examples'
+  arguments = {'source': 'timeqa', 'data': examples / 'timeqa.jsonl'}
+  named = str(value)
+  if name in config:
+    config[name] = value
+    named = value if isinstance(value, str) else name
+  else:
+    arguments[name] = value
+  run = lambda: benchmark_driver.benchmark(
+    config, workdir=tmp_path / 'run', **arguments
+  )
+  check(run, named, tmp_path)
 
 
 @pytest.mark.parametrize(('name', 'value'), table(COMPARE), ids=id_of)
@@ -297,6 +336,6 @@ def test_flags(name, tmp_path):
 
 
 def test_the_table_is_long():
-  tables = (EVALUATE, PRETRAIN, COMPARE, SAMPLE, SPARSE)
+  tables = (EVALUATE, PRETRAIN, BENCHMARK, COMPARE, SAMPLE, SPARSE)
   count = sum(len(table(x)) for x in tables) + sum(map(len, FLAGS.values()))
   assert count >= 150, count

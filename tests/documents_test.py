@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from ttc import models
+from ttc import benchmarks, models
+from ttc.drivers.benchmark import list_benchmarks
 from ttc.drivers.methods_table import methods_table
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -28,7 +29,12 @@ def test_table_of_methods_is_what_the_methods_declare():
 
 
 def test_links_lead_somewhere():
-  for document in ('README.md', 'BUILD.md', 'docs/claims.md'):
+  for document in (
+    'README.md',
+    'BUILD.md',
+    'docs/claims.md',
+    'docs/benchmarks.md',
+  ):
     text = (ROOT / document).read_text(encoding='utf-8')
     for target in re.findall(r'\]\(([^)]+)\)', text):
       if not target.startswith('http'):
@@ -81,3 +87,19 @@ def test_a_notebook_runs_and_is_its_script(name):
   nbclient.NotebookClient(
     notebook, timeout=300, kernel_name='python3'
   ).execute()
+
+
+def test_table_of_benchmarks_is_the_list():
+  text = (ROOT / 'docs' / 'benchmarks.md').read_text(encoding='utf-8')
+  assert text.endswith(f'\n{list_benchmarks()}\n')
+
+
+def test_a_benchmark_of_ones_own_works_as_shown(tmp_path):
+  text = (ROOT / 'docs' / 'benchmarks.md').read_text(encoding='utf-8')
+  (code,) = re.findall(r'```python\n(.*?)```', text, re.DOTALL)
+  (tmp_path / 'mine.py').write_text(code)
+  (tmp_path / 'mine.jsonl').write_text('{"n": 2, "group": "even"}\n')
+  mine = benchmarks.find(str(tmp_path / 'mine.py'))
+  (item,) = mine.load(tmp_path / 'mine.jsonl')
+  assert mine.grade(item, ' 4\n', None).score == 1
+  assert mine.grade(item, '5', None).score == 0

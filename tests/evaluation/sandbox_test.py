@@ -329,3 +329,18 @@ def test_the_child_stands_alone():
   for name in ('sandbox_child', 'plain_data'):
     source = pathlib.Path(sandbox.__file__).with_name(f'{name}.py').read_text()
     assert 'ttc' not in source
+
+
+def test_named_packages_can_be_imported_and_no_others(tool):
+  source = 'import sympy\ndef f(x):\n  return str(sympy.sqrt(x))\n'
+  check = evaluation.FunctionCheck(source, 'f', inputs=[(12,)])
+  run_check = lambda packages: evaluation.check_functions(
+    [check], allow_execution=True, seconds=20.0, call_seconds=5.0,
+    memory=2**30, packages=packages,
+  )[0]  # fmt: skip
+  with_them = run_check(('sympy', 'mpmath'))
+  assert with_them.outputs == ("'2*sqrt(3)'",), with_them
+  without = run_check(())
+  assert without.status == 'failed' and 'ModuleNotFoundError' in without.detail
+  with pytest.raises(ImportError, match='pip install no_such_package'):
+    run_check(('no_such_package',))

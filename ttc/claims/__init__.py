@@ -60,6 +60,18 @@ ROOMS = {
   'kernels': ('sparse_recall', 'sparse_selection'),
   'models': ('sparse_smollm2',),
   'evaluation': ('arise',),
+  'benchmarks': (
+    'decontamination',
+    'dyval',
+    'efficient_at_k',
+    'filtered_tests',
+    'mr_gsm8k',
+    'mutation_scores',
+    'parallel_forms',
+    'repaired_tests',
+    'ts_guessing',
+    'yourbench',
+  ),
   'metarl': (
     'active_learning',
     'dpo',

@@ -46,6 +46,7 @@ from ttc.evaluation.comparisons import (
   required_items,
   sign_flip_test,
 )
+from ttc.evaluation.cost_counts import CallCost, CostQuestion, count_costs
 from ttc.evaluation.curves import Curve, scaling_curve
 from ttc.evaluation.equal_cost import (
   Outcomes,
@@ -96,6 +97,12 @@ from ttc.evaluation.statistics import (
   variance_split,
   wilson_interval,
 )
+from ttc.evaluation.suite_checks import (
+  Suite,
+  SuiteReport,
+  check_suites,
+  function_node,
+)
 from ttc.evaluation.tables import markdown_table
 from ttc.evaluation.tabulate import Table, tabulate
 from ttc.evaluation.time_to_result import (
@@ -109,14 +116,18 @@ from ttc.evaluation.time_to_result import (
   with_held_out,
 )
 from ttc.evaluation.translation import bleu, chrf
+from ttc.evaluation.worker_pool import Outcome, map_guarded
 
 __all__ = [
+  'CallCost',
+  'CostQuestion',
   'Curve',
   'CurveSummary',
   'Estimate',
   'Execution',
   'FunctionCheck',
   'Interval',
+  'Outcome',
   'Outcomes',
   'PairedDifference',
   'RankingSummary',
@@ -125,6 +136,8 @@ __all__ = [
   'SameFn',
   'SampleRecord',
   'ScoreRecord',
+  'Suite',
+  'SuiteReport',
   'Table',
   'TaskSummary',
   'VarianceSplit',
@@ -146,16 +159,20 @@ __all__ = [
   'calibration_error',
   'canonical',
   'check_functions',
+  'check_suites',
   'chrf',
   'cluster_scores',
   'comparison_report',
   'confidence_interval',
+  'count_costs',
   'error_rate',
   'expected_calibration_error',
+  'function_node',
   'geometric_speedup',
   'holm',
   'interquartile_mean',
   'macro_accuracy',
+  'map_guarded',
   'markdown_report',
   'markdown_table',
   'mcnemar_test',

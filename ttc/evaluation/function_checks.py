@@ -56,6 +56,7 @@ def check_functions(
   call_seconds: float = 0.5,
   memory: int = 256 * 2**20,
   num_workers: int | None = None,
+  packages: tuple[str, ...] = (),
 ) -> list[Verdict]:
   """Calls functions and tests them, each in a sandbox of its own.
 
@@ -66,6 +67,7 @@ def check_functions(
     call_seconds: of processor time for each call.
     memory: bytes of address space of a sandbox, interpreter included.
     num_workers: functions at a time; by default one for each processor.
+    packages: installed ones, all in Python, that programs and tests may import.
 
   Returns:
     A `Verdict` for each function.
@@ -80,12 +82,17 @@ def check_functions(
   if not call_seconds > 0:
     raise ValueError(f'call_seconds={call_seconds} must be positive')
   return map_workers(
-    lambda check: _verdict(check, limits, call_seconds), checks, num_workers
+    lambda check: _verdict(check, limits, call_seconds, packages),
+    checks,
+    num_workers,
   )
 
 
 def _verdict(
-  check: FunctionCheck, limits: Limits, call_seconds: float
+  check: FunctionCheck,
+  limits: Limits,
+  call_seconds: float,
+  packages: tuple[str, ...],
 ) -> Verdict:
   outputs: list[str | None] = []
   nothing = lambda status, detail: Verdict(
@@ -95,7 +102,7 @@ def _verdict(
     (*outputs, *[None] * (len(check.inputs) - len(outputs))),
   )
   try:
-    box = Box('serve', limits, source=check.source, name=check.name)
+    box = Box('serve', limits, packages, source=check.source, name=check.name)
   except UnicodeEncodeError:
     return nothing('failed', 'the source is not text')
   with box:
@@ -106,7 +113,7 @@ def _verdict(
         outputs.append(_shown(_call(box, call_seconds, arguments)))
       if check.tests is None:
         return Verdict(False, 'ok', '', tuple(outputs))
-      passed, detail = _tested(box, check.tests, limits, call_seconds)
+      passed, detail = _tested(box, check.tests, limits, call_seconds, packages)
     except TimeoutError:
       return nothing('timeout', f'after {limits.seconds} s')
     except EOFError:
@@ -117,10 +124,14 @@ def _verdict(
 
 
 def _tested(
-  box: Box, tests: str, limits: Limits, call_seconds: float
+  box: Box,
+  tests: str,
+  limits: Limits,
+  call_seconds: float,
+  packages: tuple[str, ...],
 ) -> tuple[bool, str]:
   """Whether the function passes its tests, and why not."""
-  with Box('check', limits, source=tests) as tester:
+  with Box('check', limits, packages, source=tests) as tester:
     tester.deadline = box.deadline
     if tester.receive() is None:
       said = ' '.join(tester.printed.decode(errors='replace').split())

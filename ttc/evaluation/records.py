@@ -60,6 +60,7 @@ class ScoreRecord:
   detail: str | None = None
   cluster_id: str | None = None
   category: list[str] = dataclasses.field(default_factory=list)
+  parts: dict[str, float] | None = None  # named figures beside the score
 
   @property
   def key(self) -> tuple[str | int, ...]:

@@ -25,6 +25,7 @@ import atexit
 import concurrent.futures
 import functools
 import glob
+import importlib.util
 import marshal
 import math
 import os
@@ -43,8 +44,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, TypeVar
 
 _CHILD = pathlib.Path(__file__).with_name('sandbox_child.py')
-_DATA = pathlib.Path(__file__).with_name('plain_data.py')
+# What lies beside it.
+_BESIDE = [
+  _CHILD.with_name(f'{name}.py')
+  for name in ('plain_data', 'suite_child', 'suite_fixtures')
+]
 _PLACE = '/runner'  # of both in the sandbox
+_PACKAGES = '/packages'  # that a program may import
 # Isolated (`-I` would also ignore the seed), without site-packages.
 _FLAGS = ('-s', '-P', '-S', '-B')
 _ENVIRONMENT = {'PYTHONHASHSEED': '0'}  # equal programs, equal outputs
@@ -146,12 +152,19 @@ class Box:
     printed: what it has printed, up to the limit.
   """
 
-  def __init__(self, mode: str, limits: Limits, **request: Any):
+  def __init__(
+    self,
+    mode: str,
+    limits: Limits,
+    packages: tuple[str, ...] = (),
+    **request: Any,
+  ):
     """Starts a sandbox; returns when the program is about to run.
 
     Args:
       mode: a mode of `sandbox_child`.
       limits: of the program.
+      packages: installed ones that it may import, all in Python.
       **request: what the mode needs.
     """
     self.printed = b''
@@ -161,7 +174,7 @@ class Box:
     here_requests, self._requests = os.pipe()
     self._replies, here_replies = os.pipe()
     self._root = tempfile.mkdtemp(prefix='sandbox-')
-    command, binds = _command(self._root)
+    command, binds = _command(self._root, packages)
     self._process = subprocess.Popen(
       [*command, str(here_requests), str(here_replies)],
       stdin=subprocess.DEVNULL,
@@ -177,7 +190,7 @@ class Box:
     self._output = self._process.stdout.fileno()
     self.deadline = time.monotonic() + _START_SECONDS
     request |= {'mode': mode, 'root': self._root, 'binds': binds}
-    request['modules'] = _PLACE
+    request |= {'modules': _PLACE, 'packages': _PACKAGES}
     request |= {'memory': limits.memory, 'seconds': limits.seconds}
     request |= {'disk': _DISK, 'files': _NUM_FILES}
     try:
@@ -337,12 +350,14 @@ def _check_start() -> None:
     )
 
 
-def _command(root: str) -> tuple[list[str], list[tuple[str | None, str]]]:
+def _command(
+  root: str, packages: tuple[str, ...]
+) -> tuple[list[str], list[tuple[str | None, str]]]:
   """The command of a sandbox, and what its child has yet to bind to a root."""
   interpreter = [os.path.realpath(sys.executable), *_FLAGS]
-  binds = list(_binds())
+  binds = [*_binds(), *((_folder(x), f'{_PACKAGES}/{x}') for x in packages)]
   if shutil.which('bwrap'):
-    return [*_bubblewrap(), *interpreter, f'{_PLACE}/{_CHILD.name}'], []
+    return [*_bubblewrap(packages), *interpreter, f'{_PLACE}/{_CHILD.name}'], []
   if shutil.which('unshare'):
     flags = (
       'user map-user=65534 map-group=65534 keep-caps mount pid fork kill-child '
@@ -354,7 +369,20 @@ def _command(root: str) -> tuple[list[str], list[tuple[str | None, str]]]:
 
 
 @functools.cache
-def _bubblewrap() -> tuple[str, ...]:
+def _folder(package: str) -> str:
+  """Where a package is installed.
+
+  Raises:
+    ImportError: if it is not.
+  """
+  spec = importlib.util.find_spec(package)
+  if spec is None or not spec.submodule_search_locations:
+    raise ImportError(f'the sandbox lacks a package: pip install {package}')
+  return next(iter(spec.submodule_search_locations))
+
+
+@functools.cache
+def _bubblewrap(packages: tuple[str, ...]) -> tuple[str, ...]:
   """Bubblewrap's command, up to the interpreter's."""
   spaces = ('user', 'ipc', 'pid', 'net', 'uts', 'cgroup-try')
   command = ['bwrap', *(f'--unshare-{space}' for space in spaces)]
@@ -369,6 +397,8 @@ def _bubblewrap() -> tuple[str, ...]:
       command += ['--dev-bind', source, place]
     else:
       command += ['--ro-bind', source, place]
+  for package in packages:
+    command += ['--ro-bind', _folder(package), f'{_PACKAGES}/{package}']
   return (*command, '--dir', '/tmp', '--remount-ro', '/', '--chdir', '/tmp')
 
 
@@ -405,7 +435,8 @@ def _binds() -> tuple[tuple[str | None, str], ...]:
   # `name => path (address)`, or only `path (address)` for the loader.
   shared = re.findall(r'(?:=>\s*|^\s+)(/\S+) \(0x', linked, re.MULTILINE)
   copies = {path: path for path in {interpreter, *shared}}
-  copies |= {str(file): f'{_PLACE}/{file.name}' for file in (_CHILD, _DATA)}
+  inside = (_CHILD, *_BESIDE)
+  copies |= {str(file): f'{_PLACE}/{file.name}' for file in inside}
   mirror = tempfile.mkdtemp(prefix='sandbox-files-')
   atexit.register(shutil.rmtree, mirror, ignore_errors=True)
   for path, place in copies.items():

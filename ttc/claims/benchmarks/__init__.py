@@ -1,0 +1,1 @@
+"""Claims about benchmarks: contamination, probes, scores of known graders."""

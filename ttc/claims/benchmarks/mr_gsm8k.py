@@ -1,0 +1,105 @@
+"""MR-GSM8K scores graders of known skill as it must (2312.17080)."""
+
+import numpy as np
+
+from ttc import benchmarks
+from ttc.claims.claim import Claim, standard_error, text
+from ttc.testbeds import known_graders as bed
+
+NUM_SETS, NUM_ITEMS = 10, 400  # test sets of a seed, and items of each
+
+
+def measure(seed, size, cache):
+  """Scores of each grader on test sets, and what they must be `[sets]`."""
+  del cache
+  made, found = benchmarks.mr_gsm8k(), {}
+  num_sets = size.fewer(NUM_SETS)
+  for name, skill in bed.SKILLS.items():
+    rows = []
+    for index in range(num_sets):
+      number = num_sets * seed + index
+      items = bed.draw_items(NUM_ITEMS, number)
+      share = np.mean([item.answer == 'correct' for item in items])
+      scored = made.aggregate(items, bed.verdicts(skill, items, number))
+      expected = bed.expected_score(skill, float(share))
+      rows.append([(scored[part], expected[part]) for part in expected])
+    scored, expected = np.moveaxis(np.array(rows), 2, 0)
+    parts = bed.expected_score(skill, 0.5)
+    found[name] = {
+      part: {'scored': scored[:, i], 'expected': expected[:, i]}
+      for i, part in enumerate(parts)
+    }
+  return found
+
+
+def errors(data, name, part):
+  """Standard errors between what is scored and what it must be."""
+  x = data[name][part]
+  gap = x['scored'] - x['expected']
+  error = standard_error(gap)
+  return (
+    abs(gap.mean()) / error if error else 0.0 if gap.mean() == 0 else np.inf
+  )
+
+
+def scores(data, part='MR-score'):
+  """Mean scores by grader."""
+  return {name: data[name][part]['scored'].mean() for name in bed.SKILLS}
+
+
+def told(data):
+  """Scores beside what they must be."""
+  return 'MR-score: ' + ', '.join(
+    f'{name} {100 * value:.1f} for '
+    f'{100 * data[name]["MR-score"]["expected"].mean():.1f}'
+    for name, value in scores(data).items()
+  )
+
+
+def farthest(data):
+  """The largest number of standard errors of all parts of all graders."""
+  parts = ('MR-score', 'MCC', 'first error step', 'reason')
+  return max(errors(data, name, part) for name in bed.SKILLS for part in parts)
+
+
+CLAIM = Claim(
+  'MR-GSM8K (seven simulated graders of known skill, 4000 solutions of a seed)',
+  '2312.17080',
+  'the score of a grader is the closed form of its skill within 3.5 standard '
+  'errors in every part, and ranks graders as their skills do',
+  measure,
+  checks=[
+    text(told),
+    text(
+      lambda d: f'at most {farthest(d):.1f} standard errors off in 28 figures',
+      lambda d: farthest(d) < 3.5,
+    ),
+    text(
+      lambda d: 'expert above careless form above careful above coin',
+      lambda d: (
+        scores(d)['expert']
+        > scores(d)['careless form']
+        > scores(d)['careful']
+        > scores(d)['coin']
+      ),
+    ),
+  ],
+  controls=[
+    text(
+      lambda d: (
+        f'MCC of a coin {scores(d, "MCC")["coin"]:.3f}, of one that says only '
+        f'correct {scores(d, "MCC")["says correct"]:.3f}'
+      ),
+      lambda d: (
+        abs(scores(d, 'MCC')['coin']) < 0.05 and scores(d)['says correct'] == 0
+      ),
+    ),
+    text(
+      lambda d: (
+        'a contrary grader has MCC '
+        f'{scores(d, "MCC")["contrary"]:.2f}, which counts 0'
+      ),
+      lambda d: scores(d, 'MCC')['contrary'] < -0.5,
+    ),
+  ],
+)

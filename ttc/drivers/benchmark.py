@@ -1,0 +1,185 @@
+"""Runs a benchmark: samples or reads completions, grades, reports, compares.
+
+Like `evaluate`, in stages that each go on from what is in the workdir:
+
+  sample     model and items, or a file of predictions -> samples.jsonl
+  grade      samples.jsonl and a judge -> scores.jsonl, judgements.jsonl
+  report     both -> report.md, figures.json, figures.png
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tqdm
+
+from ttc import benchmarks, evaluation
+from ttc.benchmarks import Benchmark
+from ttc.drivers import (
+  benchmark_report,
+  draw_samples,
+  grading,
+  journal,
+  judging,
+  options,
+  runs,
+  sample_logs,
+)
+from ttc.drivers.benchmark_options import BenchmarkOptions
+from ttc.drivers.evaluate_options import check
+from ttc.evaluation import SampleRecord, ScoreRecord
+from ttc.io import files
+from ttc.tasks import Item
+from ttc.tasks.text_task import choose
+
+
+def benchmark(
+  config: Mapping[str, Any],
+  source: str,
+  data: files.Path,
+  workdir: files.Path,
+  *,
+  predictions: files.Path | None = None,
+  official: bool = False,
+  compare: files.Path | None = None,
+  write_logs: bool = False,
+  allow_config_change: bool = False,
+) -> None:
+  """Samples, grades and reports what is missing.
+
+  Args:
+    config: see `BenchmarkOptions`.
+    source: a benchmark's name or file; see `benchmarks.find`.
+    data: file of the published records.
+    workdir: of the run; goes on from what is there.
+    predictions: file of completions; see `sample_logs`. Without it samples are
+      drawn from the model of the configuration.
+    official: with the quirks of the released scorer.
+    compare: workdir of another run of the same benchmark and data.
+    write_logs: also write the logs of lm-evaluation-harness and inspect_ai.
+    allow_config_change: resume although the configuration differs.
+
+  Raises:
+    ValueError: for a value that means nothing, bad data, or a workdir that
+      holds another run or is in use.
+    OSError: if something is missing, or cannot be written.
+  """
+  chosen = options.parse(
+    BenchmarkOptions, {'tasks': (source,), 'task_path': str(data), **config}
+  )
+  choices = check(chosen)
+  made = benchmarks.find(source, official=official)
+  items = choose(made.load(data), chosen.num_items or None, chosen.task_seed)
+  other = None
+  if compare is not None:
+    other = benchmark_report.read_run(compare, made, official, items)
+  workdir = pathlib.Path(workdir)
+  drawn = (
+    None
+    if predictions is None
+    else sample_logs.read_predictions(predictions, items)
+  )
+  with files.lock_directory(workdir):
+    answer = judging.make_judge(chosen, workdir)
+
+    def begin(inputs: Mapping[str, str]) -> None:
+      runs.start_run(
+        workdir,
+        _identity(chosen, official, predictions is not None),
+        chosen.seed,
+        dtype=chosen.dtype,
+        inputs={'data': _digest(made, items), **inputs},
+        has_records=bool(journal.read_records(workdir, SampleRecord)),
+        allow_config_change=allow_config_change,
+      )
+
+    if drawn is None:
+      task = benchmarks.as_task(made, items)
+      draw_samples.draw_samples(chosen, workdir, [task], begin)
+    else:
+      begin({})
+      done = journal.recorded_keys(workdir, SampleRecord)
+      new = [record for record in drawn if record.key not in done]
+      journal.append_records(workdir, new)
+    grading.grade(
+      workdir,
+      source,
+      made,
+      items,
+      answer,
+      official=official,
+      seconds=chosen.grade_seconds,
+      num_workers=chosen.num_workers or None,
+    )
+    samples = journal.read_records(workdir, SampleRecord)
+    scores = journal.read_records(workdir, ScoreRecord)
+    benchmark_report.report(
+      chosen, choices, workdir, made, items, samples, scores, other
+    )
+    if write_logs:
+      _write_logs(workdir, chosen.model, made, items, samples, scores)
+    tqdm.tqdm.write((workdir / 'report.md').read_text(encoding='utf-8'))
+    tqdm.tqdm.write(f'wrote {workdir}/report.md and {workdir}/figures.png')
+
+
+def _identity(
+  chosen: BenchmarkOptions, official: bool, is_read: bool
+) -> dict[str, Any]:
+  """What of the configuration a run is known by."""
+  found = dataclasses.asdict(chosen) | {'official': official}
+  for harmless in ('task_path', 'grade_seconds', 'num_workers'):
+    del found[harmless]  # the digest of the data says more than its path
+  return found | {'model': 'predictions'} if is_read else found
+
+
+def _digest(made: Benchmark, items: Sequence[Item]) -> str:
+  """Of every item as it is asked, and its gold answer."""
+  return runs.hash_texts(
+    *(
+      text
+      for item in items
+      for text in (item.id, made.prompt(item), item.answer)
+    )
+  )
+
+
+def _write_logs(
+  workdir: pathlib.Path,
+  model: str,
+  made: Benchmark,
+  items: Sequence[Item],
+  samples: Sequence[evaluation.SampleRecord],
+  scores: Sequence[evaluation.ScoreRecord],
+) -> None:
+  name = made.name
+  sample_logs.write_harness_log(
+    workdir / f'samples_{name}.jsonl',
+    items,
+    made.prompt,
+    samples,
+    scores,
+    made.metric,
+  )
+  sample_logs.write_inspect_log(
+    workdir / f'inspect_{name}.json',
+    name,
+    model,
+    items,
+    made.prompt,
+    samples,
+    scores,
+  )
+
+
+def list_benchmarks() -> str:
+  """The table of benchmarks: name, paper, metric and schema."""
+  rows = []
+  for factory in benchmarks.BENCHMARKS:
+    made = factory()
+    schema = '; '.join(map(str, made.schema))
+    rows.append(
+      [made.name, f'{made.title} ({made.paper})', made.metric, schema]
+    )
+  header = ['name', 'paper', 'headline', 'schema']
+  return '\n'.join(evaluation.markdown_table(header, rows))
