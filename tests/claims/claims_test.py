@@ -225,10 +225,14 @@ def test_bad_names_are_told_with_the_good_ones():
       claims.chosen(names, room)
   assert claims.chosen(['all'], 'finetuning') == [
     'dco',
+    'masa',
     'meta_rater',
+    'mrt',
     'perk',
+    'policy_gradients',
     'soft_cot',
     'verifier_based',
+    'wrong_lengths',
   ]
   assert claims.chosen(['rpc', 'mcts']) == ['rpc', 'mcts']
   assert len(claims.chosen(['all'])) == len(claims.NAMES)

@@ -100,7 +100,7 @@ def test_one_adapter_per_context_by_vmap(setup):
     )
 
 
-def test_gradients_of_applied_and_merged_agree_and_spare_the_base(setup):
+def test_gradients_of_applied_and_merged_agree_to_adapter_and_base(setup):
   model, params, adapter = setup
 
   def loss(params, adapter, put):
@@ -108,14 +108,11 @@ def test_gradients_of_applied_and_merged_agree_and_spare_the_base(setup):
     return jnp.mean(jax.nn.logsumexp(logits, -1) - logits[..., 3])
 
   grad = jax.jit(jax.grad(loss, argnums=(0, 1)), static_argnums=2)
-  base, applied = grad(params, adapter, finetuning.apply_lora)
-  _, merged = grad(params, adapter, finetuning.merge_lora)
+  applied = grad(params, adapter, finetuning.apply_lora)
+  merged = grad(params, adapter, finetuning.merge_lora)
   for x, y in zip(*map(jax.tree.leaves, (applied, merged)), strict=True):
     np.testing.assert_allclose(x, y, atol=2e-5)
-  layers = jax.tree.leaves_with_path(base['layers'])
-  kernels = [x for path, x in layers if 'kernel' in str(path)]
-  assert all(np.all(x == 0) for x in kernels)
-  assert float(jnp.abs(base['final_norm']).max()) > 0
+  assert all(float(jnp.abs(x).max()) > 0 for x in jax.tree.leaves(applied))
 
 
 def test_refuses_what_has_no_kernel():

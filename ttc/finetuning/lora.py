@@ -105,7 +105,7 @@ def apply_lora(
   """Parameters of the adapted transformer, nothing multiplied out.
 
   Args:
-    params: of `ttc.models.transformer`; no gradient reaches those adapted.
+    params: of `ttc.models.transformer`.
     adapter: for some of them.
     alpha: strength.
     rank_stabilised: see the module; static.
@@ -118,7 +118,7 @@ def apply_lora(
   def put(kernel, part):
     layers = kernel.shape[:-2]
     factor = jnp.broadcast_to(scale.astype(kernel.dtype), layers)
-    return LowRankSum(jax.lax.stop_gradient(kernel), part.a, part.b, factor)
+    return LowRankSum(kernel, part.a, part.b, factor)
 
   return _with_kernels(params, adapter, put)
 

@@ -44,24 +44,37 @@ def init_state(
 
 
 def make_train_step(
-  loss_fn: LossFn, optimizer: optax.GradientTransformation
+  loss_fn: LossFn,
+  optimizer: optax.GradientTransformation,
+  *,
+  num_micro_batches: int = 1,
+  has_sums: bool = False,
 ) -> TrainStep:
   """Makes the step that follows the gradient of a loss.
 
   Args:
     loss_fn: `(params, batch) -> loss`.
     optimizer: the same as for `init_state`.
+    num_micro_batches: pieces that the batch is cut into, along the leading axis
+      of its leaves, and whose losses and gradients are ADDED: the loss must be
+      a sum, of rows that bring their weights with them.
+    has_sums: whether `loss_fn` returns `(loss, sums)`, a dict of what is added
+      as well and becomes metrics.
 
   Returns:
     A pure `train_step(state, batch) -> (state, metrics)`; the metrics are
-    `loss` and `grad_norm`, both before the step.
+    `loss` and `grad_norm`, both before the step, and the sums.
   """
+  add_up = _over_pieces(
+    jax.value_and_grad(loss_fn, has_aux=has_sums), num_micro_batches
+  )
 
   def train_step(state, batch):
-    loss, grads = jax.value_and_grad(loss_fn)(state.params, batch)
+    value, grads = add_up(state.params, batch)
+    loss, sums = value if has_sums else (value, {})
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    metrics = {'loss': loss, 'grad_norm': optax.tree.norm(grads)}
+    metrics = {'loss': loss, 'grad_norm': optax.tree.norm(grads), **sums}
     return TrainState(params, opt_state, state.step + 1, state.key), metrics
 
   return train_step
@@ -120,3 +133,32 @@ def train(
   while (done := int(state.step)) < num_steps:
     state, metrics = run(state, num_steps=min(every, num_steps - done))
     yield state, metrics
+
+
+def _over_pieces(fn, num_pieces):
+  """The sum of `fn(params, piece)` over the pieces of a batch."""
+  if num_pieces == 1:
+    return fn
+
+  def cut(leaf):
+    if leaf.shape[0] % num_pieces:
+      raise ValueError(
+        f'num_micro_batches={num_pieces} does not divide the batch of '
+        f'{leaf.shape[0]}'
+      )
+    # Every n-th row, so that rows on different devices stay there.
+    return leaf.reshape(-1, num_pieces, *leaf.shape[1:]).swapaxes(0, 1)
+
+  def over_pieces(params, batch):
+    pieces = jax.tree.map(cut, batch)
+    first = jax.tree.map(lambda leaf: leaf[0], pieces)
+    zeros = jax.tree.map(
+      lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(fn, params, first)
+    )
+    add = lambda total, piece: (
+      jax.tree.map(jnp.add, total, fn(params, piece)),
+      None,
+    )
+    return jax.lax.scan(add, zeros, pieces)[0]
+
+  return over_pieces

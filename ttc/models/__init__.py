@@ -17,6 +17,7 @@ from ttc.models.load import Loaded, load
 from ttc.models.low_rank import LowRankSum
 from ttc.models.rope import Llama3Scaling
 from ttc.models.safetensors import load_safetensors
+from ttc.models.save_safetensors import save_safetensors
 from ttc.models.sharding import (
   cache_shardings,
   param_shardings,
@@ -55,6 +56,7 @@ __all__ = [
   'param_shardings',
   'read',
   'save_checkpoint',
+  'save_safetensors',
   'shard',
   'shard_batch',
   'summarise_prefix',

@@ -19,7 +19,8 @@ _ARCHITECTURES = {
 }
 _SINGLE, _INDEX = 'model.safetensors', 'model.safetensors.index.json'
 _FLOATS = ('F64', 'F32', 'F16', 'BF16')
-_NAMES = {
+# How the files call what the transformer calls so.
+NAMES = {
   'embed': 'model.embed_tokens.weight',
   'final_norm': 'model.norm.weight',
   'unembed': 'lm_head.weight',
@@ -64,7 +65,7 @@ def load_safetensors(
   homes = _homes(path)
   present = {name for name in homes if not name.endswith('.inv_freq')}
   if config.tie_embeddings:
-    present.discard(_NAMES['unembed'])
+    present.discard(NAMES['unembed'])
   for name in sorted(present):
     kind = homes[name].get_slice(name).get_dtype()
     if kind not in _FLOATS:
@@ -76,7 +77,7 @@ def load_safetensors(
     config,
     lambda name: homes[name].get_tensor(name),
     lambda name: tuple(homes[name].get_slice(name).get_shape()),
-    _NAMES,
+    NAMES,
     present,
     path,
   )

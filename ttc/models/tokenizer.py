@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -78,6 +79,18 @@ class Tokenizer:
     names = '|'.join(re.escape(name) for name in self._special)
     parts = re.split(f'({names})', text)
     return [i for part in parts for i in self._control_or_text(part)]
+
+  def save(self, path: str | os.PathLike) -> None:
+    """Writes `tokenizer.json` and its settings into a directory."""
+    self._backend.save(os.path.join(path, 'tokenizer.json'))
+    names = {i: token for token, i in self._special.items()}
+    settings = {'tokenizer_class': 'PreTrainedTokenizerFast'}
+    for name, ids in (('bos_token', self.bos_ids), ('eos_token', self.eos_ids)):
+      if ids and ids[0] in names:
+        settings[name] = names[ids[0]]
+    file = os.path.join(path, 'tokenizer_config.json')
+    with open(file, 'w', encoding='utf-8') as opened:
+      opened.write(json.dumps(settings, indent=2) + '\n')
 
   def prompt(self, text: str) -> list[int]:
     """Tokens of a text to go on with, behind what the model expects first."""

@@ -1,0 +1,29 @@
+"""SmolLM2-135M-Instruct by GRPO on sums of two digits, an adapter of rank 16.
+
+  python scripts/finetune.py --config=configs/finetune_smollm2.py \\
+      --workdir=runs/smollm2_rl
+
+Half an hour on one CPU core.
+"""
+
+from ml_collections import config_dict
+
+from configs import finetune_s3
+
+
+def get_config() -> config_dict.ConfigDict:
+  """Returns the configuration; configs/finetune_s3.py explains each value."""
+  config = finetune_s3.get_config('grpo')
+  config.model = 'smollm2-135m'  # or a GGUF file, or a Hugging Face directory
+  config.task = 'addition_2digit'
+  config.num_items = 400
+  config.num_updates = 8
+  config.num_prompts = 8
+  config.max_new_tokens = 6
+  config.learning_rate = 5e-4
+  config.warmup_updates = 1
+  config.lora_rank = 16
+  config.checkpoint_every = 2
+  config.num_eval_items = 32
+  config.num_eval_samples = 4
+  return config

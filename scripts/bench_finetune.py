@@ -1,0 +1,35 @@
+r"""Speed of a GRPO step beside TRL on torch, on the CPU.
+
+  python scripts/bench_finetune.py
+  python scripts/bench_finetune.py --width=256 --layers=4 --threads=1
+
+Both train a transformer of the same random weights on the same prompts, with
+responses of the same length. Prints a Markdown table: tokens sampled and
+trained a second, as the median of several steps with the smallest and the
+largest, and the shares of our time. Needs trl and torch.
+"""
+
+from absl import flags
+
+from ttc.drivers import command
+from ttc.drivers.bench_finetune import Shape, bench_finetune
+
+_LAYERS = flags.DEFINE_integer('layers', 2, 'Of the model.', 1)
+_WIDTH = flags.DEFINE_integer('width', 64, 'Of the model.', 16)
+_PROMPTS = flags.DEFINE_integer('prompts', 16, 'Of a step.', 1)
+_GROUP = flags.DEFINE_integer('group', 8, 'Responses to each.', 2)
+_TOKENS = flags.DEFINE_integer('tokens', 32, 'Of a response.', 2)
+_THREADS = flags.DEFINE_integer('threads', 0, 'Of torch; 0: its own.', 0)
+_REPETITIONS = flags.DEFINE_integer('repetitions', 10, 'Timed steps.', 1)
+
+
+def main():
+  """Times both and prints the table."""
+  shape = Shape(
+    _LAYERS.value, _WIDTH.value, _PROMPTS.value, _GROUP.value, _TOKENS.value
+  )
+  print(bench_finetune(shape, _REPETITIONS.value, _THREADS.value))
+
+
+if __name__ == '__main__':
+  command.run('bench_finetune', main, cache=False)

@@ -1,0 +1,127 @@
+"""scripts/finetune.py as a user runs it, and what it refuses."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from configs import finetune_s3
+from ttc import finetuning, models
+from ttc.drivers import finetune as driver
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TINY = {
+  'pretrain_steps': 3,
+  'task_length': 2,
+  'num_updates': 4,
+  'num_prompts': 4,
+  'group_size': 2,
+  'checkpoint_every': 2,
+  'num_eval_items': 4,
+  'num_eval_samples': 2,
+}
+
+
+def config(**changes):
+  return {**finetune_s3.get_config('grpo').to_dict(), **TINY, **changes}
+
+
+def test_a_run_leaves_a_model_an_adapter_and_figures(tmp_path, capsys):
+  driver.finetune(config(lora_rank=2, kl_weight=0.1), tmp_path)
+  said = capsys.readouterr().out
+  assert 'before: accuracy' in said and 'after: accuracy' in said
+  assert 'sample' in said and 'update' in said  # shares of the time
+  rows = [json.loads(x) for x in (tmp_path / 'metrics.jsonl').open()]
+  assert [row['update'] for row in rows] == [1, 2, 3, 4]
+  assert {'loss', 'reward', 'length', 'kl', 'alive'} <= set(rows[0])
+  for name in ('reward.png', 'length.png', 'evaluation.json'):
+    assert (tmp_path / name).stat().st_size > 0
+  model = models.load(str(tmp_path / 'model'))
+  saved = finetuning.load_peft(tmp_path / 'adapter')
+  base = models.load(str(next((tmp_path / 'base').glob('*/0'))))
+  merged = finetuning.merge_lora(base.params, saved.adapter, alpha=saved.alpha)
+  leaves = map(jax.tree.leaves, (model.params, merged))
+  for x, y in zip(*leaves, strict=True):
+    np.testing.assert_allclose(x, y, atol=1e-6)
+  with pytest.raises(ValueError, match='another config'):
+    driver.finetune(config(lora_rank=3), tmp_path)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'says'),
+  [
+    ({'objective': 'ppo'}, "config.objective='ppo' must be one of grpo"),
+    ({'group_size': 1}, 'config.group_size=1'),
+    ({'num_micro_batches': 3}, 'config.num_micro_batches=3 does not divide'),
+    ({'task': 'addition_2digit'}, "config.model='pretrained' needs one of"),
+    ({'task': 'countdown', 'task_length': 1}, 'config.task_length=1'),
+    ({'model': '/nowhere/x'}, '/nowhere/x: no such file'),
+    ({'learning_rate': float('nan')}, 'config.learning_rate=nan'),
+    ({'temperature': 0.0}, 'config.temperature=0.0'),
+  ],
+)
+def test_refuses_in_one_line(changes, says, tmp_path):
+  with pytest.raises((ValueError, FileNotFoundError), match=says) as error:
+    driver.finetune(config(**changes), tmp_path)
+  assert '\n' not in str(error.value)
+
+
+def test_stops_at_what_is_no_number(tmp_path, monkeypatch):
+  real = driver.of_token_task
+
+  def broken(*args):
+    problems = real(*args)
+
+    def score(drawn, responses):
+      rewards = np.array(problems.score(drawn, responses))
+      rewards[1, 1] = np.nan
+      return rewards
+
+    return problems._replace(score=score)
+
+  monkeypatch.setattr(driver, 'of_token_task', broken)
+  with pytest.raises(ValueError, match=r"reward of update 1, item '.* =', res"):
+    driver.finetune(config(), tmp_path / 'a')
+
+
+@pytest.mark.slow
+def test_killed_and_run_again_it_ends_with_the_same_bits(tmp_path):
+  def run(workdir, wait=True):
+    command = [sys.executable, str(ROOT / 'scripts' / 'finetune.py')]
+    command += [f'--config={ROOT / "configs" / "finetune_s3.py"}']
+    changes = {**TINY, 'num_updates': 300, 'checkpoint_every': 10}
+    command += [f'--config.{name}={x}' for name, x in changes.items()]
+    process = subprocess.Popen(
+      [*command, f'--workdir={workdir}'],
+      env={**os.environ, 'PYTHONPATH': str(ROOT)},
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+    )
+    if wait:
+      said, _ = process.communicate()
+      assert process.returncode == 0, said
+      return said
+    return process
+
+  run(tmp_path / 'whole')
+  process = run(tmp_path / 'killed', wait=False)
+  metrics = tmp_path / 'killed' / 'metrics.jsonl'
+  while not metrics.exists() or metrics.read_text().count('\n') < 60:
+    assert process.poll() is None, process.communicate()[0]
+    time.sleep(0.01)
+  process.send_signal(signal.SIGKILL)
+  process.communicate()
+  assert not (tmp_path / 'killed' / 'model').exists()
+  said = run(tmp_path / 'killed')
+  assert 'resuming from update' in said
+  for name in ('metrics.jsonl', 'evaluation.json', 'model/model.safetensors'):
+    ours, theirs = (tmp_path / w / name for w in ('killed', 'whole'))
+    assert ours.read_bytes() == theirs.read_bytes(), name

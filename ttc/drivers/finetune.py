@@ -1,0 +1,304 @@
+"""Fine-tunes a model on a task by policy gradients, and shows what it gained.
+
+Three programs an update: roll out on the device, score by the task's own
+verifier, step. An update depends on nothing but the state and its number.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+from jax.sharding import Mesh
+
+from ttc import finetuning, io, models, sampling, tasks
+from ttc.drivers import finetune_report, options, seed_training, training_files
+from ttc.drivers.finetune_options import (
+  PRETRAINED,
+  FinetuneOptions,
+  check,
+  token_task,
+)
+from ttc.drivers.finetune_problems import (
+  Drawn,
+  Problems,
+  of_text_task,
+  of_token_task,
+)
+from ttc.finetuning import Rollout, TrainState
+from ttc.io import files
+from ttc.testbeds import Size
+from ttc.testbeds.calibrated import pretrained
+
+
+class Setup(NamedTuple):
+  """What a run trains, and on what."""
+
+  chosen: FinetuneOptions
+  loaded: models.Loaded
+  problems: Problems
+  task: tasks.TokenTask | tasks.TextTask
+  workdir: pathlib.Path
+  mesh: Mesh | None = None  # over which prompts are spread
+
+  @property
+  def adapt(self) -> finetuning.Adapt:
+    """From what is frozen and what is trained to parameters."""
+    if not self.chosen.lora_rank:
+      return finetuning.all_parameters
+    alpha = self.chosen.lora_alpha
+    return lambda frozen, adapter: finetuning.apply_lora(
+      frozen, adapter, alpha=alpha
+    )
+
+
+def finetune(config: Mapping[str, Any], workdir: files.Path) -> None:
+  """Trains from the last checkpoint on, saves the model and evaluates it.
+
+  Writes config.json, metrics.jsonl (a line an update), checkpoints, reward.png
+  and length.png; at the end `workdir/model`, a Hugging Face directory, with an
+  adapter also `workdir/adapter` as peft reads it; and evaluation.json, held-out
+  items before and after. After a kill it goes on from the last checkpoint and
+  ends with the same parameters, bit for bit.
+
+  Args:
+    config: see `FinetuneOptions`.
+    workdir: of the run.
+
+  Raises:
+    ValueError: for a value that means nothing; if the workdir holds another run
+      or is in use; if a reward or the loss is no number any more.
+    FileNotFoundError: if a model is not on this machine.
+    OSError: if a file cannot be written.
+  """
+  chosen = options.parse(FinetuneOptions, config)
+  check(chosen)
+  workdir = pathlib.Path(workdir)
+  with files.lock_directory(workdir):
+    training_files.keep_config(dataclasses.asdict(chosen), workdir)
+    setup = on_all_devices(prepare(chosen, workdir))
+    state = train(setup)
+    params = setup.adapt(setup.loaded.params, state.params)
+    finetune_report.save(setup, state.params)
+    finetune_report.draw_curves(workdir)
+    finetune_report.evaluate(setup, params)
+
+
+def prepare(chosen: FinetuneOptions, workdir: pathlib.Path) -> Setup:
+  """Loads or trains the model that is to be fine-tuned, and its task."""
+  if not chosen.is_token_task:
+    number = chosen.num_eval_items + chosen.num_items
+    task = tasks.load(chosen.task, num_items=number)
+    loaded = models.load(chosen.model)
+    held_out = {item.question for item in task.items[: chosen.num_eval_items]}
+    items = [item for item in task.items if item.question not in held_out]
+    if len(items) < chosen.num_prompts:
+      raise ValueError(
+        f'{chosen.task} has {len(items)} items that are not held out, fewer '
+        f'than config.num_prompts={chosen.num_prompts}'
+      )
+    problems = of_text_task(task, items, loaded, chosen)
+    return Setup(chosen, loaded, problems, task, workdir)
+  task = token_task(chosen)
+  if chosen.model == PRETRAINED:
+    size = Size('run', num_steps=chosen.pretrain_steps)
+    cache = workdir / 'base'
+    loaded = pretrained(chosen.task, task, 2, 64, chosen.seed, size, cache)
+  else:
+    loaded = models.load(chosen.model)
+  if loaded.model.vocab_size != task.vocab_size:
+    raise ValueError(
+      f'config.model={chosen.model!r} has {loaded.model.vocab_size} tokens, '
+      f'{task.name} {task.vocab_size}'
+    )
+  problems = of_token_task(task, chosen)
+  return Setup(chosen, loaded, problems, task, workdir)
+
+
+def on_all_devices(setup: Setup) -> Setup:
+  """Copies of the parameters on every device, if there are several."""
+  mesh = seed_training.all_devices('num_prompts', setup.chosen.num_prompts)
+  if mesh is None:
+    return setup
+  loaded = setup.loaded
+  loaded = loaded._replace(params=models.shard(loaded.params, mesh))
+  return setup._replace(loaded=loaded, mesh=mesh)
+
+
+def train(setup: Setup) -> TrainState:
+  """The trained state; goes on from the last checkpoint."""
+  chosen, workdir = setup.chosen, setup.workdir
+  checkpoints = io.open_checkpoints(workdir / 'checkpoints', max_to_keep=2)
+  done = checkpoints.latest_step() or 0
+  state = start(setup)
+  if done:
+    state = io.restore_checkpoint(checkpoints, jax.eval_shape(lambda: state))
+    print(f'resuming from update {done}')
+  metrics_path = workdir / 'metrics.jsonl'
+  training_files.forget_after(metrics_path, done)
+  roll_out, update = programs(setup)
+  clock = Clock()
+  lines = []
+  with tqdm.tqdm(total=chosen.num_updates, initial=done, unit='update') as bar:
+    while done < chosen.num_updates:
+      drawn, rollout, filled = collect(setup, roll_out, state, done, clock)
+      state, metrics = clock.time(
+        'update', update, state, setup.loaded.params, rollout, filled
+      )
+      done += 1
+      metrics = {name: float(x) for name, x in metrics.items()}
+      if not np.isfinite(metrics['loss']):
+        raise ValueError(
+          f'the loss of update {done} is {metrics["loss"]}; a smaller '
+          'config.learning_rate may help'
+        )
+      lines.append(files.to_json({'update': done, **metrics}))
+      bar.set_postfix(
+        reward=f'{metrics["reward"]:.3f}', length=f'{metrics["length"]:.1f}'
+      )
+      if done % chosen.checkpoint_every == 0 or done == chosen.num_updates:
+        files.append_lines(metrics_path, lines)
+        lines = []
+        io.save_checkpoint(checkpoints, done, state)
+        tqdm.tqdm.write(finetune_report.sample_text(setup, drawn, rollout))
+      bar.update()
+  checkpoints.close()
+  if clock.seconds:
+    print(clock.report())
+  return state
+
+
+def start(setup: Setup) -> TrainState:
+  """The state before the first update."""
+  chosen = setup.chosen
+
+  # Where the parameters lie, so that no update is compiled twice.
+  @functools.partial(jax.jit, keep_unused=True)
+  def init_all(params, key):
+    def init(key):
+      if chosen.lora_rank:
+        return finetuning.init_lora(key, params, chosen.lora_rank)
+      return params
+
+    return finetuning.init_state(init, chosen.optimizer, key)
+
+  return init_all(setup.loaded.params, jax.random.key(chosen.seed))
+
+
+def programs(setup: Setup) -> tuple[Any, Any]:
+  """Compiled: `(state, frozen, keys, prompt) -> responses`, and the update."""
+  chosen, problems = setup.chosen, setup.problems
+  half = chosen.dtype != 'float32'
+  config = dataclasses.replace(setup.loaded.config, dtype=chosen.dtype)
+  dtype = chosen.dtype if half else None
+  model = models.transformer(config)
+
+  @jax.jit
+  def roll_out(state, frozen, keys, prompt):
+    params = setup.adapt(frozen, state.params)
+    return sampling.generate(
+      finetuning.in_precision(params, dtype),
+      keys,
+      prompt,
+      chosen.group_size,
+      model=model,
+      capacity=problems.capacity,
+      stop=problems.stop,
+      sampling=sampling.SamplingParams(temperature=chosen.temperature),
+    )
+
+  whole_rows = dataclasses.replace(config, many_rows=True)  # faster to train
+  update = finetuning.make_policy_update(
+    models.transformer(whole_rows, remat=chosen.remat),
+    chosen.optimizer,
+    chosen.loss,
+    adapt=setup.adapt,
+    temperature=chosen.temperature,
+    num_epochs=chosen.num_epochs,
+    num_micro_batches=chosen.num_micro_batches,
+    dtype=dtype,
+  )
+  compiled = jax.jit(
+    lambda state, frozen, rollout, filled: update(
+      state, frozen, rollout, is_filled=filled
+    ),
+    donate_argnums=0,
+  )
+  return roll_out, compiled
+
+
+def collect(
+  setup: Setup, roll_out, state: TrainState, done: int, clock: 'Clock'
+) -> tuple[Drawn, Rollout, jax.Array]:
+  """Rolls out until every group teaches, or for as many rounds as chosen."""
+  chosen, problems = setup.chosen, setup.problems
+  key = jax.random.fold_in(jax.random.key(chosen.seed), done)
+  buffer = None
+  for round_ in range(chosen.max_rounds):
+    drawn = problems.draw(jax.random.fold_in(key, round_))
+    keys, prompt = drawn.keys, drawn.prompt
+    if setup.mesh is not None:
+      keys, prompt = models.shard_batch((keys, prompt), setup.mesh)
+    responses = clock.time(
+      'sample', roll_out, state, setup.loaded.params, keys, prompt
+    )
+    rewards = clock.time('score', problems.score, drawn, responses)
+    rewards = _checked(np.asarray(rewards), drawn, done + 1)
+    clock.tokens += int(responses.lengths.sum())
+    if chosen.overlong_cache:
+      rewards = rewards + finetuning.overlong_penalty(
+        responses.lengths, problems.capacity, chosen.overlong_cache
+      )
+    rollout = Rollout(prompt, responses, jnp.asarray(rewards, jnp.float32))
+    if chosen.max_rounds == 1:
+      return drawn, rollout, jnp.ones((chosen.num_prompts,), bool)
+    if buffer is None:
+      none = jnp.zeros((chosen.num_prompts,), bool)
+      buffer = finetuning.GroupBuffer(rollout, none)
+    alive = finetuning.is_alive(rollout.rewards)
+    buffer = finetuning.fill_buffer(buffer, rollout, alive)
+    if bool(buffer.is_filled.all()):
+      break
+  return drawn, buffer.groups, buffer.is_filled
+
+
+def _checked(rewards, drawn: Drawn, step: int):
+  """Raises ValueError at the first reward that is no number."""
+  if not np.isfinite(rewards).all():
+    p, g = np.argwhere(~np.isfinite(rewards))[0]
+    raise ValueError(
+      f'the reward of update {step}, item {drawn.names[p]!r}, response {g} is '
+      f'{rewards[p, g]}'
+    )
+  return rewards
+
+
+class Clock:
+  """Seconds by what they were spent on, and tokens sampled."""
+
+  def __init__(self):
+    """Starts at zero."""
+    self.seconds: dict[str, float] = {}
+    self.tokens = 0
+
+  def time(self, what: str, fn, *args) -> Any:
+    """Runs a function to its end."""
+    begin = time.perf_counter()
+    result = jax.block_until_ready(fn(*args))
+    spent = time.perf_counter() - begin
+    self.seconds[what] = self.seconds.get(what, 0.0) + spent
+    return result
+
+  def report(self) -> str:
+    """Shares of the time, and speed."""
+    total = sum(self.seconds.values())
+    shares = ', '.join(
+      f'{name} {100 * x / total:.0f}%' for name, x in self.seconds.items()
+    )
+    return f'{total:.0f} s: {shares}; {self.tokens / total:.0f} tokens/s'

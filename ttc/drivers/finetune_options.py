@@ -1,0 +1,116 @@
+"""What a fine-tuning chooses, and what goes together."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import optax
+
+from ttc import finetuning, tasks
+from ttc.drivers import options
+from ttc.drivers.options import option
+
+PRETRAINED = 'pretrained'  # the model that is trained on traces first
+OBJECTIVES = {
+  'grpo': finetuning.GRPO,
+  'dr_grpo': finetuning.DR_GRPO,
+  'rloo': finetuning.RLOO,
+  'dapo': finetuning.DAPO,
+  'gspo': finetuning.GSPO,
+}
+TOKEN_TASKS = ('s3', 's4', 'modular_chain', 'countdown')
+_whole, _real = options.whole, options.real
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneOptions:
+  """What a run chooses; configs/finetune_s3.py explains each."""
+
+  seed: int = option(options.seed())
+  model: str = option(options.text())
+  pretrain_steps: int = option(_whole(1))
+  noise: float = option(_real(0.0, 1.0))
+  task: str = option(options.text())
+  task_length: int = option(_whole(1, 1000))
+  num_items: int = option(_whole(1, 1_000_000))
+  objective: str = option(options.one_of(tuple(OBJECTIVES)))
+  kl_weight: float = option(_real(0.0, 100.0))
+  num_updates: int = option(_whole(1))
+  num_prompts: int = option(_whole(1, 100_000))
+  group_size: int = option(_whole(2, 100_000))
+  temperature: float = option(_real(0.0, 10.0, above=True))
+  max_new_tokens: int = option(_whole())
+  max_rounds: int = option(_whole(1, 1000))
+  overlong_cache: int = option(_whole())
+  learning_rate: float = option(_real(0.0, 10.0, above=True))
+  warmup_updates: int = option(_whole())
+  max_grad_norm: float = option(_real(0.0, above=True))
+  num_epochs: int = option(_whole(1, 1000))
+  num_micro_batches: int = option(_whole(1, 100_000))
+  lora_rank: int = option(_whole(0, 4096))
+  lora_alpha: float = option(_real(0.0, above=True))
+  dtype: str = option(options.one_of(('float32', 'bfloat16')))
+  remat: bool = option(options.truth())
+  checkpoint_every: int = option(_whole(1))
+  num_eval_items: int = option(_whole(1, 1_000_000))
+  num_eval_samples: int = option(_whole(1, 100_000))
+
+  @property
+  def loss(self) -> finetuning.PolicyGradient:
+    """The options of the objective."""
+    return OBJECTIVES[self.objective]._replace(kl_weight=self.kl_weight)
+
+  @property
+  def is_token_task(self) -> bool:
+    """Whether the task lives on the device."""
+    return self.task in TOKEN_TASKS
+
+  @property
+  def optimizer(self) -> optax.GradientTransformation:
+    """Adam, its rate constant after the warm-up."""
+    schedule = optax.linear_schedule(
+      self.learning_rate / (self.warmup_updates + 1),
+      self.learning_rate,
+      self.warmup_updates * self.num_epochs,
+    )
+    rate = lambda count: jnp.asarray(schedule(count), jnp.float32)
+    return optax.chain(
+      optax.clip_by_global_norm(self.max_grad_norm), optax.adam(rate)
+    )
+
+
+def check(chosen: FinetuneOptions) -> None:
+  """Raises ValueError for values that do not go together."""
+  finetuning.check_policy_gradient(chosen.loss)
+  if chosen.num_prompts % chosen.num_micro_batches:
+    raise ValueError(
+      f'config.num_micro_batches={chosen.num_micro_batches} does not divide '
+      f'config.num_prompts={chosen.num_prompts}'
+    )
+  if chosen.model == PRETRAINED and not chosen.is_token_task:
+    raise ValueError(
+      f'config.model={PRETRAINED!r} needs one of {", ".join(TOKEN_TASKS)}, not '
+      f'config.task={chosen.task!r}'
+    )
+  if not chosen.is_token_task and chosen.num_prompts > chosen.num_items:
+    raise ValueError(
+      f'config.num_prompts={chosen.num_prompts} are more than '
+      f'config.num_items={chosen.num_items}'
+    )
+
+
+def token_task(chosen: FinetuneOptions) -> tasks.TokenTask:
+  """The task on the device that is chosen; ValueError if it cannot be."""
+  try:
+    if chosen.task == 'countdown':
+      return tasks.countdown(chosen.task_length)
+    if chosen.task == 'modular_chain':
+      return tasks.modular_chain(7, chosen.task_length, noise=chosen.noise)
+    return tasks.permutation_word_problem(
+      's4' if chosen.task == 's4' else 's3',
+      chosen.task_length,
+      noise=chosen.noise,
+    )
+  except ValueError as error:
+    raise ValueError(
+      f'config.task_length={chosen.task_length} of {chosen.task}: {error}'
+    ) from None

@@ -1,0 +1,122 @@
+"""Where the prompts of a fine-tuning come from, and what responses earn."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ttc import models, sampling, tasks
+from ttc.drivers.finetune_options import FinetuneOptions
+from ttc.testbeds.smollm2 import pad
+from ttc.types import FinishReason, Generation, Prompt
+
+
+class Drawn(NamedTuple):
+  """The `P` prompts of an update."""
+
+  keys: jax.Array  # one per problem
+  prompt: Prompt
+  problems: Any  # what the reward needs
+  names: list[str]  # what errors and logs call them
+
+
+class Problems(NamedTuple):
+  """A task as a training sees it.
+
+  Attributes:
+    draw: `key -> Drawn`, the key is of the update.
+    score: `(drawn, responses) -> rewards [P, G]`, by the task's own verifier.
+    show: tokens of a response as text.
+    capacity: most tokens in a response.
+    stop: what ends one.
+  """
+
+  draw: Callable[[jax.Array], Drawn]
+  score: Callable[[Drawn, Generation], jax.Array | np.ndarray]
+  show: Callable[[np.ndarray], str]
+  capacity: int
+  stop: sampling.StopRules
+
+
+def of_token_task(task: tasks.TokenTask, chosen: FinetuneOptions) -> Problems:
+  """Fresh training problems at every update."""
+  train = tasks.on_split(task, 'train')
+  score = jax.jit(
+    lambda problems, responses: tasks.score_fn(task, problems)(
+      tasks.to_prompt(problems), responses
+    )
+  )
+
+  @jax.jit
+  def generate(key):
+    fold = functools.partial(jax.random.fold_in, key)
+    keys = jax.vmap(fold)(jnp.arange(2 * chosen.num_prompts))
+    data, sample = jnp.split(keys, 2)
+    return sample, jax.vmap(train.generate)(data)
+
+  def draw(key):
+    keys, problems = generate(key)
+    prompt = tasks.to_prompt(problems)
+    rows = zip(*map(np.asarray, prompt), strict=True)
+    names = [task.to_text(row[:length]) for row, length in rows]
+    return Drawn(keys, prompt, problems, names)
+
+  return Problems(
+    draw,
+    lambda drawn, responses: score(drawn.problems, responses),
+    task.to_text,
+    chosen.max_new_tokens or task.response_length,
+    sampling.stop_rules(task.vocab_size, [task.eos_id]),
+  )
+
+
+def of_text_task(
+  task: tasks.TextTask,
+  items: list[tasks.Item],
+  loaded: models.Loaded,
+  chosen: FinetuneOptions,
+) -> Problems:
+  """Items at random, each at most once in an update, graded as text."""
+  tokenizer = loaded.tokenizer
+  if tokenizer is None:
+    raise ValueError(f'config.model={chosen.model!r} has no tokenizer')
+  prompts = [tokenizer.prompt(task.prompt(item)) for item in items]
+  whole = pad(prompts, max(map(len, prompts)))
+  stop_ids = {
+    *tokenizer.eos_ids,
+    *(i for text in task.stop for i in tokenizer.ids_containing(text)),
+  }
+
+  def draw(key):
+    chosen_items = jax.random.choice(
+      key, len(items), (chosen.num_prompts,), replace=False
+    )
+    fold = functools.partial(jax.random.fold_in, key)
+    prompt = jax.tree.map(lambda x: x[chosen_items], whole)
+    of_step = [items[int(i)] for i in chosen_items]
+    names = [item.id for item in of_step]
+    return Drawn(jax.vmap(fold)(chosen_items), prompt, of_step, names)
+
+  def score(drawn, responses):
+    """As an evaluation grades: what was cut earns nothing."""
+    tokens, lengths, reasons = map(
+      np.asarray,
+      (responses.tokens, responses.lengths, responses.finish_reasons),
+    )
+    rewards = np.zeros(lengths.shape, np.float32)
+    for p, g in np.ndindex(*lengths.shape):
+      if reasons[p, g] == FinishReason.STOP:
+        text = tokenizer.decode(tokens[p, g, : lengths[p, g]])
+        rewards[p, g] = task.grade(drawn.problems[p], text).score
+    return rewards
+
+  return Problems(
+    draw,
+    score,
+    tokenizer.decode,
+    chosen.max_new_tokens or task.max_new_tokens,
+    sampling.stop_rules(loaded.model.vocab_size, sorted(stop_ids)),
+  )

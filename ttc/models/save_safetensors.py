@@ -1,0 +1,193 @@
+"""Saves transformers as Hugging Face directories: config and safetensors."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ttc.models.safetensors import NAMES
+from ttc.models.tokenizer import Tokenizer
+from ttc.models.transformer import TransformerConfig
+from ttc.types import Params
+
+# Of a tokenizer, as far as a directory has them.
+_TOKENIZER_FILES = (
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'chat_template.jinja',
+  'vocab.json',
+  'merges.txt',
+)
+_MOST_BYTES = 5 * 10**9  # of a file
+
+
+def save_safetensors(
+  path: str | os.PathLike,
+  config: TransformerConfig,
+  params: Params,
+  *,
+  tokenizer: Tokenizer | None = None,
+  like: str | os.PathLike | None = None,
+  eos_ids: Sequence[int] = (),
+  max_bytes: int = _MOST_BYTES,
+) -> None:
+  """Writes a directory that transformers and `load` read.
+
+  Needs the extra `weights`. What was quantised is written as it is in memory.
+
+  Args:
+    path: of the directory, which is made.
+    config: of the transformer.
+    params: its parameters, adapters merged.
+    tokenizer: to write, where `like` has none.
+    like: directory whose tokenizer files are copied.
+    eos_ids: tokens that end a response, besides the tokenizer's.
+    max_bytes: of weights in one file; more are split, with an index.
+
+  Raises:
+    ValueError: if no architecture of Hugging Face is this transformer.
+  """
+  path = os.fspath(path)
+  values = _config(config)  # raises before anything is written
+  os.makedirs(path, exist_ok=True)
+  ends = sorted({*eos_ids, *(tokenizer.eos_ids if tokenizer else ())})
+  generation = {}
+  if ends:
+    generation['eos_token_id'] = ends if len(ends) > 1 else ends[0]
+  _write_json(path, 'config.json', {**values, **generation})
+  _write_json(path, 'generation_config.json', generation)
+  _write_tensors(path, dict(_tensors(config, params)), max_bytes)
+  copied = like is not None and _copy_tokenizer(os.fspath(like), path)
+  if tokenizer is not None and not copied:
+    tokenizer.save(path)
+
+
+def _config(config: TransformerConfig) -> dict[str, Any]:
+  """What `config.json` says."""
+  c = config
+  lacks = {
+    'rotary': not c.rotary,
+    'causal': not c.causal,
+    'log_length_scale': c.log_length_scale,
+    'rope_interleaved': c.rope_interleaved,
+    'qk_norm with qkv_bias': c.qk_norm and c.qkv_bias,
+  }
+  if wrong := [name for name, is_so in lacks.items() if is_so]:
+    raise ValueError(
+      f'no architecture of Hugging Face has this {wrong[0]} of {config}'
+    )
+  values = {
+    'hidden_act': 'silu',
+    'vocab_size': c.vocab_size,
+    'hidden_size': c.embed_dim,
+    'intermediate_size': c.mlp_dim,
+    'num_hidden_layers': c.num_layers,
+    'num_attention_heads': c.num_heads,
+    'num_key_value_heads': c.num_kv_heads,
+    'head_dim': c.head_dim,
+    'max_position_embeddings': c.max_length,
+    'rms_norm_eps': c.norm_eps,
+    'rope_theta': c.rope_theta,
+    'tie_word_embeddings': c.tie_embeddings,
+    'torch_dtype': c.dtype,
+  }
+  if (scaling := c.rope_scaling) is not None:
+    values['rope_scaling'] = {
+      'rope_type': 'llama3',
+      'rope_theta': c.rope_theta,
+      'factor': scaling.factor,
+      'low_freq_factor': scaling.low_freq_factor,
+      'high_freq_factor': scaling.high_freq_factor,
+      'original_max_position_embeddings': scaling.original_length,
+    }
+  family = 'qwen3' if c.qk_norm else 'qwen2' if c.qkv_bias else 'llama'
+  if family == 'llama' and c.sliding_window is not None:
+    if c.windowed_layers is not None:
+      raise ValueError(
+        f'no architecture of Hugging Face has windowed_layers='
+        f'{c.windowed_layers} without qk_norm or qkv_bias'
+      )
+    family, values['sliding_window'] = 'mistral', c.sliding_window
+  elif c.sliding_window is not None:
+    windowed = range(c.num_layers)
+    windowed = windowed if c.windowed_layers is None else c.windowed_layers
+    kinds = ('full_attention', 'sliding_attention')
+    values |= {
+      'use_sliding_window': True,
+      'sliding_window': c.sliding_window,
+      'layer_types': [kinds[i in windowed] for i in range(c.num_layers)],
+    }
+  names = {
+    'qwen3': 'Qwen3ForCausalLM',
+    'qwen2': 'Qwen2ForCausalLM',
+    'mistral': 'MistralForCausalLM',
+    'llama': 'LlamaForCausalLM',
+  }
+  return {'architectures': [names[family]], 'model_type': family, **values}
+
+
+def _tensors(
+  config: TransformerConfig, params: Params
+) -> Iterator[tuple[str, np.ndarray]]:
+  """Each tensor with its name, linear kernels `[out, in]`."""
+  rest = {name: x for name, x in params.items() if name != 'layers'}
+  for name, x in rest.items():
+    yield NAMES[name], np.asarray(x)
+  for i in range(config.num_layers):
+    if config.scan_layers:
+      layer = jax.tree.map(lambda x, i=i: x[i], params['layers'])
+    else:
+      layer = params['layers'][i]
+    for key_path, x in jax.tree.leaves_with_path(layer):
+      name = jax.tree_util.keystr(key_path, simple=True, separator='.')
+      yield NAMES[name].format(i), np.asarray(x)
+
+
+def _write_tensors(
+  path: str, tensors: dict[str, np.ndarray], max_bytes: int
+) -> None:
+  """One file of all, or several with an index."""
+  import safetensors.numpy
+
+  groups, size = [{}], 0
+  for name, x in tensors.items():
+    if groups[-1] and size + x.nbytes > max_bytes:
+      groups.append({})
+      size = 0
+    groups[-1][name] = np.ascontiguousarray(x)
+    size += x.nbytes
+  count = len(groups)
+  weight_map = {}
+  for i, group in enumerate(groups, 1):
+    file = f'model-{i:05}-of-{count:05}.safetensors'
+    file = 'model.safetensors' if count == 1 else file
+    safetensors.numpy.save_file(
+      group, os.path.join(path, file), metadata={'format': 'pt'}
+    )
+    weight_map |= dict.fromkeys(group, file)
+  if count > 1:
+    total = sum(x.nbytes for x in tensors.values())
+    index = {'metadata': {'total_size': total}, 'weight_map': weight_map}
+    _write_json(path, 'model.safetensors.index.json', index)
+
+
+def _copy_tokenizer(source: str, path: str) -> bool:
+  """Copies the files of a tokenizer; whether there were any."""
+  found = [
+    name
+    for name in _TOKENIZER_FILES
+    if os.path.isfile(os.path.join(source, name))
+  ]
+  for name in found:
+    shutil.copyfile(os.path.join(source, name), os.path.join(path, name))
+  return 'tokenizer.json' in found
+
+
+def _write_json(path: str, name: str, values: dict[str, Any]) -> None:
+  with open(os.path.join(path, name), 'w', encoding='utf-8') as file:
+    file.write(json.dumps(values, indent=2) + '\n')
