@@ -7,7 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ttc.benchmarks import chronomagic
+from ttc.benchmarks.chronomagic import (
+  ch_score,
+  mt_score,
+  over_generations,
+  render,
+  score_file,
+)
 
 
 @pytest.fixture(scope='module')
@@ -22,7 +28,7 @@ def video():
 
 
 def test_coherence_by_hand(video):
-  found = jax.jit(chronomagic.ch_score)(*video)
+  found = jax.jit(ch_score)(*video)
   # The moving point that is lost is forgiven; a static one has no direction.
   np.testing.assert_allclose(found.missing, [0, 0, 0, 0.25, 0.25, 0], atol=1e-7)
   d = np.array([0, 0, 0.25, 0, 0.25])
@@ -35,21 +41,21 @@ def test_coherence_by_hand(video):
 
 def test_what_coherence_does_not_depend_on(video):
   tracks, visible = video
-  score = chronomagic.ch_score(tracks, visible).score
+  score = ch_score(tracks, visible).score
   for other in (
     (tracks * 3 + 7, visible),
     (tracks[:, ::-1], visible[:, ::-1]),
     (tracks[..., ::-1], visible),
     (tracks, visible.astype(jnp.float32)),
   ):
-    np.testing.assert_allclose(chronomagic.ch_score(*other).score, score, 1e-5)
+    np.testing.assert_allclose(ch_score(*other).score, score, 1e-5)
   # Lost while it moves back is not forgiven.
   back = tracks.at[4, 0, 0].set(-1.0)
   hidden = visible.at[4, 0].set(False)
-  assert chronomagic.ch_score(back, hidden).missing[4] == 0.5
+  assert ch_score(back, hidden).missing[4] == 0.5
   whole = jnp.ones_like(visible)
-  assert chronomagic.ch_score(tracks, whole).score == 0
-  perfect = chronomagic.ch_score(tracks, whole, perfect_value=jnp.inf)
+  assert ch_score(tracks, whole).score == 0
+  perfect = ch_score(tracks, whole, perfect_value=jnp.inf)
   assert perfect.score == jnp.inf
 
 
@@ -57,22 +63,20 @@ def test_amplitude_counts_what_is_among_the_largest():
   lapse = jnp.arange(10) >= 5
   p = jnp.array([0.3, 0.02, 0.02, 0.02, 0.04, 0.2, 0.1, 0.1, 0.15, 0.05])
   # 0.3, 0.2, 0.15, 0.1 and 0.1 are kept.
-  np.testing.assert_allclose(chronomagic.mt_score(p, lapse), 0.55, rtol=1e-6)
-  ordinary = chronomagic.mt_score(p, ~lapse)
+  np.testing.assert_allclose(mt_score(p, lapse), 0.55, rtol=1e-6)
+  ordinary = mt_score(p, ~lapse)
   np.testing.assert_allclose(ordinary, 0.3, rtol=1e-6)
   even = jnp.full((2, 10), 0.1)
-  np.testing.assert_allclose(chronomagic.mt_score(even, lapse), 0, atol=1e-6)
-  np.testing.assert_allclose(chronomagic.mt_score(even, ~lapse), 0.5, 1e-6)
-  mean, each = chronomagic.over_generations(
-    jnp.array([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]])
-  )
+  np.testing.assert_allclose(mt_score(even, lapse), 0, atol=1e-6)
+  np.testing.assert_allclose(mt_score(even, ~lapse), 0.5, 1e-6)
+  mean, each = over_generations(jnp.array([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]]))
   assert mean == 0.5 and each.tolist() == [0.5, 1, 0]
 
 
 def test_a_rendered_video_shows_its_tracks(video):
   tracks, visible = video
   tracks = 8 + 6 * tracks.at[:, 1:, 1].add(jnp.array([1.0, 3, 5]))
-  frames = chronomagic.render(tracks, visible, 48)
+  frames = render(tracks, visible, 48)
   assert frames.shape == (6, 48, 48) and frames.max() <= 1
   for t, n in ((0, 0), (3, 2), (5, 3)):
     x, y = tracks[t, n].astype(int)
@@ -94,7 +98,7 @@ def test_files_of_tracks_are_scored(tmp_path, video):
   path.write_text(
     json.dumps(record) + '\n' + json.dumps(record | {'video_id': 'b'}) + '\n'
   )
-  rows = chronomagic.score_file(path)
+  rows = score_file(path)
   assert [x.video_id for x in rows] == ['a', 'b']
   assert rows[0].coherence == pytest.approx(5.285989, rel=1e-5)
   assert rows[0].amplitude == pytest.approx(0.0, abs=1e-6)
@@ -105,4 +109,4 @@ def test_files_of_tracks_are_scored(tmp_path, video):
   ):
     path.write_text(json.dumps(record | change) + '\n')
     with pytest.raises(ValueError, match=f'tracks.jsonl.*1.*{said}'):
-      chronomagic.score_file(path)
+      score_file(path)

@@ -37,6 +37,7 @@ RECORD = {
     ('A patient comes in. So: D', 'D', 'letter'),
     ('Give heparin, or rather aspirin', 'A', 'option text'),
     ('The dose is 3 mg', 'D', 'option text'),
+    ('Heparin', 'B', 'option text'),
   ],
 )
 def test_where_an_answer_is_found(said, letter, where):
@@ -44,7 +45,13 @@ def test_where_an_answer_is_found(said, letter, where):
 
 
 def test_no_answer_is_none():
-  for said in ('', 'I cannot say.', '<think>The answer is A', 'A patient'):
+  for said in (
+    '',
+    'I cannot say.',
+    'The answer is E.',
+    '<think>The answer is A',
+    'A patient',
+  ):
     assert extract_choice(said, OPTIONS) == []
 
 
@@ -64,6 +71,8 @@ def test_scores_by_source(tmp_path):
   said = r'\boxed{A}, though the answer is C'
   assert strict.grade(items[0], said, no_judge).score == 0
   assert official.grade(items[0], said, no_judge).score == 1
+  assert official.grade(items[0], r'\boxed{A}', no_judge).score == 0
+  assert strict.grade(items[0], '', no_judge).detail == 'none'
   right, wrong = (strict.grade(items[0], x, no_judge) for x in ('C', 'B'))
   figures = strict.aggregate(items, [[right], [right, wrong], [wrong]])
   assert figures == {'macro accuracy': 0.5}
@@ -86,6 +95,8 @@ def test_training_questions_that_are_test_questions():
   assert ratio('', '') == 100 and ratio('ab', 'ba') == 50
   assert contaminated([near, 'Something else.', ''], [question]) == [0]
   assert contaminated([near], [question], least=99.5) == []
+  assert contaminated(['x' * len(question)], [question]) == []
+  assert contaminated([question], [question], least=100.0) == [0]
 
 
 def test_a_fifth_is_put_aside_for_good():
@@ -105,6 +116,8 @@ def test_votes_are_for_options_not_for_places():
   assert shown == eyes_off.shuffle_choices('q', ['w', 'x', 'y', 'z'])
   knows = ['ABCD'[one.options.index('y')] for one in shown]
   assert eyes_off.vote(shown, knows) == 2
+  first = ['ABCD'[one.options.index('w')] for one in shown]
+  assert eyes_off.vote(shown, first) == 0 and first[0] == 'A'
   # Who always says the same letter votes for what stands there.
   places = [one.order[1] for one in shown]
   assert eyes_off.vote(shown, ['B'] * 5) == max(places, key=places.count)

@@ -62,13 +62,15 @@ def test_a_box_that_stays_has_a_closed_form():
   missing = Track(frames, moving, {})
   mean = object_tracking([[exact], [missing, missing, track]])
   assert mean == pytest.approx((1 + expected / 3) / 2)
+  two = Track(frames[:2], moving[:2], stays)
+  assert object_tracking([[two]]) == pytest.approx(0.18 / 0.22)
   with pytest.raises(ValueError, match='video 0'):
     object_tracking([[track._replace(frames=frames[:1], boxes=moving[:1])]])
 
 
 def test_points_that_are_too_far_count_twice():
-  points = np.zeros((1, 4, 2))
-  said = np.array([[[0, 0], [3, 0], [0, 0], [0, 0]]], float)
+  points = np.full((1, 4, 2), 7.0)
+  said = points + np.array([[[0, 0], [3, 0], [0, 0], [0, 0]]], float)
   hidden = np.array([[False, False, True, False]])
   said_hidden = np.array([[False, False, False, True]])
   # Frame 0 is right; 1 right above 3 pixels, else FP and FN; 2 FP; 3 FN.
@@ -111,6 +113,16 @@ def test_precision_over_recall():
   low = [x._replace(score=-x.score) for x in labelled]
   # By falling score: a hit, one taken by the exact one, then a miss.
   assert average_precision(truth, low, 0.5) == pytest.approx((1 + 1) / 3)
+  # The second hit of three counts as the third, which is more precise.
+  late = [seg('u', 'a', 0.0, 1.0, x) for x in (0.7, 0.6)]
+  late += [
+    x._replace(score=y) for x, y in zip(truth, (0.9, 0.5, 0.4), strict=True)
+  ]
+  assert average_precision(truth, late, 0.5) == pytest.approx(
+    (1 + 0.6 + 0.6) / 3
+  )
+  instant = [seg('v', 'a', 1.0, 1.0)]
+  assert average_precision(instant, instant, 0.5) == 0
   with pytest.raises(ValueError, match='truth='):
     localisation_map([], said)
 
@@ -128,6 +140,14 @@ def test_hota_of_switches_and_misses():
   # IoU of 1/3 counts at the thresholds .05 to .3, six of nineteen.
   off = [{1: boxes(0.2), 2: boxes(0.7)} for _ in range(4)]
   assert hota(frames, off).hota == pytest.approx(6 / 19)
+  # A track that is always near is the match also where another is nearer.
+  one = [{1: boxes(0.1)} for _ in range(4)]
+  near = [
+    {7: boxes(0.145)} | ({8: boxes(0.11)} if t == 0 else {}) for t in range(4)
+  ]
+  assert hota(one, near) == pytest.approx(
+    (12 / 19 * 0.8**0.5, 12 / 19 * 0.8, 12 / 19)
+  )
   assert hota([{}], [{}]).hota == 1 and hota(frames, [{}] * 4).hota == 0
 
 

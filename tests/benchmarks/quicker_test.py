@@ -72,7 +72,13 @@ def test_screening_of_all_and_of_the_right_ones():
   # Agreement of 3/5 where chance gives 2/5 * 2/5 + 3/5 * 3/5 = 13/25.
   kappa = cohen_kappa([True, True, False, False, False], truth)
   assert kappa == pytest.approx((15 - 13) / (25 - 13))
+  assert one.specificity == 2 / 3
+  assert cohen_kappa(['x', 'x'], ['x', 'x']) == 1
+  assert retrieval(['a', 'c'], ['a', 'b']) == (1, 1, 1, 0)
+  with pytest.raises(ValueError, match='argument 2'):
+    screening([True], truth)
   none = retrieval([], ['a'])
+  assert math.isnan(none.number_needed_to_read)
   assert none.sensitivity == 0 and math.isnan(none.precision)
   assert retrieval(['b'], ['a']).number_needed_to_read == math.inf
   with pytest.raises(ValueError, match='1 labels against 0'):
@@ -99,6 +105,10 @@ def test_bm25_by_its_formula():
     '0',
     '1',
   ]
+  empty = bm25_scores(bm25_index(['aspirin', '']), 'aspirin')
+  np.testing.assert_allclose(
+    empty, [math.log(2) * 2.2 / (1 + 1.2 * 1), 0], rtol=1e-6
+  )
   with pytest.raises(ValueError, match='documents='):
     bm25_index([])
 

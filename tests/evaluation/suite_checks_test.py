@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 from ttc import evaluation
-from ttc.evaluation import suite_child
+from ttc.evaluation import suite_coverage
 
 CODE = '''"""What is tested."""
 
@@ -172,6 +172,9 @@ HOSTILE = {
   'json.dumps = json.JSONEncoder.encode = lambda *_: "{}"\n'
   '__main__.write_frame = lambda *_: None\n'
   'def test_x(): assert clip(1, 2, 3) == 5',
+  'other attempt': USES + 'import suite_child\n'
+  'suite_child.attempt = lambda *_: ("passed", "", 0)\n'
+  'def test_x(): assert clip(1, 2, 3) == 5',
   'other pytest': 'import pytest\npytest.Skipped = BaseException\n'
   'def test_x(): assert False',
   'no tests': USES,
@@ -280,12 +283,12 @@ def test_a_measured_source_does_as_before():
     '    seen.append(-3)\n  return seen\n'
   )
   tree = ast.parse(source)
-  assert suite_child.lines_of(tree) == [
+  assert suite_coverage.lines_of(tree) == [
     3, 6, 7, 8, 9, 11, 12, 13, 14, 15, 17, 19, 20
   ]  # fmt: skip
-  assert suite_child.arms_of(tree) == [(7, 0), (7, 1), (8, 0), (8, 1)]
-  recorder = suite_child.Recorder()
-  suite_child.instrument(tree)
+  assert suite_coverage.arms_of(tree) == [(7, 0), (7, 1), (8, 0), (8, 1)]
+  recorder = suite_coverage.Recorder()
+  suite_coverage.instrument(tree)
   names = {
     '__line__': recorder.line,
     '__arm__': recorder.arm,
@@ -294,11 +297,14 @@ def test_a_measured_source_does_as_before():
   exec(compile(tree, 'f', 'exec'), names)
   plain = {}
   exec(source, plain)
+  names['f'](1)
+  _, arms = recorder.parts['import']
+  assert arms == {(7, 0), (8, 1), (7, 1)}
   for n in range(5):
     assert names['f'](n) == plain['f'](n)
   lines, arms = recorder.parts['import']
-  assert sorted(lines) == suite_child.lines_of(ast.parse(source))
-  assert sorted(arms) == suite_child.arms_of(ast.parse(source))
+  assert sorted(lines) == suite_coverage.lines_of(ast.parse(source))
+  assert sorted(arms) == suite_coverage.arms_of(ast.parse(source))
 
 
 def test_bad_requests_are_refused_before_anything_runs():
@@ -315,8 +321,8 @@ def test_bad_requests_are_refused_before_anything_runs():
 
 
 def test_what_is_laid_into_the_sandbox_stands_alone():
-  for name in ('suite_child', 'suite_fixtures'):
-    source = pathlib.Path(suite_child.__file__).with_name(f'{name}.py')
+  for name in ('suite_child', 'suite_coverage', 'suite_fixtures'):
+    source = pathlib.Path(suite_coverage.__file__).with_name(f'{name}.py')
     assert 'ttc' not in source.read_text()
 
 

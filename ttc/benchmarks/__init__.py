@@ -8,6 +8,7 @@ from ttc.benchmarks.amo_bench import amo_bench
 from ttc.benchmarks.bar_exam import bar_exam
 from ttc.benchmarks.benchmark import MISSING, Benchmark, Verdict, as_task
 from ttc.benchmarks.catalog import BENCHMARKS, find
+from ttc.benchmarks.chronomagic import chronomagic
 from ttc.benchmarks.coffe import coffe
 from ttc.benchmarks.critpt import critpt
 from ttc.benchmarks.decontamination import (
@@ -20,6 +21,7 @@ from ttc.benchmarks.dyval import dyval
 from ttc.benchmarks.generated_tests.testbench import testbench
 from ttc.benchmarks.generated_tests.testgeneval import testgeneval
 from ttc.benchmarks.generated_tests.text_to_testcase import text_to_testcase
+from ttc.benchmarks.generated_tests.utfix_benchmark import utfix
 from ttc.benchmarks.golden_thread import golden_thread, golden_thread_match
 from ttc.benchmarks.longseal import longseal
 from ttc.benchmarks.m1_medical import m1_medical
@@ -45,6 +47,7 @@ __all__ = [
   'amo_bench',
   'as_task',
   'bar_exam',
+  'chronomagic',
   'coffe',
   'critpt',
   'decontaminate',
@@ -72,6 +75,7 @@ __all__ = [
   'timeqa',
   'ts_guessing',
   'ts_guessing_question',
+  'utfix',
   'widesearch',
   'yourbench',
 ]

@@ -10,12 +10,14 @@ from typing import TypeAlias
 from ttc.benchmarks.amo_bench import amo_bench
 from ttc.benchmarks.bar_exam import bar_exam
 from ttc.benchmarks.benchmark import Benchmark, Verdict
+from ttc.benchmarks.chronomagic import chronomagic
 from ttc.benchmarks.coffe import coffe
 from ttc.benchmarks.critpt import critpt
 from ttc.benchmarks.dyval import dyval
 from ttc.benchmarks.generated_tests.testbench import testbench
 from ttc.benchmarks.generated_tests.testgeneval import testgeneval
 from ttc.benchmarks.generated_tests.text_to_testcase import text_to_testcase
+from ttc.benchmarks.generated_tests.utfix_benchmark import utfix
 from ttc.benchmarks.golden_thread import golden_thread, golden_thread_match
 from ttc.benchmarks.judges import Question, Unanswered, known
 from ttc.benchmarks.longseal import longseal
@@ -39,6 +41,7 @@ Factory: TypeAlias = Callable[..., Benchmark]
 BENCHMARKS: tuple[Factory, ...] = (
   amo_bench,
   bar_exam,
+  chronomagic,
   coffe,
   critpt,
   dyval,
@@ -60,6 +63,7 @@ BENCHMARKS: tuple[Factory, ...] = (
   timeqa,
   ts_guessing,
   ts_guessing_question,
+  utfix,
   widesearch,
   yourbench,
 )

@@ -13,9 +13,12 @@ five sentences about time-lapse videos among ten, where only the five largest of
 all count.
 
 Trackers and models are the reader's; here they are arrays, or a file of what
-they said (`score_file`). Cost: `T N`.
+they said (`score_file`). As a `Benchmark` an item is a caption, and a
+completion the JSON of what they said of a video of it; the samples of an item
+are its generations. Cost: `T N`.
 """
 
+import json
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -25,9 +28,17 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
-from ttc.benchmarks.schema import Field, Record, check_record
+from ttc.benchmarks.benchmark import Benchmark, Verdict
+from ttc.benchmarks.judges import JudgeFn
+from ttc.benchmarks.schema import Field, Record, check_record, from_records
+from ttc.tasks import Item
 from ttc.tasks.data_files import read_table
 
+CAPTIONS = (
+  Field('videoid'),
+  Field('name'),  # the caption
+  Field('type', optional=True),  # such as biological
+)
 SCHEMA = (
   Field('video_id'),
   Field('generation', int),
@@ -46,6 +57,27 @@ WEIGHTS = (0.35, 0.25, 0.15, 0.15, 0.10)
 JUMP = 0.1
 GRID = 30  # points a side, in the paper
 NUM_SENTENCES, NUM_KEPT = 10, 5
+
+
+def chronomagic() -> Benchmark:
+  """Makes the benchmark; the score is MTScore, and CHScore a part."""
+  return Benchmark(
+    name='chronomagic',
+    title='ChronoMagic-Bench: Metamorphic Evaluation of Time-lapse Videos',
+    paper='2406.18522',
+    metric='MTScore',
+    schema=CAPTIONS,
+    load=from_records(
+      CAPTIONS,
+      lambda record: Item(
+        record['videoid'], record['name'], '', {'type': record.get('type')}
+      ),
+    ),
+    prompt=lambda item: item.question,
+    grade=_grade,
+    categories=lambda item: {'type': item.meta['type'] or 'any'},
+    is_chat=False,
+  )
 
 
 class Coherence(NamedTuple):
@@ -134,41 +166,65 @@ def score_file(path: str | os.PathLike[str]) -> list[VideoScore]:
   Raises:
     ValueError: naming file, line and field.
   """
-
-  def check(record: Record) -> None:
-    check_record(SCHEMA, record)
-    shapes = [np.shape(record[name]) for name in ('tracks', 'visibility')]
-    if len(shapes[0]) != 3 or shapes[0] != (*shapes[1], 2) or shapes[0][0] < 3:
-      raise ValueError(
-        f"fields 'tracks' and 'visibility' have the shapes {shapes[0]} and "
-        f'{shapes[1]}; expected [T, N, 2] and [T, N] with 3 frames or more'
-      )
-    found = record.get('probabilities')
-    if found is not None and len(found) != NUM_SENTENCES:
-      raise ValueError(
-        f"field 'probabilities' has {len(found)} numbers; expected "
-        f'{NUM_SENTENCES}'
-      )
-
   rows = []
-  for record in read_table(path, check):
-    tracks = jnp.asarray(record['tracks'], jnp.float32)
-    coherence = ch_score(tracks, jnp.asarray(record['visibility'], jnp.float32))
-    found = record.get('probabilities')
-    amplitude = None
-    if found is not None:
-      amplitude = float(
-        mt_score(jnp.asarray(found, jnp.float32), IS_TIME_LAPSE)
-      )
+  for record in read_table(path, _check):
+    coherence, amplitude = _scores(record)
     rows.append(
-      VideoScore(
-        record['video_id'],
-        record['generation'],
-        float(coherence.score),
-        amplitude,
-      )
+      VideoScore(record['video_id'], record['generation'], coherence, amplitude)
     )
   return rows
+
+
+def _check(record: Record) -> None:
+  """Refuses what is not of the schema, or has other shapes."""
+  check_record(SCHEMA, record)
+  _check_shapes(record)
+
+
+def _check_shapes(record: Record) -> None:
+  try:
+    shapes = [np.shape(record[name]) for name in ('tracks', 'visibility')]
+  except ValueError:  # rows of different lengths
+    shapes = [(), ()]
+  if len(shapes[0]) != 3 or shapes[0] != (*shapes[1], 2) or shapes[0][0] < 3:
+    raise ValueError(
+      f"fields 'tracks' and 'visibility' have the shapes {shapes[0]} and "
+      f'{shapes[1]}; expected [T, N, 2] and [T, N] with 3 frames or more'
+    )
+  found = record.get('probabilities')
+  if found is not None and len(found) != NUM_SENTENCES:
+    raise ValueError(
+      f"field 'probabilities' has {len(found)} numbers; expected "
+      f'{NUM_SENTENCES}'
+    )
+
+
+def _scores(record: Record) -> tuple[float, float | None]:
+  """CHScore, and MTScore if there are probabilities."""
+  tracks = jnp.asarray(record['tracks'], jnp.float32)
+  visible = jnp.asarray(record['visibility'], jnp.float32)
+  coherence = float(ch_score(tracks, visible).score)
+  found = record.get('probabilities')
+  if found is None:
+    return coherence, None
+  found = jnp.asarray(found, jnp.float32)
+  return coherence, float(mt_score(found, IS_TIME_LAPSE))
+
+
+def _grade(item: Item, completion: str, judge: JudgeFn) -> Verdict:
+  del item, judge
+  try:
+    said = json.loads(completion)
+    if not isinstance(said, dict):
+      raise ValueError('not an object')
+    _check({'video_id': 'x', 'generation': 0, **said})
+    coherence, amplitude = _scores(said)
+  except (ValueError, TypeError, RecursionError) as error:
+    text = ' '.join(f'{type(error).__name__}: {error}'.split())
+    return Verdict(0.0, None, text[:200], {'CHScore': 0.0})
+  score = min(max(amplitude or 0.0, 0.0), 1.0)
+  parts = {'CHScore': round(coherence, 6)}  # what float32 can tell
+  return Verdict(round(score, 6), None, 'tracks', parts)
 
 
 def over_generations(

@@ -47,7 +47,7 @@ _CHILD = pathlib.Path(__file__).with_name('sandbox_child.py')
 # What lies beside it.
 _BESIDE = [
   _CHILD.with_name(f'{name}.py')
-  for name in ('plain_data', 'suite_child', 'suite_fixtures')
+  for name in ('plain_data', 'suite_child', 'suite_coverage', 'suite_fixtures')
 ]
 _PLACE = '/runner'  # of both in the sandbox
 _PACKAGES = '/packages'  # that a program may import

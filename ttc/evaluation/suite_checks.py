@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
-from ttc.evaluation import suite_child
+from ttc.evaluation import suite_coverage
 from ttc.evaluation.sandbox import (
   Box,
   Limits,
@@ -34,7 +34,7 @@ from ttc.evaluation.sandbox import (
   map_workers,
 )
 
-_MAX_SHOWN = 300  # characters of what a process said at its end
+_MAX_SHOWN = 300  # characters of what a process or a failure said
 
 Fate = Literal['killed', 'survived', 'timeout']
 Status = Literal['passed', 'failed', 'error', 'skipped', 'timeout']
@@ -187,7 +187,8 @@ def _span(suite: Suite) -> _Span:
   if suite.function:
     tree = ast.Module(function_node(source, suite.function).body, [])
   return _Span(
-    frozenset(suite_child.lines_of(tree)), frozenset(suite_child.arms_of(tree))
+    frozenset(suite_coverage.lines_of(tree)),
+    frozenset(suite_coverage.arms_of(tree)),
   )
 
 
@@ -307,7 +308,7 @@ def _read(frame: bytes, question: dict[str, Any]) -> dict[str, Any]:
     return {
       'syntax': answer['syntax'] is True,
       'imported': answer['imported'] is True,
-      'detail': str(answer['detail'])[: suite_child.MAX_SHOWN],
+      'detail': str(answer['detail'])[:_MAX_SHOWN],
       'outcomes': outcomes,
       'parts': parts,
     }

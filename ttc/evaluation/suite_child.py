@@ -1,11 +1,9 @@
 """The sandbox's side of `suite_checks`: runs test files, and says what ran.
 
-A test file is run with the files that it tests, of which one is measured: a
-call is put before each of its statements and around each of its conditions, so
-what is counted is the source and the same under every Python. Tests are
-functions as pytest finds them (with fixtures and parameters) and classes of
-unittest. This file stands alone: the sandbox runs it as it is, after all rights
-are gone.
+A test file is run with the files that it tests, of which one is measured by
+`suite_coverage`. Tests are functions as pytest finds them (with fixtures and
+parameters) and classes of unittest. This file stands alone beside those that
+are laid into the sandbox: it runs there as it is, after all rights are gone.
 """
 
 import ast
@@ -18,42 +16,14 @@ import shutil
 import signal
 import sys
 
+import suite_coverage
+
 CODE = '/tmp/code'
 MAX_SHOWN = 300  # characters of the text of a failure
 
 
 class Slow(BaseException):
   """A test that has used up its processor time."""
-
-
-class Recorder:
-  """Lines and arms of the measured file that have run, by what ran them.
-
-  Attributes:
-    parts: `{'import' or a test: (lines, arms)}`.
-  """
-
-  def __init__(self):
-    self.parts = {}
-    self.begin('import')
-
-  def begin(self, name):
-    """What runs from now on is this part's."""
-    self.lines, self.arms = self.parts.setdefault(name, (set(), set()))
-
-  def line(self, number):
-    """A statement begins."""
-    self.lines.add(number)
-
-  def arm(self, number, arm):
-    """A branch is taken."""
-    self.arms.add((number, arm))
-
-  def test(self, number, value):
-    """A condition has a value."""
-    value = bool(value)
-    self.arms.add((number, 0 if value else 1))
-    return value
 
 
 def serve(request, receive, send):
@@ -93,7 +63,8 @@ def serve(request, receive, send):
 
 def hide():
   """Takes this file, and what writes its reports, from where tests look."""
-  for name in ('__main__', __name__, 'json', 'json.encoder', 'json.decoder'):
+  ours = ('__main__', __name__, suite_coverage.__name__)
+  for name in (*ours, 'json', 'json.encoder', 'json.decoder'):
     sys.modules.pop(name, None)
   sys.modules['__main__'] = type(sys)('__main__')
 
@@ -303,7 +274,7 @@ class Finder:
   def begin(self, source, measure):
     """Forgets what is imported; the next import is of this version."""
     self.source, self.measure = source, measure
-    self.recorder = Recorder()
+    self.recorder = suite_coverage.Recorder()
     for path in self.files:
       sys.modules.pop(module_name(path), None)
 
@@ -345,7 +316,7 @@ class Loader(importlib.machinery.SourceFileLoader):
       source = finder.source
     tree = ast.parse(source)
     if self.file == finder.measured and finder.measure:
-      instrument(tree)
+      suite_coverage.instrument(tree)
     return compile(tree, self.path, 'exec', dont_inherit=True)
 
   def exec_module(self, module):
@@ -359,91 +330,6 @@ class Loader(importlib.machinery.SourceFileLoader):
 def module_name(path):
   """Of a file's path."""
   return path.removesuffix('.py').removesuffix('/__init__').replace('/', '.')
-
-
-def statements(tree):
-  """The bodies of a tree, and in each the statements that are counted.
-
-  Documentation, other constants, and declarations of names do nothing.
-  """
-  for node in ast.walk(tree):
-    for field in ('body', 'orelse', 'finalbody'):
-      body = getattr(node, field, None)
-      if isinstance(body, list):
-        yield body, [step for step in body if is_counted(step)]
-
-
-def is_counted(step):
-  """Whether a statement does anything."""
-  if isinstance(step, ast.ImportFrom) and step.module == '__future__':
-    return False
-  constant = isinstance(step, ast.Expr) and isinstance(step.value, ast.Constant)
-  return not (constant or isinstance(step, ast.Global | ast.Nonlocal))
-
-
-def lines_of(tree):
-  """The lines at which statements begin."""
-  return sorted({x.lineno for _, steps in statements(tree) for x in steps})
-
-
-def arms_of(tree):
-  """`(line, arm)` of the ways that branches go: 0 is into the body."""
-  arms = []
-  for node in ast.walk(tree):
-    if isinstance(node, ast.stmt) and is_branch(node):
-      arms += [(node.lineno, 0), (node.lineno, 1)]
-    elif isinstance(node, ast.Match):
-      count = len(node.cases) + (not is_complete(node))
-      arms += [(node.lineno, i) for i in range(count)]
-  return sorted(arms)
-
-
-def is_branch(node):
-  """Whether it is a loop over items, or has a condition to be met or not."""
-  if isinstance(node, ast.If | ast.While):
-    return not isinstance(node.test, ast.Constant)
-  return isinstance(node, ast.For | ast.AsyncFor)
-
-
-def is_complete(node):
-  """Whether the last case takes what is left."""
-  last = node.cases[-1]
-  takes_all = isinstance(last.pattern, ast.MatchAs) and not last.pattern.pattern
-  return takes_all and last.guard is None
-
-
-def instrument(tree):
-  """Puts calls that record lines and arms into a tree, in place."""
-  name = lambda text: ast.Name(text, ast.Load())
-  arm = lambda node, i: ast.Expr(
-    ast.Call(name('__arm__'), [ast.Constant(node.lineno), ast.Constant(i)], [])
-  )
-  found = list(statements(tree))
-  branches = list(ast.walk(tree))
-  for body, steps in found:
-    new = []
-    for step in body:
-      if step in steps:
-        call = ast.Call(name('__line__'), [ast.Constant(step.lineno)], [])
-        new.append(ast.copy_location(ast.Expr(call), step))
-      new.append(step)
-    body[:] = new
-  for node in branches:
-    if isinstance(node, ast.If | ast.While) and is_branch(node):
-      line = ast.Constant(node.lineno)
-      node.test = ast.copy_location(
-        ast.Call(name('__test__'), [line, node.test], []), node.test
-      )
-    elif isinstance(node, ast.For | ast.AsyncFor):
-      node.body.insert(0, arm(node, 0))
-      node.orelse.insert(0, arm(node, 1))
-    elif isinstance(node, ast.Match):
-      if not is_complete(node):
-        rest = ast.match_case(ast.MatchAs(), None, [])
-        node.cases.append(rest)
-      for i, case in enumerate(node.cases):
-        case.body.insert(0, arm(node, i))
-  ast.fix_missing_locations(tree)
 
 
 def describe(error):

@@ -29,9 +29,11 @@ def reports():
     *(tested_functions.test_file(CLIP, [row]) for row in (0, 3, 1, 2)),
     tested_functions.strong(CLIP),
     'def test_x(): assert True',
+    'from code_file import clip\ndef test_x():\n  try: clip(5, 0, 9)\n'
+    '  except Exception: pass\n',  # runs what it does not look at
   ]
   suites = [tested_functions.suite(CLIP, x) for x in tests]
-  suites[-2] = suites[-2]._replace(mutants=tested_functions.mutants(CLIP))
+  suites[-3] = suites[-3]._replace(mutants=tested_functions.mutants(CLIP))
   return evaluation.check_suites(suites, allow_execution=True)
 
 
@@ -53,6 +55,8 @@ def test_the_filter_keeps_what_passes_and_adds(reports):
   assert cat_lm.keep(reports) == [3, 5, 6]
   assert cat_lm.keep(reports, covered=reports[3].covered) == [5, 6]
   assert cat_lm.keep(reports[3:5][::-1]) == [0]
+  assert reports[9].covered and reports[9].vacuous
+  assert cat_lm.keep(reports[9:]) == [] and cat_lm.suite_score(reports[9]) == 2
   scores = [cat_lm.suite_score(x) for x in reports]
   assert scores[:3] == [0, 1, 2] and scores[8] == 2
   # Three lines of five, and two arms of four.

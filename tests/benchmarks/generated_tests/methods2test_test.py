@@ -36,6 +36,10 @@ def test_area(): edge(area(1))
 def test_corner(): edge(1)
 def test_two(): edge(area(1))
 """,
+  'one.py': 'class One:\n  def go(self): pass\n',
+  'test_one.py': 'def test_go(): One().go()\n',
+  'two.py': 'class A:\n  def go(self): pass\nclass B:\n  def go(self): pass\n',
+  'test_two.py': 'def test_go(): A().go()\n',
   'test_lonely.py': 'def test_area(): area(1)\n',
 }
 METHOD = {
@@ -87,6 +91,8 @@ def test_what_is_sure_is_mapped_and_nothing_else():
     (plain, 'test_area'): ('', 'area', 'name'),
     (plain, 'test_corner'): ('', 'edge', 'call'),
     (plain, 'test_two'): ('', None, 'unmapped'),
+    ('one.py', 'test_go'): ('One', 'go', 'name'),
+    ('two.py', 'test_go'): ('', None, 'unmapped'),
     ('', 'test_area'): ('', None, 'unmapped'),
   }
 
@@ -119,5 +125,10 @@ def test_records_are_read_and_split_by_repository(tmp_path):
     methods2test.split(RECORD | {'repository': {'repo_id': i}})
     for i in range(2000)
   ]
-  assert abs(places.count('train') / 2000 - 0.8) < 0.05
+  for name, share in (('train', 0.8), ('eval', 0.1), ('test', 0.1)):
+    assert abs(places.count(name) / 2000 - share) < 0.05
+  # By the last digits of checksums: 9, 3 and 8.
+  for i, name in ((0, 'test'), (1, 'train'), (4, 'eval')):
+    record = RECORD | {'repository': {'repo_id': i}}
+    assert methods2test.split(record) == name
   assert places[7] == methods2test.split(RECORD)

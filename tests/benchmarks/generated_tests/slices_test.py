@@ -26,6 +26,7 @@ def f(a, b):
   'line, expected',
   [
     (3, [3]),
+    (13, [4, 13]),  # it adds to what y was
     (15, [3, 6, 7, 9, 15]),  # z from x, under a condition on x
     (14, [4, 13, 14]),  # y is what it was, and 2 more
     (11, [4, 5, 10, 11, 12]),  # `last` comes from the round before

@@ -87,6 +87,12 @@ def test_mistakes_stay_found_unless_one_is_blind():
   assert careful.tests == TESTS and not careful.after.accepted
   assert blind.after.accepted and blind.tests != TESTS
   assert worse.tests == TESTS and worse.rounds == 3
+  other = (
+    'from code_file import price\n\ndef test_all():\n  price(10, True)\n'
+    '  price(99, True)\n  assert price(1, False) == 6\n'
+  )
+  instead = utfix.repair(CHANGE, lambda context: other)
+  assert instead.after.accepted and not instead.mended  # two tests are gone
   assert not fewer.mended and fewer.tests == TESTS
   rates = utfix.rates([CHANGE, mistake], [nothing, careful])
   assert rates == (0.0, 0.0, 1.0)

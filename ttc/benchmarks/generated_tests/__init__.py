@@ -1,4 +1,9 @@
-"""Generated tests: what they are worth, how to choose and how to mend them."""
+"""Generated tests: what they are worth, how to choose and how to mend them.
+
+`testgeneval`, `testbench`, `text_to_testcase` and `utfix_benchmark` have the
+benchmarks; `cat_lm` packs files and filters samples, `utfix` mends tests in a
+loop with `slices`, `methods2test` says which method a test tests.
+"""
 
 from ttc.benchmarks.generated_tests.ladder import (
   LadderRates,

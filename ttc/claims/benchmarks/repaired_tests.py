@@ -68,7 +68,7 @@ CLAIM = Claim(
   'utfix (mutants of 20 functions, as changes and as mistakes)',
   '2503.14924',
   'expected values that are evaluated again mend tests of intended changes; '
-  'a repairer that does so blindly hides every mistake',
+  'a repairer that does so blindly hides as many mistakes',
   measure,
   checks=[
     text(
