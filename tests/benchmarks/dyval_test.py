@@ -72,3 +72,14 @@ def test_items_do_not_depend_on_their_number_or_order(tmp_path):
   assert load(seed=2) != load()
   with pytest.raises(ValueError, match="field 'depth' is 99; expected 2 to 12"):
     load(depth=99)
+
+
+def test_sums_are_largest_over_all_paths():
+  # The last way into a node is seldom not the best: many are needed.
+  for seed in range(150):
+    problem = dyval_graphs.draw_problem(
+      'max_sum_path', random.Random(seed), 5, extra_links=2
+    )
+    text = ' '.join(problem.sentences)
+    read = dyval_graphs.read_back('max_sum_path', text, problem.question)
+    assert read == problem.answer, problem

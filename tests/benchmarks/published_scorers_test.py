@@ -1,5 +1,6 @@
 """Oracles of single benchmarks, and quirks of released scorers."""
 
+import json
 import pathlib
 
 import numpy as np
@@ -16,6 +17,7 @@ from ttc.benchmarks.mr_gsm8k import (
   read_released,
   read_words,
 )
+from ttc.benchmarks.sealqa import attempted_accuracy, to_verdict
 
 EXAMPLES = pathlib.Path(__file__).parent / 'examples'
 NO = judges.from_function(lambda prompt: 'no')
@@ -54,6 +56,16 @@ def test_mr_score_of_known_counts():
   worst = [[benchmarks.Verdict(0.0, parts={'judged': 0.0})]] * 15
   assert mr_score(items, worst)['MR-score'] == 0
   assert mr_score(items, worst)['MCC'] == pytest.approx(-1)
+
+
+def test_accuracy_is_of_all_and_of_those_attempted():
+  grades = ('CORRECT', 'CORRECT', 'INCORRECT', 'NOT_ATTEMPTED')
+  rows = [[to_verdict(grade, 'x', '')] for grade in grades]
+  items = [tasks.Item(str(i), '', '', {}) for i in range(4)]
+  found = attempted_accuracy(items, rows)
+  assert found['correct'] == 0.5 and found['attempted'] == 0.75
+  assert found['correct of attempted'] == pytest.approx(2 / 3)
+  assert found['F'] == pytest.approx(4 / 7)
 
 
 def test_judgements_are_read_as_words_or_as_released():
@@ -121,8 +133,6 @@ def test_ranked_choice_by_chance_and_with_duplicates():
 
 
 def test_a_plan_that_is_obeyed_to_the_end_or_to_the_middle(tmp_path):
-  import json
-
   checks = {str(i): f'event {i}' for i in range(1, 53)}
   record = {
     'prompt': 'p', 'type': 'Week', 'number': 52,
@@ -164,3 +174,29 @@ def test_what_a_judge_says():
   votes = iter([['yes', 'no', 'yes']])
   ask = lambda prompts, num_votes=1: [next(votes)]
   assert judges.majority(ask, 'p', 3, 'yes')
+
+
+def test_all_cells_of_a_table_are_asked_for_at_once(tmp_path):
+  record = {
+    'instance_id': 'a', 'query': 'q', 'language': 'en',
+    'gold': 'City,Motto\nArn,per aspera\nBel,ad astra\n',
+    'evaluation': {
+      'required': ['City', 'Motto'], 'unique_columns': ['City'],
+      'eval_pipeline': {'Motto': {'metric': ['llm_judge']}},
+    },
+  }  # fmt: skip
+  path = tmp_path / 'x.jsonl'
+  path.write_text(json.dumps(record) + '\n')
+  made = benchmarks.find('widesearch')
+  (item,) = made.load(path)
+  table = '|City|Motto|\n|---|---|\n|Arn|by hardship|\n|Bel|to the stars|'
+  with pytest.raises(judges.Unanswered) as caught:
+    made.grade(item, table, judges.known({}))
+  assert len(caught.value.questions) == 2
+  replies = dict(zip(caught.value.questions, ['Yes', 'No'], strict=True))
+  found = made.grade(item, table, judges.known(replies))
+  assert found.parts['row recall'] == 0.5 and found.parts['item recall'] == 0.75
+  record['evaluation']['unique_columns'] = ['Mayor']
+  path.write_text(json.dumps(record) + '\n')
+  with pytest.raises(ValueError, match=r'unique_columns=.*expected some'):
+    made.load(path)

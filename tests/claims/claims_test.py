@@ -231,6 +231,7 @@ def test_bad_names_are_told_with_the_good_ones():
     'perk',
     'policy_gradients',
     'soft_cot',
+    'tti',
     'verifier_based',
     'wrong_lengths',
   ]

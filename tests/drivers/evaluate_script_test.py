@@ -369,3 +369,44 @@ def test_sample_prints_samples_choice_and_cost(tiny_model, tmp_path):
   bad = run('sample.py', [*args, '--num_samples=0'], tmp_path, check=False)
   assert bad.returncode == 1
   assert '--num_samples=0' in bad.stderr and bad.stderr.count('\n') == 1
+
+
+@pytest.mark.slow
+def test_a_model_answers_and_judges_a_benchmark_once(
+  tiny_model, tmp_path, monkeypatch
+):
+  pytest.importorskip('matplotlib')
+  from configs import benchmark as config_file
+  from ttc import models
+  from ttc.drivers.benchmark import benchmark
+
+  data = ROOT / 'tests' / 'benchmarks' / 'examples' / 'sealqa.jsonl'
+  config = config_file.get_config().to_dict() | {
+    'model': str(tiny_model), 'max_new_tokens': 4, 'temperature': 1.0,
+    'num_samples': 2, 'budgets': (1, 2), 'num_items': 3, 'num_workers': 1,
+    'judge': str(tiny_model), 'judge_max_new_tokens': 2, 'num_resamples': 50,
+  }  # fmt: skip
+  monkeypatch.setattr(  # the tiny model has no layout of a chat
+    models.Tokenizer,
+    'chat',
+    lambda self, turns: self.prompt(turns[-1]['content']),
+  )
+  workdir = tmp_path / 'run'
+  benchmark(config, 'sealqa', data, workdir)
+  samples = (workdir / 'samples.jsonl').read_bytes()
+  scores = (workdir / 'scores.jsonl').read_bytes()
+  judgements = (workdir / 'judgements.jsonl').read_text().splitlines()
+  assert samples.count(b'\n') == scores.count(b'\n') == 6
+  assert 1 <= len(judgements) <= 6
+  # From here on no model is there; grading again asks nobody.
+  (workdir / 'scores.jsonl').unlink()
+  with monkeypatch.context() as without:
+    without.setattr(models, 'load', lambda *a, **k: pytest.fail('loaded'))
+    benchmark(config, 'sealqa', data, workdir)
+  assert (workdir / 'samples.jsonl').read_bytes() == samples
+  assert (workdir / 'scores.jsonl').read_bytes() == scores
+  # A sample depends on its seed, item and index alone.
+  (workdir / 'samples.jsonl').write_bytes(samples[: len(samples) // 2])
+  benchmark(config | {'batch_size': 1}, 'sealqa', data, workdir)
+  again = (workdir / 'samples.jsonl').read_bytes().splitlines()
+  assert sorted(again) == sorted(samples.splitlines())

@@ -43,7 +43,7 @@ _TOLERANCE, _DOMAIN = 1e-6, (0.5, 2.0)
 
 
 def critpt() -> Benchmark:
-  """Makes the benchmark; a cluster is a challenge with its parts."""
+  """Makes the benchmark."""
   return Benchmark(
     name='critpt',
     title='Probing the Critical Point (CritPt) of AI Reasoning',

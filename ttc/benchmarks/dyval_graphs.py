@@ -157,7 +157,13 @@ def read_back(kind: str, text: str, question: str) -> str:
 NAME = r'n\d{3,4}'
 
 
-def _tree(kind, rng, names, depth, children) -> list[_Node]:
+def _tree(
+  kind: str,
+  rng: random.Random,
+  names: Iterator[str],
+  depth: int,
+  children: int,
+) -> list[_Node]:
   """A full tree, children before their parents."""
   name = next(names)
   if depth == 1:

@@ -94,8 +94,9 @@ def score_cell(
   criterion = rule.get('criterion')
   for name in rule.get('metric', ['exact_match']):
     if name == 'llm_judge':
-      prompt = same_prompt(str(criterion or 'the cell'), gold, said)
-      near = is_yes(judges.ask(judge, prompt))
+      near = judges.says(
+        judges.ask(judge, cell_prompt(rule, gold, said)), 'yes'
+      )
     elif name == 'date_near' and official and not _dates(gold, said):
       near = True
     else:
@@ -105,17 +106,14 @@ def score_cell(
   return 1.0
 
 
-def same_prompt(what: str, gold: str, said: str) -> str:
-  """Asks whether two cells mean the same."""
+def cell_prompt(rule: Mapping[str, Any], gold: str, said: str) -> str:
+  """Asks a judge whether two cells mean the same."""
+  gold, said = prepare(rule, gold), prepare(rule, said)
+  what = rule.get('criterion') or 'the cell'
   return (
     f'Do these two entries for "{what}" mean the same?\nReference: {gold}\n'
     f'Entry: {said}\nAnswer yes or no.'
   )
-
-
-def is_yes(reply: str) -> bool:
-  """Whether a judge agrees."""
-  return judges.says(reply, 'yes')
 
 
 def read_date(text: str) -> datetime.date | None:

@@ -5,8 +5,7 @@ Wikipedia and a question with a time; `targets == ['']` says that the passage
 does not tell. Scores are those of SQuAD: exact match and F1 of tokens, the best
 over the targets. The released scorer averages over the predictions it finds; we
 count a missing one as 0 and report the coverage. A reply of "unanswerable" is
-the empty answer. Published: 46% by fusion in
-decoder, 87% by people.
+the empty answer. Published: 46% by fusion in decoder, 87% by people.
 """
 
 from ttc.benchmarks.benchmark import Benchmark, Verdict

@@ -107,6 +107,11 @@ def _to_item(record: Record, folder: pathlib.Path) -> Item:
       f'{required}'
     )
   keys = [tables.column(name) for name in rules['unique_columns']]
+  if not set(keys) <= set(required):
+    raise ValueError(
+      f"field 'evaluation' has unique_columns={rules['unique_columns']!r}; "
+      'expected some of those required'
+    )
   pipeline = {
     tables.column(name): rule for name, rule in rules['eval_pipeline'].items()
   }
@@ -142,11 +147,11 @@ def _grade(
     if name not in meta['keys']
   ]
   by_key = {tuple(row[k] for k in meta['keys']): row for row in wanted}
+  pairs = [(by_key.get(tuple(x[k] for k in meta['keys'])), x) for x in found]
+  pairs = [(gold, row) for gold, row in pairs if gold is not None]
+  _ask_at_once(pairs, columns, judge)
   rows, cells = 0.0, 0.0
-  for row in found:
-    gold = by_key.get(tuple(row[k] for k in meta['keys']))
-    if gold is None:
-      continue
+  for gold, row in pairs:
     scores = [
       tables.score_cell(rule, gold[name], row[name], judge, official=official)
       for name, rule in columns
@@ -165,6 +170,18 @@ def _grade(
   parts['success'] = success
   shown = f'{len(found)} rows'
   return Verdict(success, shown, f'{rows:g} of {len(wanted)} rows', parts)
+
+
+def _ask_at_once(pairs, columns, judge: JudgeFn) -> None:
+  """Asks for all cells that a judge compares, before each is scored."""
+  prompts = [
+    tables.cell_prompt(rule, gold[name], row[name])
+    for gold, row in pairs
+    for name, rule in columns
+    if 'llm_judge' in rule.get('metric', ())
+  ]
+  if prompts:
+    judge(prompts)
 
 
 def _rename(said, required, judge):

@@ -95,7 +95,7 @@ def figures(
   num = len(graded.items)
   found = {}
   for name in names:
-    replicates = [x[name] for x in drawn if np.isfinite(x[name])]
+    replicates = [x[name] for x in drawn if np.isfinite(x.get(name, np.nan))]
     low, high = _quantiles(replicates)
     found[name] = Figure(float(values[name]), low, high, num)
   return found

@@ -200,7 +200,8 @@ class Job:
     """FLOPs of each response, with the attention of the configuration."""
     chosen = self.chosen
     if chosen.sparse_attention is None:
-      flops = costs.decode_flops(self.shape, [prompt_length], lengths[None])
+      prompts = np.array([prompt_length], np.int32)
+      flops = costs.decode_flops(self.shape, prompts, lengths[None])
       return flops[0]
     return kinetics.sparse_cost(
       self.shape,

@@ -64,6 +64,7 @@ from ttc.envs.task_distribution import (
   finite_tasks,
   split_tasks,
 )
+from ttc.envs.web_pages import web_pages
 from ttc.envs.wrappers import (
   auto_reset,
   episode_statistics,
@@ -105,6 +106,7 @@ ENVIRONMENTS = (
   storm,
   switch_riddle,
   two_step_game,
+  web_pages,
 )
 
 # Makers of levels: params of an environment.
@@ -192,4 +194,5 @@ __all__ = [
   'to_jaxmarl',
   'two_step_game',
   'vectorize',
+  'web_pages',
 ]

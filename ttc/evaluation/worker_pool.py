@@ -7,6 +7,8 @@ gets it, so that waiting in line is not counted. Trusted code only: programs
 that nobody has read belong into `sandbox`.
 """
 
+import ctypes
+import errno
 import os
 import pickle
 import resource
@@ -24,6 +26,7 @@ _START_SECONDS = 120.0  # for imports, on a machine that is busy
 _MAX_PRINTED = 2**26  # bytes on standard output and error, for each input
 _MAX_RESULT = 2**24  # bytes, pickled
 _MORE_MEMORY = 4 * 2**30  # bytes, beyond what a worker has after its imports
+_PARENT_DEATH_SIGNAL = 1  # of sys/prctl.h
 _CODE = 'from ttc.evaluation import worker_pool; worker_pool.serve()'
 
 
@@ -170,6 +173,8 @@ class _Worker:
 
 def serve() -> None:
   """What a worker does, until its standard input ends."""
+  if sys.platform == 'linux':  # one that hangs does not outlive its parent
+    ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
   requests, answers = os.dup(0), os.dup(1)
   os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
   make, arguments = _must_read(requests)
@@ -183,10 +188,11 @@ def serve() -> None:
   for number in (1, 2):
     os.dup2(printed.fileno(), number)
   resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_PRINTED, _MAX_PRINTED))
-  with open('/proc/self/statm', encoding='ascii') as file:
-    used = int(file.read().split()[0]) * resource.getpagesize()
-  most = used + _MORE_MEMORY
-  resource.setrlimit(resource.RLIMIT_AS, (most, most))
+  if sys.platform == 'linux':
+    with open('/proc/self/statm', encoding='ascii') as file:
+      used = int(file.read().split()[0]) * resource.getpagesize()
+    most = used + _MORE_MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
   _write(answers, pickle.dumps(''))
   while True:
     try:
@@ -215,7 +221,7 @@ def _answer(function: Callable[[Any], Any], value: Any) -> bytes:
 
 def _say(error: BaseException) -> str:
   """An error in one line, however it is made."""
-  if isinstance(error, OSError) and error.errno == 27:
+  if isinstance(error, OSError) and error.errno == errno.EFBIG:
     return f'printed more than {_MAX_PRINTED} bytes'
   try:
     text = ' '.join(str(error).split())[:500]
