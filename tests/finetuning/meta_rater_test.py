@@ -20,6 +20,15 @@ class SurrogateTest(parameterized.TestCase):
       fit = finetuning.fit_surrogate(w, loss(w), ridge=1e-7)
       np.testing.assert_allclose(fit(fresh), loss(fresh), atol=2e-3)
 
+  def test_a_proxy_that_diverged_is_left_out(self):
+    w = jax.random.dirichlet(jax.random.key(0), jnp.ones(3), (60,))
+    loss = w @ jnp.array([1.0, 2.0, 3.0])
+    some = finetuning.fit_surrogate(w[:50], loss[:50], ridge=1e-6)
+    lost = finetuning.fit_surrogate(
+      w, loss.at[50:].set(jnp.array([jnp.nan, jnp.inf] * 5)), ridge=1e-6
+    )
+    np.testing.assert_allclose(lost(w), some(w), atol=1e-4)
+
   def test_selection_is_by_weighted_score(self):
     scores = jnp.array([[3.0, 0], [0, 1], [2, 2], [1, 0]])
     standard = finetuning.standardise(scores)

@@ -75,6 +75,10 @@ class LearningTest(parameterized.TestCase):
     np.testing.assert_allclose(found, weights, atol=0.05)
     padded = jnp.concatenate([rows, jnp.full((10, 3), -jnp.inf)])
     np.testing.assert_allclose(finetuning.clone(padded, start), found, 1e-5)
+    # A row that only a policy outside the support can have made.
+    other = jnp.array([[-jnp.inf, -1.0], [-1.0, -2.0]])
+    alone = finetuning.clone(other, jnp.array([1.0, 0.0]))
+    np.testing.assert_array_equal(alone, [1, 0])
     nothing = finetuning.clone(jnp.full((4, 3), -jnp.inf), start)
     np.testing.assert_array_equal(nothing, start)
 

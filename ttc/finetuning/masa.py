@@ -216,7 +216,7 @@ def gate_bound(
   dead = p**group_size + (1 - p) ** group_size
   kept = (p > gate.low) & (p < gate.high)
   mean = lambda chance, which: (
-    jnp.sum(jnp.where(which, chance, 0.0)) / jnp.sum(chance)
+    jnp.sum(jnp.where(which, chance, 0.0)) / jnp.maximum(jnp.sum(chance), 1e-12)
   )
   return GateReport(mean(dead, ~kept), mean(1 - dead, kept))
 

@@ -130,18 +130,21 @@ def fit_surrogate(
 
   Args:
     weights: on the simplex.
-    losses: of each.
+    losses: of each; a training that diverged, NaN or infinite, is left out.
     ridge: penalty of a coefficient's square, with losses of deviation 1; the
       constant is not penalised.
 
   Returns:
     The quadratic.
   """
-  x = _features(weights)
-  mean, scale = jnp.mean(losses), jnp.maximum(jnp.std(losses), 1e-12)
+  counts = jnp.isfinite(losses)
+  x = jnp.where(counts[:, None], _features(weights), 0.0)
+  mean = jnp.mean(losses, where=counts)
+  scale = jnp.maximum(jnp.std(losses, where=counts), 1e-12)
+  y = jnp.where(counts, (losses - mean) / scale, 0.0)
   penalty = ridge * jnp.ones(x.shape[1]).at[0].set(0.0)
-  gram = x.T @ x / x.shape[0] + jnp.diag(penalty)
-  solved = jnp.linalg.solve(gram, x.T @ ((losses - mean) / scale) / x.shape[0])
+  gram = x.T @ x / jnp.sum(counts) + jnp.diag(penalty)
+  solved = jnp.linalg.solve(gram, x.T @ y / jnp.sum(counts))
   return Surrogate((solved * scale).at[0].add(mean).astype(jnp.float32))
 
 

@@ -269,7 +269,12 @@ def majority_from(
 
   Returns:
     The share of subsets whose vote is right, ties half.
+
+  Raises:
+    ValueError: if there are not so many answers.
   """
+  if not 1 <= size <= answers.shape[0]:
+    raise ValueError(f'{size=} is not in [1, {answers.shape[0]}]')
   weights = jnp.where(answers < 0, 0.0, 2.0**log_probs)
   same = answers[:, None] == answers
 

@@ -52,12 +52,14 @@ def save_peft(path: str | os.PathLike, saved: SavedAdapter) -> None:
 
   path = os.fspath(path)
   os.makedirs(path, exist_ok=True)
-  tensors, targets, rank = {}, set(), 0
+  ranks = {part.a.shape[-1] for part in saved.adapter.values()}
+  if len(ranks) != 1:
+    raise ValueError(f'an adapter of ranks {sorted(ranks)}; peft keeps one')
+  tensors, targets, rank = {}, set(), ranks.pop()
   for weight, part in saved.adapter.items():
     for i, kind, factors in _layers(weight, part):
       name = NAMES[kind].format(i).removesuffix('.weight')
       targets.add(name.split('.')[-1])
-      rank = factors.a.shape[-1]
       for side, x in zip('AB', factors, strict=True):
         key = f'{_PREFIX}{name}.lora_{side}.weight'
         tensors[key] = np.ascontiguousarray(np.asarray(x).T)
@@ -114,9 +116,16 @@ def load_peft(
   layers: dict[str, dict[int, LowRank]] = {}
   for kind, i, factors in _factors(tensors, rank, weights):
     layers.setdefault(kind, {})[i] = factors
+  if not layers:
+    raise ValueError(f'{weights}: it has no factors')
   adapter = {}
   for kind, parts in layers.items():
     ordered = [parts[i] for i in sorted(parts)]
+    if scan_layers and sorted(parts) != list(range(len(parts))):
+      raise ValueError(
+        f'{weights}: {kind} is adapted in layers {sorted(parts)} only; stacked '
+        'layers need all of them'
+      )
     if scan_layers:
       adapter[f'layers.{kind}'] = LowRank(
         jnp.stack([x.a for x in ordered]), jnp.stack([x.b for x in ordered])

@@ -168,16 +168,16 @@ def response_log_probs(
   P, G, T = tokens.shape
   prefix, first = encode_prompt(model, params, prompt)
   none = jnp.zeros((P, G), jnp.int32)
-  # Position t predicts token t + 1: the last is not read.
-  features, _ = model.features(
-    params,
-    tokens[..., :-1],
-    none + T - 1,
-    Cache(prefix, prompt.lengths, None, none),
-  )
-  logits = model.logits(params, features)
-  first = jnp.broadcast_to(first[:, None, None], (P, G, 1, first.shape[-1]))
-  logits = jnp.concatenate([first, logits], axis=2) / temperature
+  logits = jnp.broadcast_to(first[:, None, None], (P, G, 1, first.shape[-1]))
+  if T > 1:  # position t predicts token t + 1: the last is not read
+    features, _ = model.features(
+      params,
+      tokens[..., :-1],
+      none + T - 1,
+      Cache(prefix, prompt.lengths, None, none),
+    )
+    logits = jnp.concatenate([logits, model.logits(params, features)], axis=2)
+  logits = logits / temperature
   of_token = jax.vmap(jax.vmap(jax.vmap(log_prob_of)))
   return of_token(logits, tokens)
 

@@ -39,7 +39,7 @@ def clone(
   Returns:
     Weights; those to start from where no trace counts.
   """
-  counts = jnp.isfinite(jnp.max(log_likelihoods, axis=1))
+  counts = _speaks(log_likelihoods, weights)
   total = jnp.sum(counts)
 
   def improve(_, w):
@@ -76,7 +76,7 @@ def fit_returns(
   Returns:
     Means weighted by the posterior of the policy, and their errors.
   """
-  counts = jnp.isfinite(jnp.max(log_likelihoods, axis=1))
+  counts = _speaks(log_likelihoods, weights)
   own = _posterior(log_likelihoods, weights, counts)
   size = jnp.sum(own, axis=0)
   mean = (own.T @ returns) / jnp.maximum(size, 1e-12)
@@ -137,6 +137,11 @@ def improve_in_ball(
   ends = jax.lax.fori_loop(0, 60, colder, (jnp.float32(-12), jnp.float32(12)))
   best = jax.nn.one_hot(jnp.argmax(jnp.where(support, v, -jnp.inf)), v.size)
   return jnp.where(divergence(best) <= radius, best, mixture(ends[1]))
+
+
+def _speaks(log_likelihoods, weights):
+  """Rows that some policy of the mixture can have made."""
+  return jnp.isfinite(jnp.max(log_likelihoods + jnp.log(weights), axis=1))
 
 
 def _posterior(log_likelihoods, weights, counts):

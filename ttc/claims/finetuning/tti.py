@@ -75,8 +75,8 @@ CLAIM = Claim(
   '2506.07976',
   'a horizon that grows from 4 to 16 succeeds 10 points more often than 4 '
   'alone, not 2 less than 16 alone, with fewer steps of the environment, in '
-  'every seed; thinking for 8 or 32 tokens before each of 4 steps gains less than 5 '
-  'points over not thinking',
+  'every seed; thinking for 8 or 32 tokens before each of 4 steps gains less '
+  'than 5 points over not thinking',
   measure,
   checks=[
     text(told),
