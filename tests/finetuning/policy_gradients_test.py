@@ -108,6 +108,25 @@ def test_rewards_normalised_one_by_one():
   np.testing.assert_array_equal(got[1], 0.0)
 
 
+def test_empty_groups_are_no_part_of_the_batch():
+  rewards = jnp.asarray([[1, 0, 0, 1], [1, 0, 0, 0]], jnp.float32)
+  room = jnp.concatenate([rewards, jnp.zeros((2, 4))])
+  filled = jnp.array([True, True, False, False])
+  batch = pg.GRPO._replace(scale='batch')
+  np.testing.assert_allclose(
+    pg.advantages(room, batch, filled)[:2],
+    pg.advantages(rewards, batch),
+    rtol=1e-6,
+  )
+  kinds = jnp.stack([rewards, rewards[::-1] * jnp.arange(4)])
+  more = jnp.concatenate([kinds, jnp.full((2, 2, 4), 0.5)], axis=1)
+  np.testing.assert_allclose(
+    pg.decoupled_advantages(more, is_filled=filled)[:2],
+    pg.decoupled_advantages(kinds),
+    rtol=1e-5,
+  )
+
+
 def test_aggregation_by_hand_and_under_padding():
   losses = np.array([[1, 2, 3, 4], [5, 6, 0, 0]], np.float32)
   mask = np.array([[1, 1, 1, 1], [1, 1, 0, 0]], bool)

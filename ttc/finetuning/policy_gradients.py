@@ -142,7 +142,9 @@ def is_alive(rewards: Float[Array, '*P G']) -> Bool[Array, '*P']:
 
 
 def advantages(
-  rewards: Float[Array, 'P G'], options: PolicyGradient = GRPO
+  rewards: Float[Array, 'P G'],
+  options: PolicyGradient = GRPO,
+  is_filled: Bool[Array, ' P'] | None = None,
 ) -> Float[Array, 'P G']:
   r"""What each response earned beyond its group.
 
@@ -154,6 +156,7 @@ def advantages(
   Args:
     rewards: `G` responses to each of `P` prompts.
     options: `baseline`, `scale`, `ddof` and `epsilon` are used.
+    is_filled: groups that the deviation of a batch is of; None for all.
 
   Returns:
     The advantages.
@@ -164,8 +167,10 @@ def advantages(
   if options.baseline == 'leave_one_out':
     centred *= G / max(G - 1, 1)
   if options.scale != 'none':
-    over = (-1,) if options.scale == 'group' else (-2, -1)
-    deviation = _deviation(rewards, over, options.ddof)
+    if options.scale == 'group':
+      deviation = _deviation(rewards, options.ddof)
+    else:
+      deviation = _batch_moments(rewards, options.ddof, is_filled)[1]
     centred /= deviation + options.epsilon
   return jnp.where(is_alive(rewards)[..., None], centred, 0.0)
 
@@ -176,6 +181,7 @@ def decoupled_advantages(
   *,
   ddof: int = 1,
   epsilon: Number = 1e-4,
+  is_filled: Bool[Array, ' P'] | None = None,
 ) -> Float[Array, 'P G']:
   """GDPO: each of `K` rewards is normalised in its group before they are added.
 
@@ -188,6 +194,7 @@ def decoupled_advantages(
     weights: of the kinds; None for 1 each.
     ddof: of both deviations.
     epsilon: added to both.
+    is_filled: groups that the batch is; None for all.
 
   Returns:
     The advantages; a reward that is constant in a group adds 0 there.
@@ -196,8 +203,8 @@ def decoupled_advantages(
   each = jax.vmap(lambda reward: advantages(reward, options))(rewards)
   weights = jnp.ones(rewards.shape[:1]) if weights is None else weights
   total = jnp.einsum('k,kpg->pg', weights, each)
-  centred = total - jnp.mean(total)
-  scaled = centred / (_deviation(total, (-2, -1), ddof) + epsilon)
+  mean, deviation = _batch_moments(total, ddof, is_filled)
+  scaled = (total - mean) / (deviation + epsilon)
   return jnp.where(jnp.any(is_alive(rewards), 0)[:, None], scaled, 0.0)
 
 
@@ -368,16 +375,24 @@ def _kl(difference: Float[Array, '*A'], form: KlForm) -> Float[Array, '*A']:
   return jnp.exp(d) - d - 1
 
 
-def _deviation(
-  x: Float[Array, 'P G'], over: tuple[int, ...], ddof: int
-) -> Float[Array, '#P #G']:
-  """Standard deviation along axes; 0 for a single number."""
-  size = 1
-  for axis in over:
-    size *= x.shape[axis]
-  squares = (x - jnp.mean(x, axis=over, keepdims=True)) ** 2
-  total = jnp.sum(squares, axis=over, keepdims=True)
-  return jnp.sqrt(total / max(size - ddof, 1))
+def _deviation(x: Float[Array, 'P G'], ddof: int) -> Float[Array, 'P 1']:
+  """Standard deviation of each group; 0 for a single number."""
+  squares = (x - jnp.mean(x, axis=-1, keepdims=True)) ** 2
+  total = jnp.sum(squares, axis=-1, keepdims=True)
+  return jnp.sqrt(total / max(x.shape[-1] - ddof, 1))
+
+
+def _batch_moments(
+  x: Float[Array, 'P G'], ddof: int, is_filled: Bool[Array, ' P'] | None
+) -> tuple[Float[Array, ''], Float[Array, '']]:
+  """Mean and standard deviation over the groups that there are."""
+  counts = jnp.ones(x.shape, bool)
+  if is_filled is not None:
+    counts &= is_filled[:, None]
+  size = jnp.sum(counts)
+  mean = jnp.sum(jnp.where(counts, x, 0.0)) / jnp.maximum(size, 1)
+  squares = jnp.sum(jnp.where(counts, (x - mean) ** 2, 0.0))
+  return mean, jnp.sqrt(squares / jnp.maximum(size - ddof, 1))
 
 
 def _holds(value: Number | None, rule) -> bool:

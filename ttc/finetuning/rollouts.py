@@ -221,9 +221,10 @@ def policy_batch(
       jnp.moveaxis(rewards.reshape(*rewards.shape[:2], -1), -1, 0),
       ddof=options.ddof,
       epsilon=options.epsilon,
+      is_filled=is_filled,
     )
   else:
-    gain = advantages(_total(rewards), options)
+    gain = advantages(_total(rewards), options, is_filled)
   if options.drop_dead_groups:
     alive &= jnp.any(gain.reshape(P, -1) != 0, axis=1)
   mask &= alive[:, None, None]
