@@ -1,9 +1,10 @@
-"""A calibrated S3 base by policy gradients: from 0.466 to 0.95.
+"""A calibrated S3 base by policy gradients: from 0.47 to 0.97.
 
   python scripts/finetune.py --config=configs/finetune_s3.py --workdir=runs/ft
 
-A minute on one CPU core, the training of the base included. With `:grpo`,
-`:rloo` or `:dapo` behind the name of this file, by that objective.
+A minute on one CPU core, the training of the base included; a vote of 8 goes
+from 0.82 to 1.00. With `:grpo`, `:rloo`, `:dapo` or `:gspo` behind the name of
+this file, by that objective.
 """
 
 from ml_collections import config_dict

@@ -68,6 +68,7 @@ def test_the_example_runs(capsys):
     'adaptation',
     'agents',
     'diffusion',
+    'fine_tuning',
     'learned_rules',
     'meta_rl',
     'quickstart',

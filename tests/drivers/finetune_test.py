@@ -9,12 +9,16 @@ import sys
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from configs import finetune_s3
 from ttc import finetuning, models
 from ttc.drivers import finetune as driver
+from ttc.drivers import options
+from ttc.drivers.finetune_options import FinetuneOptions
+from ttc.types import FinishReason, Generation, Prompt
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TINY = {
@@ -58,6 +62,8 @@ def test_a_run_leaves_a_model_an_adapter_and_figures(tmp_path, capsys):
   ('changes', 'says'),
   [
     ({'objective': 'ppo'}, "config.objective='ppo' must be one of grpo"),
+    ({'task': 'countdown', 'task_length': 900}, 'task_length=900 must be from'),
+    ({'overlong_cache': 99}, 'overlong_cache=99 is longer than a response'),
     ({'group_size': 1}, 'config.group_size=1'),
     ({'num_micro_batches': 3}, 'config.num_micro_batches=3 does not divide'),
     ({'task': 'addition_2digit'}, "config.model='pretrained' needs one of"),
@@ -71,6 +77,36 @@ def test_refuses_in_one_line(changes, says, tmp_path):
   with pytest.raises((ValueError, FileNotFoundError), match=says) as error:
     driver.finetune(config(**changes), tmp_path)
   assert '\n' not in str(error.value)
+
+
+def test_metrics_are_of_all_rounds_and_penalties_bring_nobody_to_life():
+  """Four groups of which one is alive, twice; the others differ in length."""
+  rewards = jnp.asarray([[0.0, 0], [0, 1], [0, 0], [1, 1]])
+  lengths = jnp.asarray([[1, 8], [2, 2], [8, 8], [1, 1]])
+  zeros = jnp.zeros((4, 2, 8))
+  responses = Generation(
+    zeros.astype(jnp.int32), lengths, zeros, zeros,
+    jnp.full((4, 2), FinishReason.STOP),
+  )  # fmt: skip
+  prompt = Prompt(jnp.zeros((4, 1), jnp.int32), jnp.ones(4, jnp.int32))
+  names = ['a', 'b', 'c', 'd']
+  problems = driver.Problems(
+    lambda key: driver.Drawn(jax.random.split(key, 4), prompt, None, names),
+    lambda drawn, responses: rewards,
+    str, 8, None,
+  )  # fmt: skip
+  chosen = options.parse(
+    FinetuneOptions, config(max_rounds=2, overlong_cache=4)
+  )
+  setup = driver.Setup(chosen, models.Loaded(*[None] * 6), problems, None, None)
+  state = finetuning.TrainState((), (), jnp.int32(0), jax.random.key(0))
+  _, groups, filled, told = driver.collect(
+    setup, lambda *_: responses, state, 0, driver.Clock()
+  )
+  np.testing.assert_array_equal(filled, [True, True, False, False])
+  np.testing.assert_array_equal(groups.rewards[:2], [[0, 1], [0, 1]])
+  assert float(told['alive']) == 0.25
+  assert float(told['sampled']) == 2 * lengths.sum()
 
 
 def test_stops_at_what_is_no_number(tmp_path, monkeypatch):

@@ -87,6 +87,8 @@ def test_groups_without_variance_and_of_one_give_exactly_zero(options):
   mixed = pg.advantages(jnp.array([[0.1] * 3, [0, 0, 1]]), options)
   np.testing.assert_array_equal(mixed[0], 0.0)
   assert np.isfinite(mixed).all()
+  lost = pg.advantages(jnp.array([[1.0, jnp.nan, 1.0]]), options)
+  assert np.isnan(lost).any()  # and is not taken for a dead group
 
 
 def test_rewards_normalised_one_by_one():

@@ -96,3 +96,18 @@ def test_refuses_what_has_no_architecture(change, says, tmp_path):
   with pytest.raises(ValueError, match=says):
     models.save_safetensors(tmp_path / 'm', config, noise(CONFIG))
   assert not (tmp_path / 'm').exists()
+
+
+def test_a_tokenizer_of_memory_is_written_and_read(tmp_path):
+  tokenizers = pytest.importorskip('tokenizers')
+  words = {'one': 0, 'two': 1, '</s>': 2, 'un': 3}
+  backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, 'un'))
+  backend.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+  backend.add_special_tokens(['</s>'])
+  tokenizer = models.Tokenizer(backend, eos_ids=[2])
+  models.save_safetensors(tmp_path, CONFIG, noise(CONFIG), tokenizer=tokenizer)
+  again = models.load(str(tmp_path)).tokenizer
+  assert again is not None and again.eos_ids == [2]
+  assert again.encode('two one') == [1, 0]
+  settings = json.loads((tmp_path / 'tokenizer_config.json').read_text())
+  assert settings['eos_token'] == '</s>'

@@ -83,6 +83,11 @@ def finetune(config: Mapping[str, Any], workdir: files.Path) -> None:
   with files.lock_directory(workdir):
     training_files.keep_config(dataclasses.asdict(chosen), workdir)
     setup = on_all_devices(prepare(chosen, workdir))
+    if chosen.overlong_cache > setup.problems.capacity:
+      raise ValueError(
+        f'config.overlong_cache={chosen.overlong_cache} is longer than a '
+        f'response, {setup.problems.capacity} tokens'
+      )
     state = train(setup)
     params = setup.adapt(setup.loaded.params, state.params)
     finetune_report.save(setup, state.params)
@@ -147,12 +152,14 @@ def train(setup: Setup) -> TrainState:
   lines = []
   with tqdm.tqdm(total=chosen.num_updates, initial=done, unit='update') as bar:
     while done < chosen.num_updates:
-      drawn, rollout, filled = collect(setup, roll_out, state, done, clock)
+      drawn, rollout, filled, told = collect(
+        setup, roll_out, state, done, clock
+      )
       state, metrics = clock.time(
         'update', update, state, setup.loaded.params, rollout, filled
       )
       done += 1
-      metrics = {name: float(x) for name, x in metrics.items()}
+      metrics = {name: float(x) for name, x in (metrics | told).items()}
       if not np.isfinite(metrics['loss']):
         raise ValueError(
           f'the loss of update {done} is {metrics["loss"]}; a smaller '
@@ -188,7 +195,13 @@ def start(setup: Setup) -> TrainState:
 
     return finetuning.init_state(init, chosen.optimizer, key)
 
-  return init_all(setup.loaded.params, jax.random.key(chosen.seed))
+  return init_all(setup.loaded.params, keys_of(chosen)[0])
+
+
+def keys_of(chosen: FinetuneOptions) -> tuple[jax.Array, jax.Array]:
+  """The key of the initial state, and the one that updates fold."""
+  init_key, update_key = jax.random.split(jax.random.key(chosen.seed))
+  return init_key, update_key
 
 
 def programs(setup: Setup) -> tuple[Any, Any]:
@@ -235,12 +248,17 @@ def programs(setup: Setup) -> tuple[Any, Any]:
 
 def collect(
   setup: Setup, roll_out, state: TrainState, done: int, clock: 'Clock'
-) -> tuple[Drawn, Rollout, jax.Array]:
-  """Rolls out until every group teaches, or for as many rounds as chosen."""
+) -> tuple[Drawn, Rollout, jax.Array, dict[str, Any]]:
+  """Rolls out until every group teaches, or for as many rounds as chosen.
+
+  Returns:
+    What was asked in the last round, the groups, which of them count, and
+    metrics of all that was sampled: of several rounds the groups are a part.
+  """
   chosen, problems = setup.chosen, setup.problems
-  key = jax.random.fold_in(jax.random.key(chosen.seed), done)
-  buffer = None
-  for round_ in range(chosen.max_rounds):
+  key = jax.random.fold_in(keys_of(chosen)[1], done)
+
+  def roll(round_):
     drawn = problems.draw(jax.random.fold_in(key, round_))
     keys, prompt = drawn.keys, drawn.prompt
     if setup.mesh is not None:
@@ -249,23 +267,32 @@ def collect(
       'sample', roll_out, state, setup.loaded.params, keys, prompt
     )
     rewards = clock.time('score', problems.score, drawn, responses)
-    rewards = _checked(np.asarray(rewards), drawn, done + 1)
+    rewards = jnp.asarray(
+      _checked(np.asarray(rewards), drawn, done + 1), jnp.float32
+    )
     clock.tokens += int(responses.lengths.sum())
+    # Before penalties: a group that is always wrong is dead at any length.
+    alive = finetuning.is_alive(rewards)
     if chosen.overlong_cache:
       rewards = rewards + finetuning.overlong_penalty(
         responses.lengths, problems.capacity, chosen.overlong_cache
       )
-    rollout = Rollout(prompt, responses, jnp.asarray(rewards, jnp.float32))
-    if chosen.max_rounds == 1:
-      return drawn, rollout, jnp.ones((chosen.num_prompts,), bool)
-    if buffer is None:
-      none = jnp.zeros((chosen.num_prompts,), bool)
-      buffer = finetuning.GroupBuffer(rollout, none)
-    alive = finetuning.is_alive(rollout.rewards)
+    return drawn, Rollout(prompt, responses, rewards), alive
+
+  drawn, rollout, alive = roll(0)
+  if chosen.max_rounds == 1:
+    return drawn, rollout, jnp.ones((chosen.num_prompts,), bool), {}
+  none = jnp.zeros((chosen.num_prompts,), bool)
+  buffer, told = finetuning.GroupBuffer(rollout, none), []
+  for round_ in range(chosen.max_rounds):
+    drawn, rollout, alive = roll(round_) if round_ else (drawn, rollout, alive)
+    told.append(finetuning.rollout_metrics(rollout) | {'alive': alive.mean()})
     buffer = finetuning.fill_buffer(buffer, rollout, alive)
     if bool(buffer.is_filled.all()):
       break
-  return drawn, buffer.groups, buffer.is_filled
+  seen = {name: np.mean([x[name] for x in told]) for name in told[0]}
+  seen['sampled'] *= len(told)
+  return drawn, buffer.groups, buffer.is_filled, seen
 
 
 def _checked(rewards, drawn: Drawn, step: int):

@@ -100,6 +100,11 @@ def check(chosen: FinetuneOptions) -> None:
 
 def token_task(chosen: FinetuneOptions) -> tasks.TokenTask:
   """The task on the device that is chosen; ValueError if it cannot be."""
+  if chosen.task == 'countdown' and not 2 <= chosen.task_length <= 6:
+    raise ValueError(
+      f'config.task_length={chosen.task_length} must be from 2 to 6 numbers of '
+      'countdown'
+    )
   try:
     if chosen.task == 'countdown':
       return tasks.countdown(chosen.task_length)

@@ -91,10 +91,11 @@ def of_text_task(
   }
 
   def draw(key):
+    choice_key, sample_key = jax.random.split(key)
     chosen_items = jax.random.choice(
-      key, len(items), (chosen.num_prompts,), replace=False
+      choice_key, len(items), (chosen.num_prompts,), replace=False
     )
-    fold = functools.partial(jax.random.fold_in, key)
+    fold = functools.partial(jax.random.fold_in, sample_key)
     prompt = jax.tree.map(lambda x: x[chosen_items], whole)
     of_step = [items[int(i)] for i in chosen_items]
     names = [item.id for item in of_step]

@@ -33,14 +33,16 @@ def save(setup: 'Setup', trained: Any) -> None:
       loaded.params, trained, alpha=chosen.lora_alpha
     )
   is_directory = pathlib.Path(loaded.name).is_dir()
-  is_token_task = isinstance(setup.task, tasks.TokenTask)
+  ends = []
+  if isinstance(setup.task, tasks.TokenTask):
+    ends = [setup.task.eos_id]
   models.save_safetensors(
     workdir / 'model',
     loaded.config,
     params,
     tokenizer=loaded.tokenizer,
     like=loaded.name if is_directory else None,
-    eos_ids=[setup.task.eos_id] if is_token_task else [],
+    eos_ids=ends,
   )
 
 
@@ -71,14 +73,14 @@ def draw_curves(workdir: pathlib.Path) -> None:
   }
   for name, label in labels.items():
     values = np.array([row[name] for row in rows])
-    width = min(_SMOOTHED, len(values))
-    smooth = np.convolve(values, np.ones(width) / width, 'valid')
+    curves = {'each update': (updates, values[:, None])}
+    if len(values) >= 2 * _SMOOTHED:
+      window = np.ones(_SMOOTHED) / _SMOOTHED
+      smooth = np.convolve(values, window, 'valid')[:, None]
+      curves[f'mean of {_SMOOTHED}'] = (updates[_SMOOTHED - 1 :], smooth)
     save_learning_curves(
       workdir / f'{name}.png',
-      {
-        'each update': (updates, values[:, None]),
-        f'mean of {width}': (updates[width - 1 :], smooth[:, None]),
-      },
+      curves,
       title=f'{name} in training',
       label=label,
       steps='updates',
@@ -88,8 +90,10 @@ def draw_curves(workdir: pathlib.Path) -> None:
 def evaluate(setup: 'Setup', params: Any) -> None:
   """Writes evaluation.json: accuracy and a vote, before and after."""
   if isinstance(setup.task, tasks.TokenTask):
-    before = token_accuracy(setup, setup.loaded.params)
-    found = {'before': before, 'after': token_accuracy(setup, params)}
+    found = {
+      'before': token_accuracy(setup, setup.task, setup.loaded.params),
+      'after': token_accuracy(setup, setup.task, params),
+    }
   else:
     model = str(setup.workdir / 'model')
     found = {
@@ -103,9 +107,11 @@ def evaluate(setup: 'Setup', params: Any) -> None:
     print(f'{when}: {told}')
 
 
-def token_accuracy(setup: 'Setup', params: Any) -> dict[str, float]:
+def token_accuracy(
+  setup: 'Setup', task: tasks.TokenTask, params: Any
+) -> dict[str, float]:
   """On problems that nothing was trained on: of a sample, and of a vote."""
-  chosen, task, loaded = setup.chosen, setup.task, setup.loaded
+  chosen, loaded = setup.chosen, setup.loaded
   data_key, key = jax.random.split(jax.random.key(chosen.seed + 1))
 
   @jax.jit

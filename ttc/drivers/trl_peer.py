@@ -44,7 +44,6 @@ def seconds_of_trl(
   os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
   try:
     import datasets
-    import tokenizers
     import torch
     import transformers
     import trl
@@ -55,19 +54,7 @@ def seconds_of_trl(
   if threads:
     torch.set_num_threads(threads)
   models.save_safetensors(directory / 'model', config, params)
-  backend = tokenizers.Tokenizer(
-    tokenizers.models.WordLevel(
-      {word: i for i, word in enumerate(words)}, words[0]
-    )
-  )
-  backend.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
-  tokenizer = transformers.PreTrainedTokenizerFast(
-    tokenizer_object=backend,
-    pad_token=words[0],
-    eos_token=words[1],
-    padding_side='left',
-  )
-  rows = len(prompts) * group_size
+  tokenizer = _tokenizer(words)
   ends = [time.perf_counter()]
 
   class Watch(transformers.TrainerCallback):
@@ -85,25 +72,52 @@ def seconds_of_trl(
     ],
     train_dataset=datasets.Dataset.from_dict({'prompt': prompts}),
     callbacks=[Watch()],
-    args=trl.GRPOConfig(
-      output_dir=str(directory / 'run'),
-      use_cpu=True,
-      bf16=False,
-      use_vllm=False,
-      beta=0.0,
-      loss_type='grpo',
-      per_device_train_batch_size=rows,
-      num_generations=group_size,
-      max_completion_length=new_tokens,
-      generation_kwargs={'min_new_tokens': new_tokens},
-      max_steps=num_steps + 1,
-      temperature=1.0,
-      gradient_checkpointing=False,
-      save_strategy='no',
-      logging_strategy='no',
-      report_to=[],
-      disable_tqdm=True,
+    args=_settings(
+      directory, len(prompts), group_size, new_tokens, num_steps + 1
     ),
   )
   trainer.train()
   return [b - a for a, b in itertools.pairwise(ends[1:])]
+
+
+def _settings(directory, num_prompts, group_size, new_tokens, num_steps):
+  """Of the trainer: as little as it can do, in float32."""
+  import trl
+
+  return trl.GRPOConfig(
+    output_dir=str(directory / 'run'),
+    use_cpu=True,
+    bf16=False,
+    use_vllm=False,
+    beta=0.0,
+    loss_type='grpo',
+    per_device_train_batch_size=num_prompts * group_size,
+    num_generations=group_size,
+    max_completion_length=new_tokens,
+    generation_kwargs={'min_new_tokens': new_tokens},
+    max_steps=num_steps,
+    gradient_checkpointing=False,
+    save_strategy='no',
+    logging_strategy='no',
+    report_to=[],
+    disable_tqdm=True,
+  )
+
+
+def _tokenizer(words: tuple[str, ...]):
+  """A token for each word."""
+  import tokenizers
+  import transformers
+
+  backend = tokenizers.Tokenizer(
+    tokenizers.models.WordLevel(
+      {word: i for i, word in enumerate(words)}, words[0]
+    )
+  )
+  backend.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+  return transformers.PreTrainedTokenizerFast(
+    tokenizer_object=backend,
+    pad_token=words[0],
+    eos_token=words[1],
+    padding_side='left',
+  )

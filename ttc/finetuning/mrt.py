@@ -113,7 +113,7 @@ def with_cue(
   behind = place - kept[..., None]
   padded = jnp.pad(tokens, [(0, 0)] * (tokens.ndim - 1) + [(0, C)])
   closing = jnp.append(cue, 0)[jnp.clip(behind, 0, C)]
-  return jnp.where(behind < 0, padded, closing)
+  return jnp.where(behind < 0, padded, closing).astype(jnp.int32)
 
 
 def exact_values(
@@ -240,8 +240,10 @@ def normalised_regret(
   Returns:
     The regret, from 0 to 1.
   """
-  t = jnp.append(0.0, jnp.asarray(lengths, jnp.float32))
-  J = jnp.append(0.0, jnp.asarray(values, jnp.float32))
+  origin = jnp.zeros(1, jnp.float32)
+  t = jnp.append(origin, jnp.asarray(lengths, jnp.float32))
+  J = jnp.append(origin, jnp.asarray(values, jnp.float32))
+  budget = jnp.asarray(budget, jnp.float32)
   at_budget = jnp.interp(budget, t, J)
   inside = t <= budget
   t = jnp.append(jnp.where(inside, t, budget), budget)
@@ -280,7 +282,7 @@ def majority_from(
 
   def vote(key):
     taken = jax.random.permutation(key, answers.shape[0])[:size]
-    mine = jnp.zeros(answers.shape).at[taken].set(weights[taken])
+    mine = jnp.zeros(answers.shape, jnp.float32).at[taken].set(weights[taken])
     totals = jnp.where(mine > 0, same @ mine, -1.0)
     right = jnp.max(jnp.where(answers == gold, totals, -1.0))
     other = jnp.max(jnp.where(answers == gold, -1.0, totals))
@@ -340,7 +342,7 @@ def random_prefix(
   P = kept.shape[0]
   # Only prefixes with an episode behind them.
   count = jnp.sum(kept[:, :-1] < kept[:, -1:], axis=1)
-  u = jax.random.uniform(key, (P,))
+  u = jax.random.uniform(key, (P,), jnp.float32)
   index = jnp.minimum((u * count).astype(jnp.int32), jnp.maximum(count - 1, 0))
   taken = jnp.take_along_axis(kept, index[:, None], axis=1)[:, 0]
   width = prompt.tokens.shape[1] + tokens.shape[1]

@@ -137,8 +137,11 @@ def check_policy_gradient(options: PolicyGradient) -> None:
 
 
 def is_alive(rewards: Float[Array, '*P G']) -> Bool[Array, '*P']:
-  """Which groups have rewards that differ; the others teach nothing."""
-  return jnp.max(rewards, axis=-1) > jnp.min(rewards, axis=-1)
+  """Which groups have rewards that differ; the others teach nothing.
+
+  A reward that is no number counts as different: it shall be seen in the loss.
+  """
+  return jnp.max(rewards, axis=-1) != jnp.min(rewards, axis=-1)
 
 
 def advantages(
@@ -201,7 +204,8 @@ def decoupled_advantages(
   """
   options = PolicyGradient(ddof=ddof, epsilon=epsilon)
   each = jax.vmap(lambda reward: advantages(reward, options))(rewards)
-  weights = jnp.ones(rewards.shape[:1]) if weights is None else weights
+  if weights is None:
+    weights = jnp.ones(rewards.shape[:1], jnp.float32)
   total = jnp.einsum('k,kpg->pg', weights, each)
   mean, deviation = _batch_moments(total, ddof, is_filled)
   scaled = (total - mean) / (deviation + epsilon)

@@ -29,6 +29,10 @@ class TrainState(NamedTuple):
 
 
 LossFn: TypeAlias = Callable[[Params, Batch], Float[Array, '']]
+# The loss, and what is added up beside it.
+SumsFn: TypeAlias = Callable[
+  [Params, Batch], tuple[Float[Array, ''], dict[str, Any]]
+]
 TrainStep: TypeAlias = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
@@ -44,7 +48,7 @@ def init_state(
 
 
 def make_train_step(
-  loss_fn: LossFn,
+  loss_fn: LossFn | SumsFn,
   optimizer: optax.GradientTransformation,
   *,
   num_micro_batches: int = 1,

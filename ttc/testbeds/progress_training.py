@@ -17,7 +17,7 @@ from ttc.finetuning import Rollout
 from ttc.testbeds import verbose
 from ttc.testbeds.calibrated import unseen
 from ttc.testbeds.policy_training import Course, roll_out
-from ttc.types import FinishReason, Params
+from ttc.types import Params
 
 STEPS = 2  # of an episode
 MOST_EPISODES = verbose.LENGTH * verbose.MOST_WRITTEN // STEPS
@@ -70,14 +70,6 @@ def values_behind(model, params, problems, rollout, kept) -> jax.Array:
     jnp.array([verbose.ANSWER]),
     _FIRST + problems.answer,
   )
-
-
-def online(model, alpha, params, problems, rollout) -> jax.Array:
-  """Advantages of tokens: the outcome's, and the progress of their episode."""
-  kept, J = values_of(model, params, problems, rollout)
-  outcome = finetuning.advantages(rollout.rewards, finetuning.DR_GRPO)
-  T = rollout.responses.tokens.shape[-1]
-  return finetuning.episode_advantages(outcome, J, kept, T, alpha)
 
 
 def end_scalar(model, alpha, params, problems, rollout) -> jax.Array:
@@ -147,9 +139,10 @@ def prefix_learner(
 def value_curve(course: Course, num_problems: int) -> Callable[..., Any]:
   """Compiled: what thinking is worth by its tokens, on unseen problems.
 
-  `(params, key) -> {'right' [B], 'length' [B], 'value' [B, capacity + 1]}`,
-  means over a problem's responses; `value[t]` is the chance of a right answer
-  within `t` tokens, that of the answer's own included.
+  `(params, key) -> {'right' [B], 'value' [B, capacity + 1], ...}`, means over a
+  problem's responses; `value[t]` is the chance of a right answer within `t`
+  tokens, the answer's own included. Also mean lengths of right and of wrong
+  responses.
   """
   grid = jnp.arange(course.capacity + 1, dtype=jnp.float32)
 
@@ -164,12 +157,13 @@ def value_curve(course: Course, num_problems: int) -> Callable[..., Any]:
     keys = jax.random.split(key, num_problems)
     rollout = roll_out(course, params, keys, problems)
     kept, J = values_of(course.model, params, problems, rollout)
-    whole = rollout.responses.finish_reasons == FinishReason.STOP
+    right, lengths = rollout.rewards, rollout.responses.lengths
+    mean_length = lambda which: jnp.sum(lengths * which) / jnp.sum(which)
     return {
-      'right': rollout.rewards.mean(axis=1),
-      'whole': whole.mean(axis=1),
-      'length': rollout.responses.lengths.mean(axis=1),
+      'right': right.mean(axis=1),
       'value': jax.vmap(jax.vmap(along))(kept, J).mean(axis=1),
+      'length_right': mean_length(right),
+      'length_wrong': mean_length(1 - right),
     }
 
   return measure

@@ -5,8 +5,8 @@ repetitions, `AGAIN` and the product, which bring nothing. Each product errs
 with probability .1, as in `calibrated`. A response ends with `ANSWER`, one
 token, and the end token; three traces in ten break off after some product and
 have the answer that would be right from there, so that `ANSWER` may be forced
-at any time. The model is right with the probability of the calibrated base,
-however verbose.
+at any time. Long traces are harder to follow: the traces are right in 47%, the
+model in 31 to 45%, more often where it is brief.
 """
 
 import dataclasses

@@ -27,6 +27,7 @@ def measure(seed, size, cache):
   found = {'border': BORDERS[border], 'reward': metrics['reward'][-20:].mean()}
   for name, params in {'before': before, 'after': after}.items():
     asked, made, solutions = outcome(params, keys[1], num)
+    bound = masa.gate_bound(asked.pass_rate, bed.G)  # the same prompts for both
     report = judged_by(made, solutions)
     predicted = made.pass_rate.mean(axis=1)
     measured = solutions.is_right.mean(axis=1)
@@ -34,8 +35,8 @@ def measure(seed, size, cache):
       'correlation': jnp.corrcoef(predicted, measured)[0, 1],
       **{what: x[border] for what, x in report.items()},
     }
-  bound = masa.gate_bound(asked.pass_rate, bed.G)
-  return found | {'bound': bound._asdict()}
+    found['bound'] = bound._asdict()
+  return found
 
 
 def outcome(params, key, num):
