@@ -1,8 +1,8 @@
 """Agents of the shop of pages: scripts, clones of them, and TTI.
 
 A policy is a GRU over the pages seen, which thinks before each action for as
-many steps as it is told: a thought is a token that it draws and reads again.
-Thoughts are part of what cloning repeats, and are counted as tokens.
+many steps as it is told: a thought is a token that it draws and reads again,
+and part of what cloning repeats.
 """
 
 import functools
@@ -36,6 +36,7 @@ LONGEST = 16  # h_max
 _ENV = envs.web_pages()
 _PARAMS = _ENV.default_params
 _WIDTH, _THOUGHTS = 96, 8  # of the memory; different thoughts
+_BATCH = 32  # episodes of a step of training
 
 
 class Episodes(NamedTuple):
@@ -318,38 +319,34 @@ def tti(
   Returns:
     The last parameters, and what was seen on the way.
   """
-  iterations = horizons.shape[0]
+  room = horizons.size * num
   optimizer = optax.chain(
     optax.clip_by_global_norm(1.0), optax.adam(learning_rate)
   )
   train_step = finetuning.make_train_step(
     lambda params, batch: clone_loss(params, *batch), optimizer
   )
-  shapes = jax.eval_shape(
-    lambda key: roll_out(params, key, num, LONGEST, num_thoughts), key
+  buffer = _over_episodes(
+    lambda axis, x: jnp.zeros(
+      (*x.shape[:axis], room, *x.shape[axis + 1 :]), x.dtype
+    ),
+    jax.eval_shape(
+      lambda key: roll_out(params, key, num, LONGEST, num_thoughts), key
+    ),
   )
-  room = lambda axis: (
-    lambda x: jnp.zeros(
-      (*x.shape[:axis], iterations * num, *x.shape[axis + 1 :]), x.dtype
-    )
-  )
-  buffer = Episodes(*map(room(1), shapes[:4]), *map(room(0), shapes[4:]))
 
   def iterate(carry, now):
     state, buffer, kept = carry
     i, horizon = now
-    roll_key, draw_key, test_key = jax.random.split(
-      jax.random.fold_in(key, i), 3
-    )
+    keys = jax.random.split(jax.random.fold_in(key, i), 3)
+    roll_key, draw_key, test_key = keys
     episodes = roll_out(state.params, roll_key, num, horizon, num_thoughts)
-    put = lambda axis: (
-      lambda old, new: jax.lax.dynamic_update_slice_in_dim(
+    buffer = _over_episodes(
+      lambda axis, old, new: jax.lax.dynamic_update_slice_in_dim(
         old, new, i * num, axis
-      )
-    )
-    buffer = Episodes(
-      *map(put(1), buffer[:4], episodes[:4]),
-      *map(put(0), buffer[4:], episodes[4:]),
+      ),
+      buffer,
+      episodes,
     )
     good = finetuning.keep_successes(
       episodes.rewards, episodes.lengths, jnp.arange(num), num
@@ -359,18 +356,8 @@ def tti(
       finetuning.Buffer(buffer.sites, kept), NUM_CATEGORIES
     )
     index, counts = finetuning.draw_without_replacement(draw_key, probs, num)
-    batches = jax.tree.map(
-      lambda x: jnp.moveaxis(
-        x.reshape(LONGEST, num // 32, 32, *x.shape[2:]), 1, 0
-      ),
-      tuple(x[:, index] for x in buffer[:4]),
-    )
-    rest = tuple(x[index].reshape(num // 32, 32) for x in buffer[4:])
-    state, _ = jax.lax.scan(
-      train_step,
-      state,
-      (Episodes(*batches, *rest), counts.reshape(num // 32, 32)),
-    )
+    batches = _in_batches(buffer, index, counts)
+    state, _ = jax.lax.scan(train_step, state, batches)
     tested = roll_out(state.params, test_key, 512, LONGEST, num_thoughts)
     right = tested.rewards > 0
     steps = jnp.sum(episodes.lengths)
@@ -384,11 +371,37 @@ def tti(
     return (state, buffer, kept), seen
 
   start = finetuning.init_state(lambda _: params, optimizer, key)
-  carry = start, buffer, jnp.zeros((iterations * num,), bool)
+  carry = start, buffer, jnp.zeros((room,), bool)
   (state, _, _), seen = jax.lax.scan(
-    iterate, carry, (jnp.arange(iterations), horizons)
+    iterate, carry, (jnp.arange(horizons.size), horizons)
   )
   success, length, steps, tokens = seen
   return state.params, Curve(
     success, length, jnp.cumsum(steps), jnp.cumsum(tokens)
   )
+
+
+def _over_episodes(fn, *trees: Episodes) -> Episodes:
+  """`fn(axis, *leaves)` with the axis of episodes: 1 behind steps, else 0."""
+  return Episodes(
+    *(
+      fn(int(name in Episodes._fields[:4]), *leaves)
+      for name, *leaves in zip(Episodes._fields, *trees, strict=True)
+    )
+  )
+
+
+def _in_batches(buffer, index, counts):
+  """The episodes that were drawn, `_BATCH` at a time, and which count."""
+
+  def split(axis, x):
+    x = jnp.take(x, index, axis)
+    shape = (
+      *x.shape[:axis],
+      len(index) // _BATCH,
+      _BATCH,
+      *x.shape[axis + 1 :],
+    )
+    return jnp.moveaxis(x.reshape(shape), axis, 0)
+
+  return _over_episodes(split, buffer), counts.reshape(-1, _BATCH)
