@@ -1,6 +1,7 @@
 """The spec's oracle by hand, and what scores must not depend on."""
 
 import json
+import math
 
 import jax
 import jax.numpy as jnp
@@ -105,6 +106,10 @@ def test_files_of_tracks_are_scored(tmp_path, video):
   for change, said in (
     ({'tracks': [[[0, 0]]]}, "'tracks' and 'visibility' have the shapes"),
     ({'probabilities': [0.5] * 3}, "'probabilities' has 3 numbers"),
+    ({'probabilities': [1.5] + [0.0] * 9}, "'probabilities' is"),
+    ({'probabilities': [math.nan] * 10}, "'probabilities' is"),
+    ({'visibility': [[0.5] * 4] * 6}, "'visibility' has other values"),
+    ({'tracks': [[[0, math.nan]] * 4] * 6}, "'tracks' has other values"),
     ({'video_id': ''}, "'video_id' is ''"),
   ):
     path.write_text(json.dumps(record | change) + '\n')

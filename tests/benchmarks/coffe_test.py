@@ -111,6 +111,18 @@ def test_samples_are_right_and_cheap(grade):
   )
 
 
+def test_a_problem_without_a_ground_truth_that_passes_is_left_out(tmp_path):
+  path = tmp_path / 'x.jsonl'
+  path.write_text(json.dumps(PROGRAM | {'best_solutions': ['print(1)']}))
+  (item,) = coffe().load(path)
+  out = coffe().grade(item, 'print(6)', no_judge)
+  assert out.score == 0
+  good = out._replace(score=1.0, detail='opcodes', parts={'correct': 1.0})
+  figures = coffe().aggregate([], [[good], [out]])
+  assert figures['efficient@1'] == figures['pass@1'] == 1
+  assert math.isnan(coffe().aggregate([], [[out]])['efficient@1'])
+
+
 def test_figures_of_counts():
   # Three of ten, five drawn: 1 - C(7,5)/C(10,5); a problem without any is 0.
   one = [1.0] * 3 + [0.0] * 7
@@ -139,6 +151,10 @@ def test_published_files_and_what_is_wrong_with_them(tmp_path):
   (tmp_path / 'testcases.json').write_text(json.dumps({prompt: []}))
   with pytest.raises(ValueError, match=r"prefix_sums.*'testcases' is \[\]"):
     coffe().load(tmp_path)
+  for text, said in (('{', 'not JSON'), ('3', 'an object by prompts')):
+    (tmp_path / 'testcases.json').write_text(text)
+    with pytest.raises(ValueError, match=f'testcases.json.*{said}'):
+      coffe().load(tmp_path)
   (tmp_path / 'testcases.json').unlink()
   with pytest.raises(FileNotFoundError, match='COFFE needs'):
     coffe().load(tmp_path)

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from ttc import benchmarks
-from ttc.benchmarks import dyval_graphs
+from ttc import benchmarks, tasks
+from ttc.benchmarks import dyval_graphs, judges
 
 
 @pytest.mark.parametrize('kind', dyval_graphs.KINDS)
@@ -54,6 +54,25 @@ def test_reading_back_finds_what_is_false():
   question = 'sum of values on a path from n101 to n103'
   assert read('max_sum_path', graph + values, question) == '8'
   assert read('max_sum_path', graph + values, 'from n103 to n101') == 'N/A'
+
+
+@pytest.mark.parametrize(
+  ('gold', 'said', 'score'),
+  [
+    ('N/A', 'The answer is N/A.', 1),
+    ('N/A', 'n5 is **N/A**', 1),
+    ('N/A', 'The answer is that n5 is N/A.', 1),
+    ('N/A', 'The answer is N/A, for n5 is not reached.', 1),
+    ('N/A', 'At first N/A. The answer is 12.', 0),
+    ('N/A', 'N/A, or 12', 0),
+    ('12', 'Not N/A. The answer is 12.', 1),
+    ('12', 'The answer is 12. No, the answer is N/A', 0),
+  ],
+)
+def test_the_last_answer_decides(gold, said, score):
+  item = tasks.Item('a', '', gold, {'kind': 'max_sum_path'})
+  found = benchmarks.find('dyval').grade(item, said, judges.no_judge)
+  assert found.score == score
 
 
 def test_items_do_not_depend_on_their_number_or_order(tmp_path):

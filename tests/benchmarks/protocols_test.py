@@ -79,6 +79,8 @@ def test_what_is_hidden_is_wrong_and_depends_on_the_item_alone():
   words = [choice_item(question='Which rare zebra?'),
            choice_item(question='Which rare horse?')]  # fmt: skip
   assert [x.answer for x in hide_word(words)] == ['zebra', 'horse']
+  (part,) = hide_word([choice_item(question='Which x_rare1 zebra of zebras?')])
+  assert part.answer == 'zebra' and '[MASK] of' in part.question
   with pytest.raises(ValueError, match='of no item'):
     hide_option([choice_item(choices=['yes', 'no'], answer='A')])
 
@@ -146,6 +148,10 @@ def test_drops_and_abilities():
   assert found['original'] == 1 and found['drop: foil'] == 0.5
   assert found['ability: language'] == 0.5
   assert found['accuracy on probes'] == 0.5
+  # One item of a resample: the same figures, of which most are not numbers.
+  one = by_principle(items[:1], [[benchmarks.Verdict(1.0)]])
+  assert list(one) == list(found) and one['original'] == 1
+  assert np.isnan(one['accuracy on probes'])
   pearson, spearman = ability_correlations(
     np.array([[0.1, 0.2, 0.9], [0.2, 0.4, 0.5], [0.3, 0.9, 0.1]])
   )
@@ -157,6 +163,7 @@ def test_bad_choices_are_named(tmp_path):
   good = {'id': 1, 'question': 'What?', 'choices': CHOICES, 'answer': 'B'}
   for change, says in (
     ({'answer': 'E'}, "field 'answer' is 'E'; expected one of A, B, C, D"),
+    ({'answer': 'AB'}, "field 'answer' is 'AB'"),
     ({'answer': 4}, "field 'answer' is 4"),
     ({'answer': True}, "field 'answer' is True"),
     ({'choices': ['a', 'a']}, 'expected different texts'),

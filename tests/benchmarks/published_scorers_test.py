@@ -170,10 +170,49 @@ def test_a_kind_without_checks_counts_0_in_the_released_scorer():
 
 def test_what_a_judge_says():
   assert judges.says('**Yes**, it is', 'yes') and judges.says(' YES.', 'yes')
+  assert judges.says('<think>No? Yes!</think>Yes.', 'yes')
+  assert not judges.says('yes <think>', 'no')
+  assert not judges.says('Yes, so far</think>No.', 'yes')
   assert not judges.says('Yesterday', 'yes') and not judges.says('no', 'yes')
   votes = iter([['yes', 'no', 'yes']])
   ask = lambda prompts, num_votes=1: [next(votes)]
   assert judges.majority(ask, 'p', 3, 'yes')
+
+
+@pytest.mark.parametrize(
+  ('change', 'said'),
+  [
+    ({'gold': 'City,Motto\nArn\n'}, "row 1 of the gold table has ['Arn', "),
+    ({'gold': 'City,Motto\nArn,a,b\n'}, 'expected 2 cells'),
+    ({'unique_columns': [1]}, 'unique_columns=[1]; expected names'),
+    ({'unique_columns': ['Mayor']}, "unique_columns=['Mayor']; expected some"),
+    ({'eval_pipeline': {'Motto': 3}}, "has 3 for column 'motto'"),
+    (
+      {'eval_pipeline': {'Motto': {'preprocess': ['norm_sr']}}},
+      "preprocess 'norm_sr' of column 'motto'",
+    ),
+    ({'eval_pipeline': {'Motto': {'metric': 'in_match'}}}, 'expected a list'),
+  ],
+)
+def test_a_table_that_cannot_be_scored_is_refused(tmp_path, change, said):
+  record = {
+    'instance_id': 'a', 'query': 'q', 'language': 'en',
+    'gold': 'City,Motto\nArn,"per\naspera"\n',
+    'evaluation': {
+      'required': ['City', 'Motto'], 'unique_columns': ['City'],
+      'eval_pipeline': {'Motto': {'metric': ['exact_match']}},
+    },
+  }  # fmt: skip
+  path = tmp_path / 'x.jsonl'
+  path.write_text(json.dumps(record) + '\n')
+  (item,) = benchmarks.find('widesearch').load(path)
+  assert item.meta['rows'] == [{'city': 'Arn', 'motto': 'per\naspera'}]
+  where = record if 'gold' in change else record['evaluation']
+  where |= change
+  path.write_text(json.dumps(record) + '\n')
+  with pytest.raises(ValueError, match=r'x.jsonl:1: ') as caught:
+    benchmarks.find('widesearch').load(path)
+  assert said in str(caught.value)
 
 
 def test_all_cells_of_a_table_are_asked_for_at_once(tmp_path):

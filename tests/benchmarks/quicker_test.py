@@ -179,6 +179,10 @@ def test_questions_to_a_model(tmp_path):
     ({'included_ids': ['9']}, "'included_ids' has '9'"),
     ({'recommendation': {'direction': 'up'}}, "direction 'up'"),
     ({'candidates': [{'id': '0'}]}, "'candidates' has"),
+    (
+      {'candidates': [RECORD['candidates'][0] | {'label': 'exclude'}]},
+      "'candidates' has the label 'exclude'",
+    ),
     ({'disease': 1}, "'disease' is 1"),
   ):
     path.write_text(json.dumps(RECORD | change) + '\n')

@@ -57,6 +57,10 @@ OWN = textwrap.dedent('''
       time.sleep(100)
     if completion == 'crash':
       os.abort()
+    if completion in ('nan', '2'):
+      return Verdict(float(completion), None, 'out of range')
+    if completion == 'list':
+      return Verdict(1.0, ['2'], 'no text')
     while completion == 'print':
       print('x' * 10**6)
     if completion.startswith('ask'):
@@ -143,6 +147,63 @@ def test_what_a_grader_does_not_survive_costs_one_record(place):
   # A part that every graded completion has is 0 where the grader failed.
   figures = json.loads((workdir / 'figures.json').read_text())
   assert figures['length']['value'] == pytest.approx((1 + 1 + 1 + 2) / 8)
+
+
+def test_a_verdict_that_means_nothing_is_an_error_of_its_grader(place):
+  said = {1: 'nan', 2: '2', 3: 'list', 4: '8'}
+  workdir = run(place, predictions=predictions(place / 'p.jsonl', said))
+  found = scores(workdir)
+  assert [found[f'own/{n}']['score'] for n in said] == [0, 0, 0, 1]
+  assert [found[f'own/{n}']['detail'] for n in said] == [
+    'grader_error: the grader gives the score nan, not 0 to 1',
+    'grader_error: the grader gives the score 2.0, not 0 to 1',
+    "grader_error: the grader extracts ['2'], no text",
+    'exact',
+  ]
+
+
+def test_what_is_graded_is_written_though_the_run_ends(place, monkeypatch):
+  graded = grading._verdicts
+
+  def interrupted(*arguments):
+    yield next(graded(*arguments))
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(grading, '_verdicts', interrupted)
+  p = predictions(place / 'p.jsonl', {0: '0', 1: '2'})
+  with pytest.raises(KeyboardInterrupt):
+    run(place, predictions=p)
+  assert len(scores(place / 'run')) == 1
+  monkeypatch.undo()
+  # As much when the time is up, before there is a batch.
+  lines = []
+  append = driver.journal.append_records
+  monkeypatch.setattr(
+    driver.journal, 'append_records',
+    lambda place, batch: lines.append(len(batch)) or append(place, batch),
+  )  # fmt: skip
+  monkeypatch.setattr(grading, '_SECONDS', 0.0)
+  run(place, 'timed', predictions=p)
+  assert lines == [2, 1, 1, 0]  # the samples, and each score
+
+
+def test_a_run_is_of_one_benchmark_its_data_and_predictions(place):
+  p = predictions(place / 'p.jsonl', {0: '0', 1: '2'})
+  again = lambda: run(place, predictions=p)
+  again()
+  predictions(p, {0: '0', 1: '3'})
+  with pytest.raises(ValueError, match='the predictions changed; use another'):
+    again()
+  predictions(p, {0: '0', 1: '2'})
+  again()
+  (place / 'own.py').write_text(OWN + '\n')
+  with pytest.raises(ValueError, match='the benchmark changed; use another'):
+    again()
+  # What an item is graded by, where neither its question nor answer tells.
+  changed = OWN.replace("{'group': record", "{'by': {2, 1}, 'group': record")
+  (place / 'own.py').write_text(changed)
+  with pytest.raises(ValueError, match='the data, the benchmark changed'):
+    again()
 
 
 def test_judgements_are_kept_and_voted(place, monkeypatch):
@@ -269,34 +330,6 @@ def test_logs_of_others_are_read_and_written(place):
     assert (again / 'scores.jsonl').read_bytes() == (
       first / 'scores.jsonl'
     ).read_bytes()
-  harness = {'doc_id': 2, 'doc': {'n': 2}, 'resps': [['4', '5']]}
-  inspect = {
-    'id': 3, 'epoch': 2,
-    'output': {'choices': [{'message': {'content': [{'text': '4'}]},
-                            'stop_reason': 'max_tokens'}]},
-  }  # fmt: skip
-  items = benchmarks.find(str(place / 'own.py')).load(place / 'data.jsonl')
-  read = driver.sample_logs.read_predictions
-  found = read(write(place / 'h.jsonl', harness), items)
-  assert [(r.item_id, r.sample_idx, r.completion) for r in found] == [
-    ('own/2', 0, '4'), ('own/2', 1, '5'),
-  ]  # fmt: skip
-  (place / 'log.json').write_text(json.dumps({'samples': [inspect]}))
-  (record,) = read(place / 'log.json', items)
-  assert record.key == ('own/2', 1) and record.finish_reason == 'length'
-  bad = {
-    '{"item_id": "own/1"}': 'h.jsonl:1: not a prediction: fields',
-    '{"item_id": "x", "completion": "1"}': 'no completion of an item',
-    '[]': 'it is no object',
-    '{"doc_id": 99, "doc": {}, "resps": [["1"]]}': "'doc_id' is 99",
-    '{"doc_id": 0, "doc": {}, "resps": [[[1.5, true]]]}': 'holds no texts',
-  }
-  for text, says in bad.items():
-    (place / 'h.jsonl').write_text(text + '\n')
-    with pytest.raises(ValueError, match=says):
-      read(place / 'h.jsonl', items)
-  with pytest.raises(FileNotFoundError):
-    read(place / 'nothing', items)
 
 
 def test_bad_data_is_named_by_file_line_and_field(place):
@@ -319,6 +352,16 @@ def test_bad_data_is_named_by_file_line_and_field(place):
   (place / 'broken.py').write_text('1 / 0')
   with pytest.raises(ValueError, match='raises ZeroDivisionError'):
     benchmarks.find(str(place / 'broken.py'))
+  for made, says in (
+    ('3', 'bad.py returns int; expected a Benchmark'),
+    ('1 / 0', 'bad.py raises ZeroDivisionError'),
+    ("Benchmark(nmae='x')", "bad.py raises TypeError: .*'nmae'"),
+  ):
+    text = f'from ttc.benchmarks import Benchmark\nbad = lambda: {made}\n'
+    (place / 'bad.py').write_text(text)
+    with pytest.raises(ValueError, match=says) as caught:
+      benchmarks.find(str(place / 'bad.py'))
+    assert '\n' not in str(caught.value)
   (place / 'empty.py').write_text('x = 1')
   with pytest.raises(ValueError, match="no function 'empty'"):
     benchmarks.find(str(place / 'empty.py'))

@@ -16,6 +16,7 @@ from ttc.benchmarks.benchmark import Benchmark, Verdict
 from ttc.benchmarks.judges import JudgeFn
 from ttc.benchmarks.schema import Field, Record, from_records
 from ttc.tasks import Item
+from ttc.tasks.graders import reply
 
 LETTERS = 'ABCD'
 SCHEMA = (
@@ -93,7 +94,7 @@ def _prompt(item: Item) -> str:
 
 def _grade(item: Item, completion: str, judge: JudgeFn) -> Verdict:
   del judge
-  ranking = parse_ranking(completion)
+  ranking = parse_ranking(reply(completion))
   first, second, third = correct_within(item.answer, ranking)
   named = [letter for letter in ranking if letter]
   parts = {

@@ -82,9 +82,26 @@ def find(name: str, *, official: bool = False) -> Benchmark:
     FileNotFoundError: if there is no file.
   """
   factory = _from_file(name) if name.endswith('.py') else _from_package(name)
-  if 'official' in inspect.signature(factory).parameters:
-    return factory(official=official)
-  return factory()
+  named = {}
+  try:
+    if 'official' in inspect.signature(factory).parameters:
+      named['official'] = official
+    made = factory(**named)
+  except Exception as error:
+    if factory in BENCHMARKS:
+      raise
+    raise _raised(name, error) from None
+  if not isinstance(made, Benchmark):
+    raise ValueError(
+      f'{name} returns {type(made).__name__}; expected a Benchmark'
+    )
+  return made
+
+
+def _raised(name: str, error: Exception) -> ValueError:
+  """What a file of a user's own, which runs any code, raises: in a line."""
+  said = ' '.join(f'{type(error).__name__}: {error}'.split())
+  return ValueError(f'{name} raises {said}')
 
 
 def grader(
@@ -135,9 +152,8 @@ def _from_file(name: str) -> Factory:
   module = importlib.util.module_from_spec(spec)
   try:
     spec.loader.exec_module(module)
-  except Exception as error:  # a file of a user's own runs any code
-    kind = type(error).__name__
-    raise ValueError(f'{name} raises {kind}: {error}') from None
+  except Exception as error:
+    raise _raised(name, error) from None
   factory = getattr(module, path.stem, None)
   if not callable(factory):
     raise ValueError(

@@ -19,9 +19,10 @@ are its generations. Cost: `T N`.
 """
 
 import json
+import math
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -32,7 +33,7 @@ from ttc.benchmarks.benchmark import Benchmark, Verdict
 from ttc.benchmarks.judges import JudgeFn
 from ttc.benchmarks.schema import Field, Record, check_record, from_records
 from ttc.tasks import Item
-from ttc.tasks.data_files import read_table
+from ttc.tasks.data_files import read_table, shorten
 
 CAPTIONS = (
   Field('videoid'),
@@ -191,12 +192,24 @@ def _check_shapes(record: Record) -> None:
       f"fields 'tracks' and 'visibility' have the shapes {shapes[0]} and "
       f'{shapes[1]}; expected [T, N, 2] and [T, N] with 3 frames or more'
     )
+  if not all(map(_is_pixel, np.ravel(record['tracks']).tolist())):
+    raise ValueError("field 'tracks' has other values than finite numbers")
+  if not set(np.ravel(record['visibility']).tolist()) <= {0, 1}:
+    raise ValueError("field 'visibility' has other values than 0 and 1")
   found = record.get('probabilities')
+  if found is not None and not all(0 <= x <= 1 for x in found):
+    raise ValueError(
+      f"field 'probabilities' is {shorten(found)}; expected numbers from 0 to 1"
+    )
   if found is not None and len(found) != NUM_SENTENCES:
     raise ValueError(
       f"field 'probabilities' has {len(found)} numbers; expected "
       f'{NUM_SENTENCES}'
     )
+
+
+def _is_pixel(value: Any) -> bool:
+  return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _scores(record: Record) -> tuple[float, float | None]:

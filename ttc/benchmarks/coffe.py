@@ -7,11 +7,11 @@ and the stressful tests cost it strictly less than the cheapest ground truth.
 .. math:: \text{efficient@}k = E_p [1 - \binom{n - c_p}{k} / \binom{n}{k}]
 
 with :math:`c_p` efficient ones of n samples; a problem without right samples
-counts as 0. The speed-up is the sum of the ground truths' costs over that of
-the right samples. Published costs are instructions that the processor counts
-(`perf`), which many machines do not; ours are opcodes of CPython, the same in
-every run. A call may cost ten times the ground truth's. What raises or costs
-more costs infinitely much.
+counts as 0, one of which no ground truth passes is left out. The speed-up is
+the sum of the ground truths' costs over that of the right samples. Published
+costs are instructions that the processor counts (`perf`), which many machines
+do not; ours are opcodes of CPython, the same in every run. A call may cost ten
+times the ground truth's. What raises or costs more costs infinitely much.
 
 Cost: a run of the sample under tracing, and one of each ground truth (cached).
 """
@@ -36,6 +36,7 @@ from ttc.benchmarks.judges import JudgeFn
 from ttc.benchmarks.schema import Field, Record, check_record, from_records
 from ttc.evaluation import CallCost, CostQuestion
 from ttc.tasks import Item
+from ttc.tasks.data_files import shorten
 
 SCHEMA = (
   Field('prompt'),
@@ -45,6 +46,7 @@ SCHEMA = (
   Field('entry_point', optional=True),  # none: a program that reads its input
 )
 FILES = ('data', 'testcases', 'stressful_testcases', 'best_solutions')
+NO_TRUTH = 'no ground truth passes'  # such a problem is left out
 LEAST_LIMIT = 10**6  # opcodes; in the paper a tenth of a second, about as much
 FACTOR = 10  # of the ground truth's cost
 _CORRECTNESS_LIMIT = 10**6
@@ -135,7 +137,14 @@ def _load(path: str | os.PathLike[str]) -> list[Item]:
     file = folder / f'{name}.json'
     if not file.is_file():
       raise FileNotFoundError(2, f'COFFE needs {FILES} as .json', str(file))
-    tables[name] = json.loads(file.read_text('utf-8'))
+    try:
+      tables[name] = json.loads(file.read_text('utf-8'))
+    except (ValueError, RecursionError) as error:
+      raise ValueError(f'{file}: not JSON: {error}') from None
+    if not isinstance(tables[name], dict):
+      raise ValueError(
+        f'{file}: {shorten(tables[name])}; expected an object by prompts'
+      )
   items = []
   for prompt, said in tables['data'].items():
     entry = said.get('entry_point') if isinstance(said, dict) else None
@@ -210,7 +219,7 @@ def _grade(item: Item, completion: str, judge: JudgeFn) -> Verdict:
     meta['solutions'], meta['name'], _frozen(meta['stressful_testcases'])
   )
   if reference is None:
-    return Verdict(0.0, code, 'no ground truth passes', {})
+    return Verdict(0.0, code, NO_TRUTH, {})
   limits = [_CORRECTNESS_LIMIT] * num_tests
   limits += [max(LEAST_LIMIT, FACTOR * round(x)) for x in reference]
   costs = _costs(code, meta['name'], [x for x, _ in tests], limits)
@@ -281,11 +290,12 @@ def _aggregate(
 ) -> Mapping[str, float]:
   """Efficient@k and pass@k, NaN where a problem has too few, and speed-up."""
   del items
+  verdicts = [r for r in verdicts if all(x.detail != NO_TRUTH for x in r)]
   efficient = [[x.score for x in row] for row in verdicts]
   correct = [[x.parts.get('correct', 0.0) for x in row] for row in verdicts]
   figures = {}
   for k in (1, 5, 10):
-    enough = all(len(row) >= k for row in verdicts)
+    enough = verdicts and all(len(row) >= k for row in verdicts)
     for name, rows in ((f'efficient@{k}', efficient), (f'pass@{k}', correct)):
       figures[name] = efficient_at_k(rows, k) if enough else math.nan
   found = [x.parts for row in verdicts for x in row if 'cost' in x.parts]

@@ -125,11 +125,18 @@ def _grade(item: Item, completion: str, judge: JudgeFn) -> Verdict:
   elif item.answer in ('True', 'False'):
     words = re.findall(r'\b(true|false)\b', said, re.IGNORECASE)
     answer = words[-1].capitalize() if words else ''
-  elif item.answer == 'N/A' or re.search(r'answer is:?\s*N/A', said):
-    answer = 'N/A' if re.search(r'\bN/A', said) else ''
+  elif 'N/A' in (item.answer, last := _last_answer(said)):
+    answer = last
   else:
     grade = graders.numeric(item.answer, said)
     return Verdict(grade.score, grade.extracted, grade.detail)
   return Verdict(
     float(answer == item.answer), answer or None, item.meta['kind']
   )
+
+
+def _last_answer(said: str) -> str:
+  """What "the answer is" last, or else the last of all: N/A or a number."""
+  *before, last = re.split(r'answer is\b', said)
+  found = re.findall(r'\bN/A\b|(?<!\w)-?\d+', last)
+  return ''.join(found[:1] if before else found[-1:])

@@ -24,6 +24,7 @@ from ttc.benchmarks.judges import JudgeFn
 from ttc.benchmarks.schema import Field, Record, from_records
 from ttc.benchmarks.text_overlap import normalize
 from ttc.tasks import Item
+from ttc.tasks.graders import reply
 
 KINDS = ('checks_once', 'checks_range', 'checks_periodic')
 SCHEMA = (
@@ -84,10 +85,10 @@ def ask_judge(
     f'Text:\n{block}\n\nDoes this text include: {event}? Answer yes or no.'
     for block, event in pairs
   ]
-  replies = [row[0] for row in judge(prompts)] if prompts else []
+  said = [row[0] for row in judge(prompts)] if prompts else []
   if official:
-    return ['yes' in reply.lower() for reply in replies]
-  return [judges.says(reply, 'yes') for reply in replies]
+    return ['yes' in x.lower() for x in said]
+  return [judges.says(x, 'yes') for x in said]
 
 
 def match_words(
@@ -121,7 +122,7 @@ def _to_item(record: Record) -> Item:
 
 def _grade(item, completion, judge, check, official) -> Verdict:
   number = item.meta['number']
-  blocks = split_blocks(completion, item.meta['type'])
+  blocks = split_blocks(reply(completion), item.meta['type'])
   rate = len(set(blocks) & set(range(1, number + 1))) / number
   checks = [
     (kind, block, event)

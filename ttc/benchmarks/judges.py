@@ -16,6 +16,8 @@ import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+from ttc.tasks.graders import reply
+
 
 @runtime_checkable
 class JudgeFn(Protocol):
@@ -83,13 +85,13 @@ def majority(judge: JudgeFn, prompt: str, num_votes: int, word: str) -> bool:
     num_votes: odd.
     word: what a reply must begin with, behind blanks and marks, to count.
   """
-  votes = [says(reply, word) for reply in judge([prompt], num_votes)[0]]
+  votes = [says(said, word) for said in judge([prompt], num_votes)[0]]
   return 2 * sum(votes) > num_votes
 
 
-def says(reply: str, word: str) -> bool:
-  """Whether a reply begins with a word, in any case."""
-  begin = reply.strip(' \t\r\n*#"\'`<>.:([').lower()
+def says(said: str, word: str) -> bool:
+  """Whether a reply, without its thoughts, begins with a word, in any case."""
+  begin = reply(said).strip(' \t\r\n*#"\'`<>.:([').lower()
   rest = begin[len(word) :]
   return begin.startswith(word.lower()) and not rest[:1].isalnum()
 

@@ -14,9 +14,10 @@ A record gives an item for each principle; they are a cluster, so intervals of
 the drops are paired.
 """
 
+import math
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -33,6 +34,7 @@ ABILITIES = {
   'problem solving': ('context',),
   'domain knowledge': ('foil',),
 }
+BY_RULES = ('original', 'permuted', 'context', 'foil', 'all three')
 _OUTPUT = re.compile(r'<<<(.*?)>>>', re.DOTALL)
 
 
@@ -73,13 +75,8 @@ def probe_by_rules(items: Sequence[Item], seed: int) -> list[Item]:
     of_all = add_context(
       permute(foil, draw('permuted')), others, draw('context')
     )
-    for name, made in (
-      ('original', item),
-      ('permuted', permuted),
-      ('context', context),
-      ('foil', foil),
-      ('all three', of_all),
-    ):
+    made_by_rules = (item, permuted, context, foil, of_all)
+    for name, made in zip(BY_RULES, made_by_rules, strict=True):
       meta = {**made.meta, 'principle': name, 'of': item.id}
       probed.append(made._replace(id=f'{item.id}#{name}', meta=meta))
   return probed
@@ -158,21 +155,32 @@ def probe(
 def by_principle(
   items: Sequence[Item], verdicts: Sequence[Sequence[Verdict]]
 ) -> Mapping[str, float]:
-  """Accuracy on all probes, of each principle and ability, and the drops."""
-  scores: dict[str, list[float]] = {}
+  """Accuracy on all probes, of each principle and ability, and the drops.
+
+  The same names always, for resamples of items; NaN where there are none.
+  """
+  scores: dict[str, list[float]] = {name: [] for name in BY_RULES}
   for item, row in zip(items, verdicts, strict=True):
     share = sum(v.score for v in row) / len(row)
     scores.setdefault(item.meta['principle'], []).append(share)
-  mean = {name: sum(x) / len(x) for name, x in scores.items()}
+  mean = {name: _mean(x) for name, x in scores.items()}
   original = mean.pop('original')
-  found = {'accuracy on probes': sum(mean.values()) / len(mean)}
+  found = {'accuracy on probes': _mean(_finite(mean.values()))}
   found |= {'original': original, **mean}
   found |= {f'drop: {name}': original - x for name, x in mean.items()}
   for ability, principles in ABILITIES.items():
     of_it = [mean[name] for name in principles if name in mean]
-    if of_it:
-      found[f'ability: {ability}'] = sum(of_it) / len(of_it)
+    found[f'ability: {ability}'] = _mean(_finite(of_it))
   return found
+
+
+def _finite(values: Iterable[float]) -> list[float]:
+  return [x for x in values if math.isfinite(x)]
+
+
+def _mean(values: Sequence[float]) -> float:
+  """NaN of none."""
+  return sum(values) / len(values) if values else math.nan
 
 
 def ability_correlations(

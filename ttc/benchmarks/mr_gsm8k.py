@@ -23,6 +23,7 @@ from ttc.benchmarks import judges
 from ttc.benchmarks.benchmark import Benchmark, Verdict
 from ttc.benchmarks.schema import Field, Record, from_records
 from ttc.tasks import Item
+from ttc.tasks.graders import reply
 
 SCHEMA = (
   Field('uuid'),
@@ -165,7 +166,7 @@ def _prompt(item: Item) -> str:
 
 
 def _grade(item, completion, judge, read) -> Verdict:
-  match = _FORM.search(completion)
+  match = _FORM.search(reply(completion))
   if not match:
     nothing = {'judged': 0.0, 'parsers differ': 0.0}
     if item.answer == 'wrong':

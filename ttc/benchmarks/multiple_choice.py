@@ -31,7 +31,8 @@ def to_item(record: Record) -> Item:
       f"field 'choices' is {choices!r}; expected different texts"
     )
   letters = LETTERS[: len(choices)]
-  index = letters.find(answer) if isinstance(answer, str) and answer else answer
+  # Only a single letter: 'AB' is found in 'ABCD' too.
+  index = [*letters].index(answer) if answer in [*letters] else answer
   if type(index) is not int or not 0 <= index < len(choices):
     raise ValueError(
       f"field 'answer' is {answer!r}; expected one of {', '.join(letters)}, or "

@@ -17,6 +17,7 @@ from ttc.tasks import numbers
 Row = dict[str, str]
 _FENCE = re.compile(r'```(?:markdown|md)\s*\n(.*?)(?:```|\Z)', re.DOTALL)
 _NEAR_DAYS = 31
+PREPROCESSORS = ('extract_number', 'norm_date', 'norm_str')
 
 
 def column(name: str) -> str:

@@ -4,12 +4,11 @@ Chen et al., "A Dataset for Answering Time-Sensitive Questions". A passage of
 Wikipedia and a question with a time; `targets == ['']` says that the passage
 does not tell. Scores are those of SQuAD: exact match and F1 of tokens, the best
 over the targets. The released scorer averages over the predictions it finds; we
-count a missing one as 0 and report the coverage. A reply of "unanswerable" is
-the empty answer. Published: 46% by fusion in decoder, 87% by people.
+count a missing one as 0 and report the coverage. The empty answer must be said,
+as "unanswerable". Published: 46% by fusion in decoder, 87% by people.
 """
 
 from ttc.benchmarks.benchmark import Benchmark, Verdict
-from ttc.benchmarks.judges import JudgeFn
 from ttc.benchmarks.schema import Field, Record, from_records
 from ttc.benchmarks.text_overlap import exact_match, token_f1
 from ttc.tasks import Item
@@ -25,8 +24,12 @@ SCHEMA = (
 UNANSWERABLE = 'unanswerable'
 
 
-def timeqa() -> Benchmark:
-  """Makes the benchmark; a cluster is what was asked of one entity."""
+def timeqa(*, official: bool = False) -> Benchmark:
+  """Makes the benchmark; a cluster is what was asked of one entity.
+
+  Args:
+    official: who says nothing gives the empty answer.
+  """
   return Benchmark(
     name='timeqa',
     title='A Dataset for Answering Time-Sensitive Questions',
@@ -35,7 +38,7 @@ def timeqa() -> Benchmark:
     schema=SCHEMA,
     load=from_records(SCHEMA, _to_item),
     prompt=_prompt,
-    grade=_grade,
+    grade=lambda item, completion, judge: _grade(item, completion, official),
     cluster=lambda item: item.id.split('#')[0],
     categories=lambda item: {'answerable': 'yes' if item.answer else 'no'},
     max_new_tokens=64,
@@ -59,12 +62,15 @@ def _prompt(item: Item) -> str:
   )
 
 
-def _grade(item: Item, completion: str, judge: JudgeFn) -> Verdict:
-  del judge
+def _grade(item: Item, completion: str, official: bool) -> Verdict:
   said = reply(completion).strip()
+  targets = item.meta['targets']
   if said.lower().strip(' ."') == UNANSWERABLE:
     said = ''
-  targets = item.meta['targets']
-  exact = max(exact_match(target, said) for target in targets)
-  f1 = max(token_f1(target, said) for target in targets)
+  elif not official:
+    if not said:
+      return Verdict(0.0, None, 'nothing said', {'F1': 0.0})
+    targets = [target for target in targets if target]
+  exact = max((exact_match(x, said) for x in targets), default=0.0)
+  f1 = max((token_f1(x, said) for x in targets), default=0.0)
   return Verdict(exact, said, 'squad', {'F1': f1})

@@ -143,7 +143,7 @@ def hide_word(items: Sequence[Item]) -> list[Item]:
   """
   words = lambda text: [
     word
-    for word in re.findall(r'[^\W\d_]{4,}', text)
+    for word in re.findall(r'\b[^\W\d_]{4,}\b', text)
     if word.lower() not in _SAY_LITTLE
   ]
   counts = collections.Counter(

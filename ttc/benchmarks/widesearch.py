@@ -14,6 +14,7 @@ or a field `gold` with its text. Live search is not done here.
 """
 
 import csv
+import io
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,6 +24,7 @@ from ttc.benchmarks.benchmark import Benchmark, Verdict
 from ttc.benchmarks.judges import JudgeFn
 from ttc.benchmarks.schema import Field, Record, from_records
 from ttc.tasks import Item
+from ttc.tasks.data_files import shorten
 from ttc.tasks.graders import reply
 
 SCHEMA = (
@@ -95,11 +97,16 @@ def _to_item(record: Record, folder: pathlib.Path) -> Item:
   if text is None:
     if not path.is_file():
       raise ValueError(f"there is neither a field 'gold' nor a file {path}")
-    text = path.read_text(encoding='utf-8-sig')
-  rows = [
-    {tables.column(k): str(v) for k, v in row.items() if k is not None}
-    for row in csv.DictReader(text.splitlines())
-  ]
+    try:
+      text = path.read_text(encoding='utf-8-sig')
+    except UnicodeDecodeError as error:
+      raise ValueError(f'{path}: not UTF-8: {error.reason}') from None
+  rows = _gold_rows(text)
+  for name in ('required', 'unique_columns'):
+    if not all(isinstance(x, str) for x in rules[name]):
+      raise ValueError(
+        f"field 'evaluation' has {name}={rules[name]!r}; expected names"
+      )
   required = [tables.column(name) for name in rules['required']]
   if not rows or not set(required) <= set(rows[0]):
     raise ValueError(
@@ -115,16 +122,46 @@ def _to_item(record: Record, folder: pathlib.Path) -> Item:
   pipeline = {
     tables.column(name): rule for name, rule in rules['eval_pipeline'].items()
   }
-  for name in required:
-    for metric in pipeline.get(name, {}).get('metric', ['exact_match']):
-      if metric not in tables.METRICS:
-        raise ValueError(
-          f"field 'evaluation' has metric {metric!r} of column {name!r}; "
-          f'expected one of {sorted(tables.METRICS)}'
-        )
+  for name, rule in pipeline.items():
+    _check_rule(name, rule)
   meta: dict[str, Any] = {'rows': rows, 'required': required, 'keys': keys}
   meta |= {'pipeline': pipeline, 'language': record['language']}
   return Item(record['instance_id'], record['query'], text, meta)
+
+
+def _gold_rows(text: str) -> list[tables.Row]:
+  """Rows of the gold table, as many cells each as there are columns."""
+  try:
+    found = list(csv.DictReader(io.StringIO(text, newline='')))
+  except csv.Error as error:
+    raise ValueError(f'the gold table is not CSV: {error}') from None
+  for number, row in enumerate(found, start=1):
+    if None in row or None in row.values():
+      raise ValueError(
+        f'row {number} of the gold table has {shorten([*row.values()])}; '
+        f'expected {len([k for k in row if k is not None])} cells'
+      )
+  return [{tables.column(k): v for k, v in row.items()} for row in found]
+
+
+def _check_rule(name: str, rule: Any) -> None:
+  """Refuses a rule of a column with steps or metrics that there are not."""
+  if not isinstance(rule, dict):
+    raise ValueError(
+      f"field 'evaluation' has {shorten(rule)} for column {name!r}; expected "
+      'an object with metric, preprocess or criterion'
+    )
+  for field, allowed in (
+    ('metric', sorted(tables.METRICS)),
+    ('preprocess', list(tables.PREPROCESSORS)),
+  ):
+    said = rule.get(field, [])
+    for value in said if isinstance(said, list) else [said]:
+      if value not in allowed or not isinstance(said, list):
+        raise ValueError(
+          f"field 'evaluation' has {field} {value!r} of column {name!r}; "
+          f'expected a list of {allowed}'
+        )
 
 
 def _grade(

@@ -70,7 +70,8 @@ def benchmark(
   )
   choices = check(chosen)
   made = benchmarks.find(source, official=official)
-  items = choose(made.load(data), chosen.num_items or None, chosen.task_seed)
+  loaded = made.load(data)
+  items = choose(loaded, chosen.num_items or None, chosen.task_seed)
   other = None
   if compare is not None:
     other = benchmark_report.read_run(compare, made, official, items)
@@ -78,8 +79,13 @@ def benchmark(
   drawn = (
     None
     if predictions is None
-    else sample_logs.read_predictions(predictions, items)
+    else sample_logs.read_predictions(predictions, items, loaded)
   )
+  read = {'data': _digest(made, items)}
+  if source.endswith('.py'):
+    read['benchmark'] = files.digest(source)
+  if predictions is not None:
+    read['predictions'] = files.digest(sample_logs.file_of(predictions))
   with files.lock_directory(workdir):
     answer = judging.make_judge(chosen, workdir)
 
@@ -89,7 +95,7 @@ def benchmark(
         _identity(chosen, official, predictions is not None),
         chosen.seed,
         dtype=chosen.dtype,
-        inputs={'data': _digest(made, items), **inputs},
+        inputs=read | dict(inputs),
         has_records=bool(journal.read_records(workdir, SampleRecord)),
         allow_config_change=allow_config_change,
       )
@@ -134,14 +140,35 @@ def _identity(
 
 
 def _digest(made: Benchmark, items: Sequence[Item]) -> str:
-  """Of every item as it is asked, and its gold answer."""
+  """Of every item as it is asked, and all that is known of it."""
   return runs.hash_texts(
     *(
       text
       for item in items
-      for text in (item.id, made.prompt(item), item.answer)
+      for text in (
+        item.id,
+        made.prompt(item),
+        item.answer,
+        _spell(item.meta),
+      )
     )
   )
+
+
+def _spell(value: Any) -> str:
+  """A value as text that is the same in every process."""
+  if isinstance(value, Mapping):
+    pairs = (f'{_spell(k)}: {_spell(x)}' for k, x in value.items())
+    return f'{{{", ".join(sorted(pairs))}}}'
+  if isinstance(value, set | frozenset):
+    return f'{{{", ".join(sorted(map(_spell, value)))}}}'
+  if isinstance(value, list | tuple):
+    return f'[{", ".join(map(_spell, value))}]'
+  if hasattr(value, 'tolist'):  # an array
+    return _spell(value.tolist())
+  if hasattr(value, '__dict__'):  # its text may tell where it lies
+    return f'{type(value).__name__} {_spell(vars(value))}'
+  return repr(value)
 
 
 def _write_logs(

@@ -6,8 +6,11 @@ at once, and the graders that asked run again with the replies.
 """
 
 import itertools
+import math
 import pathlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import tqdm
 
@@ -17,11 +20,14 @@ from ttc.benchmarks.judges import AnswerFn, Question
 from ttc.drivers import journal
 from ttc.evaluation import SampleRecord, ScoreRecord
 from ttc.tasks import Item
+from ttc.tasks.data_files import shorten
 from ttc.tasks.text_task import GRADER_ERROR
 
 GRADER_VERSION = '1'
 CUT = 'cut by the length limit'
+_ROUNDING = 1e-6  # by which a mean may be above 1
 _BATCH = 500  # scores that are written at a time
+_SECONDS = 5.0  # or those of so long, for a kill loses what is not written
 
 
 def grade(
@@ -88,9 +94,17 @@ def grade(
     verdicts = _verdicts(
       source, benchmark, todo, of_id, answer, official, seconds, num_workers
     )
-    while batch := list(itertools.islice(verdicts, _BATCH)):
-      journal.append_records(workdir, [score(*pair) for pair in batch])
-      bar.update(len(batch))
+    batch: list[ScoreRecord] = []
+    written = time.monotonic()
+    try:
+      for pair in verdicts:
+        batch.append(score(*pair))
+        bar.update()
+        if len(batch) == _BATCH or time.monotonic() > written + _SECONDS:
+          journal.append_records(workdir, batch)
+          batch, written = [], time.monotonic()
+    finally:
+      journal.append_records(workdir, batch)
   journal.merge_shards(workdir, ScoreRecord)  # in an order that is always one
 
 
@@ -136,8 +150,7 @@ def _verdicts(
         asked[index] = outcome.value
         continue
       found = outcome.value
-      if not isinstance(found, Verdict):
-        problem = outcome.error or f'the grader returns {type(found).__name__}'
+      if problem := outcome.error or _fault(found):
         found = Verdict(0.0, None, f'{GRADER_ERROR}: {problem}')
       del replies[index]
       yield records[index], found
@@ -152,3 +165,18 @@ def _verdicts(
     said = dict(zip(questions, answer(questions), strict=True))
     for index, mine in asked.items():
       replies[index] |= {question: said[question] for question in mine}
+
+
+def _fault(found: Any) -> str:
+  """Why what a grader returns is no verdict; nothing if it is one."""
+  if not isinstance(found, Verdict):
+    return f'the grader returns {type(found).__name__}'
+  try:
+    score = float(found.score)
+  except (TypeError, ValueError):
+    score = math.nan
+  if not -_ROUNDING <= score <= 1 + _ROUNDING:
+    return f'the grader gives the score {shorten(found.score)}, not 0 to 1'
+  if not isinstance(found.extracted, str | None):
+    return f'the grader extracts {shorten(found.extracted)}, no text'
+  return ''

@@ -3,8 +3,8 @@
 Read and written: our samples.jsonl; the sample logs of lm-evaluation-harness,
 samples_<task>_<date>.jsonl, a line for each document; and logs of inspect_ai,
 one JSON object (or a `.eval` archive of such, which is only read). The item of
-a line is found by its id; in a log of the harness by the document, which is the
-published record, or else by its number.
+a line is found by its id; in a log of the harness by that of the document,
+which is the published record. One without an id is found by its number.
 """
 
 import json
@@ -18,6 +18,8 @@ from ttc.evaluation.records import from_fields
 from ttc.io import files
 from ttc.tasks import Item
 
+_ID_FIELDS = ('id', 'idx', 'uuid', 'instance_id', 'item_id', 'problem_id',
+              'question_id', 'video_id', 'videoid')  # fmt: skip
 _REASONS = {'stop': 'stop', 'max_tokens': 'length', 'model_length': 'length'}
 _EMPTY = {
   'seed': 0,
@@ -31,7 +33,9 @@ _EMPTY = {
 
 
 def read_predictions(
-  path: files.Path, items: Sequence[Item]
+  path: files.Path,
+  items: Sequence[Item],
+  all_items: Sequence[Item] | None = None,
 ) -> list[SampleRecord]:
   """The completions of a file, or of a run's directory.
 
@@ -39,7 +43,9 @@ def read_predictions(
     path: a directory with samples.jsonl; a `.eval` or `.json` log of
       inspect_ai; or JSONL, of the harness or of ours. Of a line of ours only
       item_id and completion are needed.
-    items: of the benchmark. Completions of others are left out.
+    items: that are run. Completions of others are left out.
+    all_items: of the data, in its order, which numbers of documents count;
+      None if all are run.
 
   Returns:
     Records, samples of an item numbered from 0 where the file does not say.
@@ -49,15 +55,19 @@ def read_predictions(
       among the items; if a sample is there twice.
     OSError: if there is no such file.
   """
-  path = pathlib.Path(path)
-  if path.is_dir():
-    path = path / 'samples.jsonl'
+  is_run = pathlib.Path(path).is_dir()
+  path = file_of(path)
   if not path.is_file():
     raise FileNotFoundError(2, 'there are no predictions', str(path))
-  read = _read_inspect if path.suffix in ('.eval', '.json') else _read_lines
+  everything = items if all_items is None else all_items
+  read = (
+    _read_inspect(path, everything)
+    if path.suffix in ('.eval', '.json')
+    else _read_lines(path, everything, is_run)
+  )
   found: dict[tuple[str | int, ...], SampleRecord] = {}
   ids, strangers = {item.id for item in items}, set()
-  for where, record in read(path, items):
+  for where, record in read:
     if record.item_id not in ids:
       strangers.add(record.item_id)
     elif record.key in found:
@@ -71,6 +81,12 @@ def read_predictions(
       f'the benchmark {sorted(ids)[:3]}'
     )
   return list(found.values())
+
+
+def file_of(path: files.Path) -> pathlib.Path:
+  """The file of predictions, also where the directory of a run is named."""
+  path = pathlib.Path(path)
+  return path / 'samples.jsonl' if path.is_dir() else path
 
 
 def write_harness_log(
@@ -165,12 +181,15 @@ def write_inspect_log(
 
 
 def _read_lines(
-  path: pathlib.Path, items: Sequence[Item]
+  path: pathlib.Path, items: Sequence[Item], is_run: bool
 ) -> Iterator[tuple[int, SampleRecord]]:
   """Lines of ours, or of the harness."""
   counts: dict[str, int] = {}
   ids = {item.id for item in items}
-  for number, text in enumerate(files.read_lines(path), start=1):
+  lines = files.read_lines(path, is_ours=is_run)
+  for number, text in enumerate(lines, start=1):
+    if not text.strip():
+      continue
     try:
       line = json.loads(text)
       if not isinstance(line, dict):
@@ -204,13 +223,13 @@ def _of_harness(
   if not all(isinstance(x, str) for x in said):
     raise ValueError("field 'resps' holds no texts; a log of generations is")
   doc = line['doc']
-  values = map(str, doc.values()) if isinstance(doc, dict) else ()
-  named = ids & set(values)
-  if len(named) == 1:
-    (item_id,) = named
+  found = doc if isinstance(doc, dict) else {}
+  named = [str(found[x]) for x in _ID_FIELDS if found.get(x) is not None]
+  if named:  # one that no item has is a stranger
+    item_id = next((x for x in named if x in ids), named[0])
   else:
     number = line.get('doc_id')
-    if not isinstance(number, int) or not 0 <= number < len(items):
+    if type(number) is not int or not 0 <= number < len(items):
       raise ValueError(f"field 'doc_id' is {number!r}, and 'doc' has no id")
     item_id = items[number].id
   return [_record(item_id, index, text) for index, text in enumerate(said)]
@@ -225,13 +244,17 @@ def _read_inspect(
       choice = sample['output']['choices'][0]
       content = choice['message']['content']
       if isinstance(content, list):  # of parts; only text is said
-        content = ''.join(x.get('text', '') for x in content)
+        content = ''.join(x.get('text') or '' for x in content)
       reason = _REASONS.get(choice.get('stop_reason', 'stop'), 'stop')
-      epoch = int(sample.get('epoch', 1)) - 1
-      item_id = sample['id']
+      epoch, item_id = int(sample.get('epoch', 1)), sample['id']
+      if epoch < 1:
+        raise ValueError(f"field 'epoch' is {epoch}; expected 1 or more")
       if isinstance(item_id, int) and str(item_id) not in ids:
+        if not 1 <= item_id <= len(items):
+          raise ValueError(f"field 'id' is {item_id}; expected an item's id")
         item_id = items[item_id - 1].id  # numbered by inspect_ai, from 1
-      yield where, _record(str(item_id), epoch, str(content), reason)
+      said = '' if content is None else str(content)
+      yield where, _record(str(item_id), epoch - 1, said, reason)
     except (LookupError, TypeError, AttributeError, ValueError) as error:
       raise ValueError(
         f'{path}:{where}: not a sample of inspect_ai: {error!r}'

@@ -74,8 +74,13 @@ def append_lines(path: Path, lines: Iterable[str]) -> None:
       os.fsync(file.fileno())
 
 
-def read_lines(path: Path) -> list[str]:
+def read_lines(path: Path, *, is_ours: bool = True) -> list[str]:
   """The whole lines of a file; none if it is not there.
+
+  Args:
+    path: of the file.
+    is_ours: what has no newline at the end was cut by a crash; in files of
+      others it is a line too.
 
   Raises:
     ValueError: naming file and line, for what is not UTF-8.
@@ -83,7 +88,9 @@ def read_lines(path: Path) -> list[str]:
   path = pathlib.Path(path)
   if not path.exists():
     return []
-  *lines, _ = path.read_bytes().split(b'\n')  # the last ends in no newline
+  *lines, last = path.read_bytes().split(b'\n')  # the last has no newline
+  if last and not is_ours:
+    lines.append(last)
   decoded = []
   for number, line in enumerate(lines, start=1):
     try:

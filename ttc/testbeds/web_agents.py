@@ -362,7 +362,7 @@ def tti(
     right = tested.rewards > 0
     steps = jnp.sum(episodes.lengths)
     seen = (
-      jnp.mean(right.astype(jnp.float32)),
+      jnp.mean(right, dtype=jnp.float32),
       jnp.sum(jnp.where(right, tested.lengths, 0))
       / jnp.maximum(right.sum(), 1),
       steps,
@@ -376,9 +376,8 @@ def tti(
     iterate, carry, (jnp.arange(horizons.size), horizons)
   )
   success, length, steps, tokens = seen
-  return state.params, Curve(
-    success, length, jnp.cumsum(steps), jnp.cumsum(tokens)
-  )
+  totals = jnp.cumsum(steps), jnp.cumsum(tokens)
+  return state.params, Curve(success, length, *totals)
 
 
 def _over_episodes(fn, *trees: Episodes) -> Episodes:
@@ -395,13 +394,7 @@ def _in_batches(buffer, index, counts):
   """The episodes that were drawn, `_BATCH` at a time, and which count."""
 
   def split(axis, x):
-    x = jnp.take(x, index, axis)
-    shape = (
-      *x.shape[:axis],
-      len(index) // _BATCH,
-      _BATCH,
-      *x.shape[axis + 1 :],
-    )
-    return jnp.moveaxis(x.reshape(shape), axis, 0)
+    order = index.reshape(-1, _BATCH)
+    return jnp.moveaxis(jnp.take(x, order, axis), axis, 0)
 
   return _over_episodes(split, buffer), counts.reshape(-1, _BATCH)

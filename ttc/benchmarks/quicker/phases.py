@@ -211,6 +211,12 @@ def _check(record: Record) -> None:
     for x in record[field]:
       if not set(names) <= set(x):
         raise ValueError(f'field {field!r} has {sorted(x)}; expected {names}')
+  for x in record['candidates']:
+    if x['label'] not in (0, 1):
+      raise ValueError(
+        f"field 'candidates' has the label {x['label']!r}; expected true or "
+        'false, 1 or 0'
+      )
   ids = {x['id'] for x in record['candidates']}
   if lost := sorted(set(record['included_ids']) - ids):
     raise ValueError(f"field 'included_ids' has {lost[0]!r}, no candidate's id")
