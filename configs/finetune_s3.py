@@ -45,7 +45,7 @@ def get_config(objective: str = 'dr_grpo') -> config_dict.ConfigDict:
   config.lora_rank = 0  # 0: all parameters are trained
   config.lora_alpha = 32.0
   config.dtype = 'float32'  # or bfloat16, to compute in
-  config.remat = False  # compute layers again in the backward pass
+  config.remat = False  # compute layers again (see BUILD.md, Memory)
 
   config.checkpoint_every = 25
   config.num_eval_items = 512

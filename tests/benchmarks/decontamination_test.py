@@ -7,6 +7,7 @@ import pytest
 
 from ttc.benchmarks import decontamination as d
 from ttc.benchmarks import judges
+from ttc.benchmarks.text_likeness import ratio
 
 
 def unit(key, n):
@@ -53,7 +54,7 @@ def test_detectors():
     '50 characters': False, 'fuzzy ratio 95': True,
   }  # fmt: skip
   assert all(f(text, text) for f in d.DETECTORS.values())
-  assert d.fuzzy_ratio('abcd', 'bcde') == pytest.approx(75)
+  assert ratio('abcd', 'bcde') == pytest.approx(75)
 
 
 def test_f1():

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ttc.finetuning import GroupBuffer, fill_buffer, overlong_penalty
 from ttc.finetuning import policy_gradients as pg
 
 REWARDS = np.array([[1, 0, 0, 1], [1, 0, 0, 0]], np.float32)
@@ -327,18 +328,18 @@ def test_micro_batches_of_a_window_add_up(aggregation):
 def test_overlong_penalty_in_tokens():
   lengths = jnp.array([1, 16384, 16385, 18432, 20480, 30000])
   want = [0, 0, -1 / 4096, -0.5, -1, -1]
-  np.testing.assert_allclose(pg.overlong_penalty(lengths), want, atol=1e-7)
+  np.testing.assert_allclose(overlong_penalty(lengths), want, atol=1e-7)
 
 
 def test_buffer_takes_what_is_wanted_in_order():
   groups = {'x': jnp.arange(4)}
-  buffer = pg.GroupBuffer({'x': jnp.full(3, -1)}, jnp.zeros(3, bool))
+  buffer = GroupBuffer({'x': jnp.full(3, -1)}, jnp.zeros(3, bool))
   wanted = jnp.array([False, True, False, True])
-  buffer = pg.fill_buffer(buffer, groups, wanted)
+  buffer = fill_buffer(buffer, groups, wanted)
   np.testing.assert_array_equal(buffer.is_filled, [True, True, False])
   np.testing.assert_array_equal(buffer.groups['x'][:2], [1, 3])
   more = {'x': jnp.arange(10, 14)}
-  buffer = pg.fill_buffer(buffer, more, ~wanted)
+  buffer = fill_buffer(buffer, more, ~wanted)
   np.testing.assert_array_equal(buffer.groups['x'], [1, 3, 10])
   assert bool(buffer.is_filled.all())
   np.testing.assert_array_equal(

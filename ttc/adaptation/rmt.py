@@ -136,9 +136,8 @@ def rmt(
       agreement += 0.5 * symmetric_cross_entropy(other.logits, taught)
       loss = target_weight * masked_mean(agreement, mask)
       if contrast_weight is not None:
-        nearest = nearest_prototype(seen.features, state.prototypes)
-        views = jnp.stack([nearest, seen.features, other.features])
-        projected = jax.vmap(project, (None, 0))(pupil.projector, views)
+        views = seen.features, other.features
+        projected = _project(pupil.projector, state.prototypes, *views)
         loss += contrast_weight * contrastive_loss(projected, mask, temperature)
       if source_weight is not None:
         images, labels = rehearsed
@@ -149,15 +148,19 @@ def rmt(
     grads, seen = jax.grad(loss_fn, has_aux=True)(lesson.pupil)
     count = jnp.sum(mask, dtype=jnp.int32)
     learned = _learn(optimizer, momentum, lesson, grads)
-    new = keep_if(count > 0, learned, lesson)
     replayed = jnp.where(count > 0, len(rehearsed[1]), 0)
-    prediction = Prediction(
-      seen.logits + taught, seen.features, 3 * count + replayed,
-      2 * count + replayed,
-    )  # fmt: skip
+    costs = 3 * count + replayed, 2 * count + replayed
+    prediction = Prediction(seen.logits + taught, seen.features, *costs)
+    new = keep_if(count > 0, learned, lesson)
     return prediction, state._replace(lesson=new)
 
   return Adapter(init, update)
+
+
+def _project(projector, prototypes, seen, other):
+  """The nearest prototype and both views, projected, `[3, B, P]`."""
+  views = jnp.stack([nearest_prototype(seen, prototypes), seen, other])
+  return jax.vmap(project, (None, 0))(projector, views)
 
 
 def _begin(

@@ -26,8 +26,8 @@ from jaxtyping import Array, Float, Int
 
 from ttc.benchmarks import judges
 from ttc.benchmarks.judges import JudgeFn
+from ttc.benchmarks.text_likeness import ratio
 from ttc.benchmarks.text_overlap import (
-  longest_subsequence,
   longest_substring,
 )
 
@@ -242,27 +242,12 @@ def word_overlap(test: str, train: str, n: int = 8) -> float:
   return len(covered) / len(words) if words else 0.0
 
 
-def fuzzy_ratio(first: str, second: str) -> float:
-  """Percent of characters in the longest common subsequence.
-
-  That of rapidfuzz, which is used if it is installed (extra 'benchmarks'):
-  `200 LCS / (len(a) + len(b))`.
-  """
-  try:
-    from rapidfuzz import fuzz
-  except ImportError:
-    total = len(first) + len(second)
-    common = longest_subsequence(first, second)
-    return 200 * common / total if total else 100.0
-  return fuzz.ratio(first, second)
-
-
 # `(test, train) -> whether it is called contaminated`.
 DETECTORS: Mapping[str, Callable[[str, str], bool]] = {
   '13-grams of words': lambda test, train: shared_words(test, train, 13) > 0,
   '8-grams over 70%': lambda test, train: word_overlap(test, train) >= 0.7,
   '50 characters': lambda test, train: longest_substring(test, train) >= 50,
-  'fuzzy ratio 95': lambda test, train: fuzzy_ratio(test, train) >= 95,
+  'fuzzy ratio 95': lambda test, train: ratio(test, train) >= 95,
 }
 
 

@@ -122,7 +122,7 @@ def read_date(text: str) -> datetime.date | None:
   try:
     return datetime.date.fromisoformat(text.strip())
   except ValueError:
-    pass
+    pass  # in some other form
   try:
     import dateparser  # of the extra 'benchmarks'
   except ImportError:

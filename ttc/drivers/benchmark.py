@@ -76,16 +76,10 @@ def benchmark(
   if compare is not None:
     other = benchmark_report.read_run(compare, made, official, items)
   workdir = pathlib.Path(workdir)
-  drawn = (
-    None
-    if predictions is None
-    else sample_logs.read_predictions(predictions, items, loaded)
-  )
-  read = {'data': _digest(made, items)}
-  if source.endswith('.py'):
-    read['benchmark'] = files.digest(source)
+  drawn = None
   if predictions is not None:
-    read['predictions'] = files.digest(sample_logs.file_of(predictions))
+    drawn = sample_logs.read_predictions(predictions, items, loaded)
+  read = {'data': _digest(made, items)} | _files_read(source, predictions)
   with files.lock_directory(workdir):
     answer = judging.make_judge(chosen, workdir)
 
@@ -105,19 +99,11 @@ def benchmark(
       draw_samples.draw_samples(chosen, workdir, [task], begin)
     else:
       begin({})
-      done = journal.recorded_keys(workdir, SampleRecord)
-      new = [record for record in drawn if record.key not in done]
-      journal.append_records(workdir, new)
+      _keep(workdir, drawn)
     grading.grade(
-      workdir,
-      source,
-      made,
-      items,
-      answer,
-      official=official,
-      seconds=chosen.grade_seconds,
-      num_workers=chosen.num_workers or None,
-    )
+      workdir, source, made, items, answer, official=official,
+      seconds=chosen.grade_seconds, num_workers=chosen.num_workers or None,
+    )  # fmt: skip
     samples = journal.read_records(workdir, SampleRecord)
     scores = journal.read_records(workdir, ScoreRecord)
     benchmark_report.report(
@@ -127,6 +113,23 @@ def benchmark(
       _write_logs(workdir, chosen.model, made, items, samples, scores)
     tqdm.tqdm.write((workdir / 'report.md').read_text(encoding='utf-8'))
     tqdm.tqdm.write(f'wrote {workdir}/report.md and {workdir}/figures.png')
+
+
+def _files_read(source: str, predictions: files.Path | None) -> dict[str, str]:
+  """Digests of the files of a user's own that decide what is found."""
+  read = {}
+  if source.endswith('.py'):
+    read['benchmark'] = files.digest(source)
+  if predictions is not None:
+    read['predictions'] = files.digest(sample_logs.file_of(predictions))
+  return read
+
+
+def _keep(workdir: pathlib.Path, drawn: Sequence[SampleRecord]) -> None:
+  """Appends the records that are not there yet."""
+  done = journal.recorded_keys(workdir, SampleRecord)
+  new = [record for record in drawn if record.key not in done]
+  journal.append_records(workdir, new)
 
 
 def _identity(

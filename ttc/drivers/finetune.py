@@ -159,7 +159,8 @@ def train(setup: Setup) -> TrainState:
         'update', update, state, setup.loaded.params, rollout, filled
       )
       done += 1
-      metrics = {name: float(x) for name, x in (metrics | told).items()}
+      seen = jax.device_get(metrics | told)  # all of them at once
+      metrics = {name: float(x) for name, x in seen.items()}
       if not np.isfinite(metrics['loss']):
         raise ValueError(
           f'the loss of update {done} is {metrics["loss"]}; a smaller '

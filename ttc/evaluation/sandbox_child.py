@@ -298,7 +298,7 @@ def confine(request, keep):
       try:
         os.close(number)
       except OSError:
-        pass
+        pass  # it was not open
   limits = {
     resource.RLIMIT_AS: request['memory'],
     resource.RLIMIT_CPU: int(request['seconds']) + 2,

@@ -154,11 +154,11 @@ class _Worker:
       # What has ended by itself keeps its status.
       self.process.wait(0.0 if self.process.stdin is None else 0.05)
     except subprocess.TimeoutExpired:
-      pass
+      pass  # it runs: it is ended below
     try:
       os.killpg(self.process.pid, signal.SIGKILL)
     except ProcessLookupError:
-      pass
+      pass  # nothing of it is left
     self.process.wait()
     for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
       if pipe is not None:

@@ -11,6 +11,11 @@ from ttc.finetuning.dco import (
   coverage_weight,
   stepwise_coverage_loss,
 )
+from ttc.finetuning.dynamic_sampling import (
+  GroupBuffer,
+  fill_buffer,
+  overlong_penalty,
+)
 from ttc.finetuning.lora import (
   Adapter,
   LowRank,
@@ -64,15 +69,12 @@ from ttc.finetuning.policy_gradients import (
   GRPO,
   GSPO,
   RLOO,
-  GroupBuffer,
   PolicyGradient,
   TokenSums,
   advantages,
   check_policy_gradient,
   decoupled_advantages,
-  fill_buffer,
   is_alive,
-  overlong_penalty,
   policy_gradient_loss,
   token_weights,
 )

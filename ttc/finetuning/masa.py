@@ -22,6 +22,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from ttc.finetuning.policy_gradients import is_alive
+
 NUM_BUCKETS = 8  # a pass rate is predicted as 0 to 8 eighths
 
 
@@ -193,7 +195,7 @@ def gate_report(
   kept: Bool[Array, ' P'], rewards: Float[Array, 'P G']
 ) -> GateReport:
   """How many dead groups it removes, and useful ones it keeps."""
-  alive = jnp.max(rewards, axis=-1) > jnp.min(rewards, axis=-1)
+  alive = is_alive(rewards)
   share = lambda which, of: jnp.sum(which & of) / jnp.maximum(jnp.sum(of), 1)
   return GateReport(share(~kept, ~alive), share(kept, alive))
 

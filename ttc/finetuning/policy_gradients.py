@@ -25,7 +25,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 Baseline = Literal['mean', 'leave_one_out']
 Scale = Literal['group', 'batch', 'none']
@@ -302,55 +302,6 @@ def policy_gradient_loss(
   add = lambda x: jax.lax.stop_gradient(jnp.sum(jnp.where(counts, x, 0.0)))
   sums = TokenSums(add(1.0), add(held), add(ratio), add(kl))
   return jnp.sum(weights * losses), sums
-
-
-def overlong_penalty(
-  lengths: Int[Array, '*A'],
-  max_length: Number = 20480,
-  cache_length: Number = 4096,
-) -> Float[Array, '*A']:
-  """DAPO's soft penalty of long responses, to be added to their rewards.
-
-  0 up to `max_length - cache_length` tokens, -1 from `max_length` on, a line
-  between.
-
-  Args:
-    lengths: in tokens, the end token included.
-    max_length: 20480 in the paper.
-    cache_length: 4096 in the paper.
-  """
-  start = jnp.asarray(max_length - cache_length, jnp.float32)
-  return jnp.clip((start - lengths) / cache_length, -1.0, 0.0)
-
-
-class GroupBuffer(NamedTuple):
-  """Room for `P` groups, those that are filled in front."""
-
-  groups: Any  # leaves `[P, ...]`
-  is_filled: Bool[Array, ' P']
-
-
-def fill_buffer(
-  buffer: GroupBuffer, groups: Any, wanted: Bool[Array, ' M']
-) -> GroupBuffer:
-  """Takes groups that are wanted into the room that is left, in their order.
-
-  DAPO's dynamic sampling in static shapes: prompts whose groups are dead are
-  not wanted, and one samples on until the buffer is filled.
-
-  Args:
-    buffer: of `P` groups; begin with all False.
-    groups: leaves `[M, ...]`.
-    wanted: which of them.
-
-  Returns:
-    The buffer; what was in it stays in front.
-  """
-  P = buffer.is_filled.shape[0]
-  valid = jnp.concatenate([buffer.is_filled, wanted])
-  order = jnp.argsort(~valid, stable=True)[:P]
-  take = lambda old, new: jnp.concatenate([old, new])[order]
-  return GroupBuffer(jax.tree.map(take, buffer.groups, groups), valid[order])
 
 
 def _ratio(

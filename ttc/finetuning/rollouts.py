@@ -20,14 +20,13 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from ttc import sampling as engine
+from ttc.finetuning.dynamic_sampling import GroupBuffer, fill_buffer
 from ttc.finetuning.policy_gradients import (
   GRPO,
-  GroupBuffer,
   PolicyGradient,
   advantages,
   check_policy_gradient,
   decoupled_advantages,
-  fill_buffer,
   is_alive,
   policy_gradient_loss,
   token_weights,

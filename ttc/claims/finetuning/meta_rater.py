@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.stats import spearmanr
 
 from ttc import finetuning
 from ttc.claims.claim import Claim, across_seeds, every, text
@@ -62,14 +63,10 @@ def measure(seed, size, cache):
     'best single': singles.min(),
     'best tried': found.losses.min(),
     'random': losses[-NUM_RANDOM:].mean(),
-    'spearman': np.corrcoef(_ranks(told), _ranks(seen))[0, 1],
+    'spearman': spearmanr(told, seen).statistic,
     'weights': np.asarray(found.weights)[None],
     'singles': singles[None],
   }
-
-
-def _ranks(values):
-  return np.argsort(np.argsort(np.asarray(values)))
 
 
 NAMES = ('ours', 'uniform', 'random', 'best single', 'best tried')
