@@ -111,8 +111,8 @@ class SharedPrefixAttentionTest(parameterized.TestCase):
     np.testing.assert_allclose(lse, whole_lse[:, :, :T], atol=1e-5)
 
   def test_a_gradient_has_a_gradient(self):
-    keys = Segment(*(random(1, 1, 1, 2, 8, seed=i) for i in (1, 2)))
-    zeros = jnp.zeros((1, 1), jnp.int32)
+    keys = Segment(*(random(6, 1, 2, 1, 8, seed=i) for i in (1, 2)))
+    zeros = jnp.zeros((6, 1), jnp.int32)
 
     def slope(query, implementation):
       def total(query):
@@ -123,7 +123,7 @@ class SharedPrefixAttentionTest(parameterized.TestCase):
 
       return jnp.sum(jax.grad(total)(query) ** 2)
 
-    query = jnp.asarray(random(1, 1, 2, 1, 1, 8, seed=0))
+    query = jnp.asarray(random(6, 1, 1, 2, 1, 8, seed=0))
     found, expected = (
       jax.jit(jax.grad(slope), static_argnums=1)(query, name)
       for name in (None, 'xla')
