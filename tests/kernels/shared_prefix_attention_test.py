@@ -1,3 +1,6 @@
+import functools
+from unittest import mock
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -94,21 +97,49 @@ class SharedPrefixAttentionTest(parameterized.TestCase):
     np.testing.assert_array_equal(one[0], two[0])
     np.testing.assert_array_equal(one[1], two[1])
 
-  @parameterized.parameters(None, 100)
-  def test_blocks_of_queries_change_nothing(self, window):
-    T, K, G, D = 2 * reference._QUERY_BLOCK, 1, 2, 4
-    query = random(1, 1, T, K, G, D, seed=0)
-    prefix = Segment(random(1, K, 7, D, seed=1), random(1, K, 7, D, seed=2))
-    suffix = Segment(
-      random(1, 1, K, T + 3, D, seed=3), random(1, 1, K, T + 3, D, seed=4)
+  @parameterized.parameters((None, 4), (3, 3), (2, 4), (3, 5), (100, 12))
+  def test_blocks_change_nothing(self, window, key_block):
+    B, N, T, K, G, D, P, S = 2, 2, 9, 2, 2, 4, 7, 12
+    arrays = (
+      random(B, N, T, K, G, D, seed=0),
+      Segment(random(B, K, P, D, seed=1), random(B, K, P, D, seed=2)),
+      Segment(random(B, N, K, S, D, seed=3), random(B, N, K, S, D, seed=4)),
     )
-    arguments = (prefix, np.array([5]), suffix, np.array([[2]]))
-    output, lse = attend(query, *arguments, window=window)
-    # One query more than a multiple of the block is done in one piece.
-    longer = np.pad(query, ((0, 0), (0, 0), (0, 1)) + ((0, 0),) * 3)
-    whole, whole_lse = attend(longer, *arguments, window=window)
-    np.testing.assert_allclose(output, whole[:, :, :T], atol=1e-5)
-    np.testing.assert_allclose(lse, whole_lse[:, :, :T], atol=1e-5)
+    arrays = jax.tree.map(jnp.asarray, arrays)
+    lengths = jnp.array([5, 0]), jnp.array([[2, 0], [3, 1]])
+
+    def total(arrays):
+      query, prefix, suffix = arrays
+      output, lse = reference.shared_prefix_attention(
+        query, prefix, lengths[0], suffix, lengths[1], window=window
+      )
+      return jnp.sum(jnp.sin(output)) + jnp.sum(jnp.cos(lse)), (output, lse)
+
+    most = 4 * B * N * K * G * key_block
+    whole = jax.jit(jax.grad(total, has_aux=True))(arrays)
+    with (
+      mock.patch.object(reference, '_BLOCK', key_block),
+      mock.patch.object(reference, '_MOST_LOGITS_OF_ROW', 0),
+      mock.patch.object(reference, '_LOGITS_OF_BLOCK', most),
+    ):
+      blocks = jax.jit(jax.grad(lambda x: total(x), has_aux=True))(arrays)
+    jax.tree.map(
+      functools.partial(np.testing.assert_allclose, atol=1e-5), blocks, whole
+    )
+
+  @parameterized.parameters(1500, 4096)
+  def test_memory_is_linear_in_the_prompt(self, T):
+    query = jax.ShapeDtypeStruct((1, 1, T, 1, 4, 8), jnp.float32)
+    keys = jax.ShapeDtypeStruct((1, 1, 1, T, 8), jnp.float32)
+    zeros = jax.ShapeDtypeStruct((1, 1), jnp.int32)
+
+    def prefill(query, keys, zeros):
+      return attend(query, None, zeros[:, 0], keys, zeros)
+
+    program = jax.jit(prefill).lower(query, Segment(keys, keys), zeros)
+    temporary = program.compile().memory_analysis().temp_size_in_bytes
+    # Logits, weights and mask of one block, and blocks of results.
+    self.assertLess(temporary, 4 * 4 * (3 * 512**2 + 8 * 2 * T))
 
   def test_a_gradient_has_a_gradient(self):
     keys = Segment(*(random(6, 1, 2, 1, 8, seed=i) for i in (1, 2)))
