@@ -2,15 +2,22 @@
 
 The XLA reference defines an operation and runs wherever no kernel does. A
 kernel that cannot serve a case raises `NotImplementedError` while it is traced,
-and the reference takes its place. Interpret mode is for tests only.
+and the next of its platform or the reference takes its place, which is said
+once. Interpret mode is for tests only.
+
+The compiler cannot split a kernel over devices. Arrays on a mesh carry it in
+their types, so each device runs the kernel on its part: sequences over the axis
+`data`, key/value heads over `model`, as `ttc.models.sharding` lays them out.
 """
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
+from absl import logging
 from jax.custom_batching import custom_vmap
+from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
 Implementation = Literal[
   'xla', 'mosaic_tpu', 'mosaic_gpu', 'triton', 'interpret'
@@ -20,6 +27,21 @@ Kernels = Mapping[str, Callable[..., Any]]
 # `(axis_size, is_mapped, *args) -> (args, unfold)`: folds a mapped axis into
 # those that the operation has; `unfold` brings it back to the front of outputs.
 Fold = Callable[..., tuple[tuple, Callable[[Any], Any]]]
+# Tried in this order where a program is lowered for the platform.
+_KERNELS_OF_PLATFORM = {'tpu': ('mosaic_tpu',), 'cuda': ('triton',)}
+# A letter for each axis of an array; these two may be spread over a mesh.
+_MESH_AXES = {'b': 'data', 'k': 'model'}
+
+
+class Axes(NamedTuple):
+  """The axes of each array that an operation takes and gives, as letters.
+
+  `b` is sequences, `k` key/value heads: an operation does the same for each of
+  them. Other letters only take a place.
+  """
+
+  taken: tuple[str, ...]
+  given: tuple[str, ...] | str
 
 
 def call(
@@ -27,6 +49,7 @@ def call(
   reference: Callable[..., Any],
   kernels: Kernels,
   fold: Fold,
+  axes: Axes,
   *args,
 ) -> Any:
   """Calls an operation.
@@ -43,6 +66,7 @@ def call(
     kernels: by name; same signature as the reference. They and `reference` are
       the same objects at each call, lest they be traced again.
     fold: see `Fold`.
+    axes: of the arrays in `args`, and of the outputs.
     *args: arrays, or pytrees of them.
 
   Returns:
@@ -62,23 +86,29 @@ def call(
     )
 
   operation = _operation(
-    implementation, reference, tuple(kernels.items()), fold
+    implementation, reference, tuple(kernels.items()), fold, axes, mesh_of(args)
   )
   return operation(*args)
 
 
 @functools.cache
-def _operation(implementation, reference, kernels, fold):
+def _operation(implementation, reference, kernels, fold, axes, mesh):
   """The function behind all calls: jitted, so traced once for each shape."""
-  kernels = dict(kernels)
+  kernels = {
+    name: on_each_device(kernel, axes, mesh) for name, kernel in kernels
+  }
   if implementation is None:
 
     def kernel(*args):
-      tpu = _or(kernels.get('mosaic_tpu'), reference)
-      gpu = _or(kernels.get('triton'), reference)
-      return jax.lax.platform_dependent(
-        *args, tpu=tpu, cuda=gpu, default=reference
-      )
+      best = {
+        platform: _first_of(
+          platform,
+          {name: kernels[name] for name in names if name in kernels},
+          reference,
+        )
+        for platform, names in _KERNELS_OF_PLATFORM.items()
+      }
+      return jax.lax.platform_dependent(*args, **best, default=reference)
   else:
     # A lambda, as defaults of a kernel's own arguments would become tracers.
     kernel = lambda *args: kernels[implementation](*args)
@@ -101,16 +131,83 @@ def _operation(implementation, reference, kernels, fold):
   return operation
 
 
-def _or(kernel, reference):
-  """The kernel, or the reference where the kernel says it cannot."""
+def mesh_of(args: Any) -> AbstractMesh | None:
+  """The mesh that arrays lie on; None if the compiler splits nothing."""
+  for leaf in jax.tree.leaves(args):
+    mesh = jax.typeof(leaf).sharding.mesh
+    if mesh.size > 1 and AxisType.Auto in mesh.axis_types:
+      return mesh
+  return None
+
+
+def on_each_device(
+  function: Callable[..., Any], axes: Axes, mesh: AbstractMesh | None
+) -> Callable[..., Any]:
+  """The function as it is, or as a map over the devices of a mesh.
+
+  Args:
+    function: does the same for each sequence and each key/value head.
+    axes: of the arrays that it takes and gives. One that its mesh axis does not
+      divide is whole on every device.
+    mesh: of `mesh_of` the arguments.
+
+  Returns:
+    A function of the same arguments.
+  """
+  if mesh is None:
+    return function
+  auto = [
+    name
+    for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True)
+    if kind == AxisType.Auto
+  ]
 
   def run(*args):
-    try:
-      return kernel(*args)
-    except NotImplementedError:
-      return reference(*args)
+    arrays, tree = jax.tree.flatten(args)
+    taken = list(zip(arrays, axes.taken, strict=False))
 
-  return reference if kernel is None else run
+    def spread(letter):
+      name = _MESH_AXES.get(letter)
+      divides = all(
+        size % mesh.shape[name] == 0
+        for array, letters in taken
+        for size, other in zip(array.shape, letters, strict=True)
+        if name in auto and other == letter
+      )
+      return name if name in auto and divides else None
+
+    spec = lambda letters: PartitionSpec(*map(spread, letters))
+    return jax.shard_map(
+      function,
+      mesh=mesh,
+      in_specs=tree.unflatten([spec(letters) for _, letters in taken]),
+      out_specs=jax.tree.map(spec, axes.given),
+      axis_names=set(auto),
+      check_vma=False,
+    )(*args)
+
+  return run
+
+
+def _first_of(platform, kernels, reference):
+  """The first kernel that can, or the reference if none can."""
+
+  def run(*args):
+    for name, kernel in kernels.items():
+      try:
+        return kernel(*args)
+      except NotImplementedError as e:
+        # Every platform's branch is traced; the one that runs has its say.
+        if jax.default_backend() == {'cuda': 'gpu'}.get(platform, platform):
+          _say_once(name, str(e))
+    return reference(*args)
+
+  return run
+
+
+@functools.cache
+def _say_once(name: str, reason: str) -> None:
+  logging.warning('%s cannot serve a case, the next does: %s', name, reason)
 
 
 def fold_into_batch(axis_size, is_mapped, *args):

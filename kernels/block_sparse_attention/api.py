@@ -48,6 +48,7 @@ def block_sparse_attention(
     implementation,
     *_with_block_size(block_size),
     _fold,
+    _AXES if pages is None else _PAGED_AXES,
     *(query, keys, lengths, block_ids),
     *(() if pages is None else (pages,)),
   )
@@ -59,6 +60,15 @@ def _with_block_size(block_size):
   sized = lambda fn: functools.partial(fn, block_size=block_size)
   kernels = {name: sized(kernel) for name, kernel in _KERNELS.items()}
   return sized(reference.block_sparse_attention), kernels
+
+
+_AXES = dispatch.Axes(
+  ('bnkgd', 'bksd', 'bksd', 'bn', 'bnkj'), ('bnkgd', 'bnkg')
+)
+# A pool is no sequence's own: every device has all its pages.
+_PAGED_AXES = dispatch.Axes(
+  ('bnkgd', 'pksd', 'pksd', 'bn', 'bnkj', 'bm'), ('bnkgd', 'bnkg')
+)
 
 
 # Pallas is imported when an operation is first traced, not before.

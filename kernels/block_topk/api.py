@@ -149,8 +149,9 @@ def block_scores(
     Scores in float32, of blocks without tokens too.
   """
   return dispatch.call(
-    implementation, reference.block_scores, _KERNELS, _fold, query, pooled
-  )
+    implementation, reference.block_scores, _KERNELS, _fold, _AXES,
+    query, pooled,
+  )  # fmt: skip
 
 
 def select_blocks(
@@ -173,6 +174,9 @@ def select_blocks(
   scores = jnp.where(valid, jnp.where(forced, jnp.inf, scores), -jnp.inf)
   top, ids = jax.lax.top_k(scores, min(num_blocks, scores.shape[-1]))
   return jnp.where(top == -jnp.inf, -1, ids)
+
+
+_AXES = dispatch.Axes(('bnkgd', 'bkmd'), 'bnkm')
 
 
 # Pallas is imported when an operation is first traced, not before.

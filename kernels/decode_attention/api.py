@@ -37,9 +37,12 @@ def decode_attention(
     merged with those over other keys; 0 and `-inf` where `lengths` is 0.
   """
   return dispatch.call(
-    implementation, reference.decode_attention, _KERNELS, _fold,
+    implementation, reference.decode_attention, _KERNELS, _fold, _AXES,
     query, keys, lengths,
   )  # fmt: skip
+
+
+_AXES = dispatch.Axes(('bkmd', 'bksd', 'bksd', 'b'), ('bkmd', 'bkm'))
 
 
 # Pallas is imported when an operation is first traced, not before.

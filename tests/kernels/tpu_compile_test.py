@@ -10,15 +10,13 @@ No TPU is needed; libtpu holds the compiler.
 import functools
 import importlib.util
 import math
-import os
-import re
 from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import pytest
 from absl.testing import absltest, parameterized
-from jax.experimental import topologies
+from tpu_target import TOPOLOGIES, compiled, copies, vector_memory
 
 from ttc.kernels.block_sparse_attention import block_sparse_attention
 from ttc.kernels.block_sparse_attention import mosaic_tpu as sparse_tpu
@@ -36,7 +34,6 @@ pytestmark = [
   ),
 ]
 
-TOPOLOGIES = {'v5e': 'v5e:2x2', 'v5p': 'v5p:2x2x1', 'v6e': 'v6e:2x2'}
 VECTOR_MEMORY = 16 * 2**20  # what a kernel may use unless it asks for more
 
 
@@ -108,49 +105,6 @@ PROGRAMS = {
     scores, B=1, N=256, K=8, G=1, M=8192, D=256
   ),
 }
-
-
-@functools.cache
-def topology(chip):
-  os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
-  os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
-  return topologies.get_topology_desc(
-    platform='tpu', topology_name=TOPOLOGIES[chip]
-  )
-
-
-def compiled(chip, function, arguments):
-  """The optimised program of a function for one chip, as text."""
-  sharding = jax.sharding.SingleDeviceSharding(topology(chip).devices[0])
-  arguments = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-    arguments,
-  )
-  return jax.jit(function).trace(*arguments).lower().compile().as_text()
-
-
-def vector_memory(text):
-  """Bytes of vector memory of each kernel."""
-  used = (
-    r'"used_scoped_memory_configs":\[\{"memory_space":"1",[^}]*"size":"(\d+)"'
-  )
-  return [
-    int(size)
-    for line in text.splitlines()
-    if 'tpu_custom_call' in line
-    for size in re.findall(used, line)
-  ]
-
-
-def copies(text, size):
-  """Lines that copy or transpose an array of at least so many elements."""
-  found = re.compile(r'= \(?\w+\[([\d,]+)\]\S* (?:copy|copy-start|transpose)\(')
-  return [
-    line
-    for line in text.splitlines()
-    for shape in found.findall(line)
-    if math.prod(map(int, shape.split(','))) >= size
-  ]
 
 
 def cache_size(arguments):

@@ -107,6 +107,29 @@ class LoweringTest(parameterized.TestCase):
     text = lowered(layers, query)
     self.assertEqual(num_kernels(text), 1)  # one function, called 30 times
 
+  @parameterized.parameters((8, 8), (8, 3), (3, 8))
+  def test_each_device_has_its_sequences_and_heads(self, B, K):
+    """Over 2 x 4 devices; what these do not divide is whole on each."""
+    M, S, D = 4, 2048, 128
+    mesh = jax.sharding.AbstractMesh(
+      (2, 4), ('data', 'model'), axis_types=(jax.sharding.AxisType.Auto,) * 2
+    )
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    struct = lambda shape, dtype: jax.ShapeDtypeStruct(
+      shape, dtype, sharding=whole
+    )
+    keys = struct((B, K, S, D), jnp.bfloat16)
+    text = lowered(
+      decode_attention,
+      struct((B, K, M, D), jnp.bfloat16),
+      Segment(keys, keys),
+      struct((B,), jnp.int32),
+    )
+    heads = K // 4 if K % 4 == 0 else K
+    sequences = B // 2 if B % 2 == 0 else B
+    (call,) = [x for x in text.splitlines() if '@tpu_custom_call' in x]
+    self.assertIn(f'tensor<{sequences}x{heads}x{S}x{D}xbf16>', call)
+
 
 if __name__ == '__main__':
   absltest.main()

@@ -11,8 +11,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from ttc.kernels import dispatch
 from ttc.kernels.block_topk import split_blocks
 from ttc.kernels.partial_attention import Segment, softmax_attention
 from ttc.kernels.shared_prefix_attention import shared_prefix_attention
@@ -165,14 +166,29 @@ def attend_to_all(
   return output.transpose(0, 1, 3, 2, 4, 5).astype(query.dtype)
 
 
-def _put(old, new, index):
-  """Writes `[B, N, K, T, D]` entries at `index`, dropping those at -1."""
-  index = jnp.where(index < 0, old.shape[-2], index)  # out of range: dropped
-  # Mapped, not indexed, over B and N: a sharded B stays where it is.
-  put_row = lambda old, x, i: old.at[:, i].set(
-    x, mode='drop', unique_indices=True
-  )
-  return jax.vmap(jax.vmap(put_row))(old, new, index)
+def _put(
+  old: Shaped[Array, 'B N K S D'],
+  new: Shaped[Array, 'B N K T D'],
+  index: Int[Array, 'B N T'],
+) -> Shaped[Array, 'B N K S D']:
+  """Writes entries at `index`, dropping those at -1."""
+  mesh = dispatch.mesh_of((old, new))
+  return dispatch.on_each_device(_put_rows, _PUT_AXES, mesh)(old, new, index)
+
+
+_PUT_AXES = dispatch.Axes(('bnksd', 'bnktd', 'bnt'), 'bnksd')
+
+
+def _put_rows(old, new, index):
+  K, S, D = old.shape[-3:]
+  index = jnp.where(index < 0, K * S, index)  # out of range: dropped
+
+  # Rows of one matrix: XLA for a TPU would lay `[K, S, D]` out anew.
+  def put(old, new, index):  # of one row of the batch
+    at = old.reshape(K * S, D).at[S * jnp.arange(K)[:, None] + index]
+    return at.set(new, mode='drop', unique_indices=True).reshape(old.shape)
+
+  return jax.vmap(jax.vmap(put))(old, new, index)
 
 
 def _summarise(attention, keys, lengths):
@@ -181,17 +197,26 @@ def _summarise(attention, keys, lengths):
   return attention.rule.summarize(blocks, real)
 
 
-def _renew(attention, summary, keys, first, length, num_new):
+def _renew(
+  attention: SparseAttention,
+  summary: Any,
+  keys: Shaped[Array, 'B N K S D'],
+  first: Int[Array, 'B N'],
+  length: Int[Array, 'B N'],
+  num_new: int,
+) -> Any:
   """Summarises again the blocks that hold tokens `first` to `length - 1`."""
   size = attention.block_size
-  num_blocks = keys.shape[-2] // size
+  S, D = keys.shape[-2:]
+  num_blocks = S // size
   count = min(-(-(num_new - 1) // size) + 1, num_blocks)  # may be touched
 
   def of_row(summary, keys, first, length):
+    K = keys.shape[0]  # on this device
     begin = jnp.clip(first // size, 0, num_blocks - count)
-    touched = jax.lax.dynamic_slice_in_dim(
-      keys, begin * size, count * size, axis=1
-    )
+    # Rows of one matrix, as in `_put_rows`.
+    index = S * jnp.arange(K)[:, None] + begin * size
+    touched = keys.reshape(K * S, D)[index + jnp.arange(count * size)]
     fresh = _summarise(attention, touched, length - begin * size)
 
     def put(old, new):
@@ -201,4 +226,10 @@ def _renew(attention, summary, keys, first, length, num_new):
 
     return jax.tree.map(put, summary, fresh)
 
-  return jax.vmap(jax.vmap(of_row))(summary, keys, first, length)
+  letters = jax.tree.map(lambda x: 'bnk' + 'x' * (x.ndim - 3), summary)
+  axes = dispatch.Axes(
+    (*jax.tree.leaves(letters), 'bnksd', 'bn', 'bn'), letters
+  )
+  mesh = dispatch.mesh_of((summary, keys))
+  renew = dispatch.on_each_device(jax.vmap(jax.vmap(of_row)), axes, mesh)
+  return renew(summary, keys, first, length)

@@ -1,0 +1,134 @@
+"""The engine's own programs copy no cache in their loops, on one chip and four.
+
+As `tpu_compile_test`, and with the CUDA wheels of the extra `kernels-aot` for
+an H200.
+"""
+
+import functools
+import importlib.util
+
+import gpu_target
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl.testing import absltest, parameterized
+from tpu_target import compiled, copies, topology, vector_memory
+
+from ttc import models, sampling
+from ttc.types import Prompt
+
+pytestmark = [
+  pytest.mark.aot,
+  pytest.mark.skipif(
+    importlib.util.find_spec('libtpu') is None, reason='libtpu not installed'
+  ),
+]
+
+LAYERS, N, P, S, T = 2, 16, 4096, 1024, 32
+CONFIG = models.TransformerConfig(
+  vocab_size=1024,
+  num_layers=LAYERS,
+  embed_dim=1024,
+  mlp_dim=2048,
+  num_heads=16,
+  num_kv_heads=8,
+  head_dim=128,
+  max_length=8192,
+  qk_norm=True,
+  dtype='bfloat16',
+)
+MODELS = {
+  'dense': models.transformer(CONFIG),
+  'sparse': models.transformer(CONFIG, models.SparseAttention()),
+}
+CACHE = N * CONFIG.num_kv_heads * S * CONFIG.head_dim  # keys of one layer
+COLLECTIVES = ('all-gather', 'all-gather-start', 'all-to-all')
+
+
+def program(model, verb):
+  """A verb as a function of parameters and state, and the shapes of those."""
+  struct = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32)
+  params = jax.eval_shape(model.init, jax.random.key(0))
+  prompt = Prompt(struct(1, P), struct(1))
+  prefill = lambda params, prompt: sampling.prefill(model, params, prompt, N, S)
+  if verb == 'prefill':
+    return prefill, (params, prompt)
+  state = jax.eval_shape(prefill, params, prompt)
+  if verb == 'fork':
+    return functools.partial(sampling.fork, model), (state, struct(1, N))
+  if verb == 'sample':
+    stop = sampling.stop_rules(CONFIG.vocab_size, [0])
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
+    return (
+      lambda params, state, keys: sampling.sample(
+        model, params, keys, state, stop
+      ),
+      (params, state, keys),
+    )
+  read = functools.partial(getattr(sampling, verb), model)
+  return read, (params, state, struct(1, N, T), struct(1, N))
+
+
+def on_four_chips(arguments, chip):
+  """Parameters and caches over the axis `model` of four chips."""
+  devices = np.array(topology(chip).devices[:4]).reshape(1, 4)
+  mesh = jax.sharding.Mesh(devices, ('data', 'model'))
+  whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+  put = lambda x, sharding: jax.ShapeDtypeStruct(
+    x.shape, x.dtype, sharding=sharding
+  )
+  spread = lambda x: jax.tree.map(put, x, models.cache_shardings(x, mesh))
+
+  def place(x):
+    if isinstance(x, sampling.DecodeState):
+      x = jax.tree.map(lambda leaf: put(leaf, whole), x)
+      return x._replace(prefix=spread(x.prefix), suffix=spread(x.suffix))
+    if isinstance(x, dict):
+      return jax.tree.map(put, x, models.param_shardings(x, mesh))
+    return jax.tree.map(lambda leaf: put(leaf, whole), x)
+
+  return tuple(map(place, arguments))
+
+
+class EngineTest(parameterized.TestCase):
+  @parameterized.product(
+    model=('dense', 'sparse'),
+    verb=('prefill', 'sample', 'extend', 'score', 'fork'),
+  )
+  def test_no_cache_is_copied_in_a_loop(self, model, verb):
+    text = compiled('v5e', *program(MODELS[model], verb))
+    loops, _, _ = text.partition('\nENTRY ')
+    self.assertEmpty(copies(loops, CACHE))
+    if verb == 'sample':
+      self.assertNotEmpty(vector_memory(loops))  # kernels, not the reference
+
+  @parameterized.product(
+    model=('dense', 'sparse'), verb=('sample', 'extend', 'score')
+  )
+  def test_four_chips_exchange_activations_only(self, model, verb):
+    function, arguments = program(MODELS[model], verb)
+    text = compiled('v5e', function, on_four_chips(arguments, 'v5e'))
+    loops, _, _ = text.partition('\nENTRY ')
+    self.assertEmpty(copies(loops, CACHE // 4))
+    # The largest thing gathered is what one layer hands on.
+    self.assertEmpty(copies(text, 2 * N * T * CONFIG.embed_dim, COLLECTIVES))
+    if verb == 'sample':
+      self.assertNotEmpty(vector_memory(loops))
+      reduced = [x for x in copies(loops, 1, ('all-reduce',)) if 'Block/' in x]
+      self.assertLen(reduced, 2 * LAYERS)  # Megatron's two per layer
+
+  @parameterized.parameters('dense', 'sparse')
+  def test_sampling_on_a_gpu(self, model):
+    text = gpu_target.compile_(*_unpacked(program(MODELS[model], 'sample'))).hlo
+    loops, _, _ = text.partition('\nENTRY ')
+    self.assertEmpty(copies(loops, CACHE))
+
+
+def _unpacked(program):
+  function, arguments = program
+  return function, *arguments
+
+
+if __name__ == '__main__':
+  absltest.main()
