@@ -193,7 +193,7 @@ class GGUFTest(parameterized.TestCase):
     ('yarn', 'qwen2', {'rope.scaling.type': 'yarn'}, "scaling 'yarn'"),
     ('linear', 'qwen2', {'rope.scaling.factor': 4.0}, "scaling 'linear' by 4"),
     ('old_linear', 'llama', {'rope.scale_linear': 2.0}, "'linear' by 2"),
-    ('experts', 'llama', {'expert_count': 8}, 'experts'),
+    ('experts', 'qwen2', {'expert_count': 8}, 'experts of .qwen2. are not'),
     ('partial', 'llama', {'rope.dimension_count': 8}, 'rope.dimension_count=8'),
     ('layers', 'llama', {'attention.head_count_kv': [2, 1]}, 'differs between'),
     ('window', 'qwen3', {'attention.sliding_window_pattern': 6}, 'pattern'),

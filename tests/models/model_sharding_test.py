@@ -4,6 +4,7 @@ import sys
 import textwrap
 
 import jax
+import pytest
 from absl.testing import absltest, parameterized
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
@@ -58,6 +59,33 @@ PROGRAM = """
     print(jax.tree.leaves(placed)[0].sharding.spec)
 """
 
+MIXTURE = """
+  import re
+  import jax, numpy as np
+  from ttc import models
+
+  config = models.TransformerConfig(
+    vocab_size=32, num_layers=2, embed_dim=16, mlp_dim=24, num_heads=4,
+    num_kv_heads=2, head_dim=4, scan_layers=True,
+    experts=models.Experts(6, 2, 10, True, shared_mlp_dim=8))
+  model = models.transformer(config)
+  params = jax.jit(model.init)(jax.random.key(0))
+  tokens = np.random.default_rng(0).integers(32, size=(4, 9), dtype=np.int32)
+  forward = jax.jit(models.forward, static_argnums=0)
+  expected = forward(model, params, tokens)
+  mesh = jax.make_mesh((2, 2, 2), ('data', 'expert', 'model'))
+  sharded = models.shard(params, mesh)
+  gate = sharded['layers']['mixture']['gate']
+  assert gate.addressable_shards[0].data.shape == (2, 3, 5, 16)
+  batch = models.shard_batch(tokens, mesh)
+  compiled = forward.lower(model, sharded, batch).compile()
+  np.testing.assert_allclose(compiled(sharded, batch), expected, atol=1e-5)
+  # Sums travel, and no matrix of an expert does.
+  gathered = re.findall(r'f32(\\S+) all-gather', compiled.as_text())
+  assert not any(shape.startswith('[6,') for shape in gathered), gathered
+  print('all-reduce' in compiled.as_text())
+"""
+
 
 class ShardingTest(parameterized.TestCase):
   @parameterized.parameters(False, True)
@@ -77,6 +105,20 @@ class ShardingTest(parameterized.TestCase):
     # 21 tokens are not divisible by two devices.
     self.assertEqual(shardings['embed'].spec, P(None, None))
 
+  def test_experts_have_an_axis(self):
+    experts = models.Experts(6, 2, 8, True)
+    config = models.TransformerConfig(**{**vars(TINY), 'experts': experts})
+    shapes = jax.eval_shape(models.transformer(config).init, jax.random.key(0))
+    mixture = lambda mesh: models.param_shardings(shapes, mesh)['layers'][0][
+      'mixture'
+    ]
+    self.assertEqual(mixture(MESH)['gate'].spec, P(None, 'model', None))
+    axes = ('data', 'expert', 'model')
+    mesh = AbstractMesh((2, 3, 2), axes, axis_types=(AxisType.Auto,) * 3)
+    self.assertEqual(mixture(mesh)['gate'].spec, P('expert', 'model', None))
+    self.assertEqual(mixture(mesh)['down'].spec, P('expert', None, 'model'))
+    self.assertEqual(mixture(mesh)['router']['kernel'].spec, P(None, None))
+
   def test_rules_decide(self):
     shapes = jax.eval_shape(models.transformer(TINY).init, jax.random.key(0))
     rules = RULES | {'embed': 'data', 'mlp': None}
@@ -84,10 +126,10 @@ class ShardingTest(parameterized.TestCase):
     self.assertEqual(layer['query']['kernel'].spec, P('model', 'data'))
     self.assertEqual(layer['up']['kernel'].spec, P(None, 'data'))
 
-  def test_logits_and_caches_on_eight_devices(self):
+  def run_on_eight_devices(self, program):
     flags = '--xla_force_host_platform_device_count=8'
     run = subprocess.run(
-      [sys.executable, '-c', textwrap.dedent(PROGRAM)],
+      [sys.executable, '-c', textwrap.dedent(program)],
       env=os.environ
       | {
         'XLA_FLAGS': flags,
@@ -99,9 +141,16 @@ class ShardingTest(parameterized.TestCase):
       check=False,
     )
     self.assertEqual(run.returncode, 0, run.stderr)
+    return run.stdout.splitlines()
+
+  @pytest.mark.slow
+  def test_experts_on_eight_devices(self):
+    self.assertEqual(self.run_on_eight_devices(MIXTURE), ['True'])
+
+  def test_logits_and_caches_on_eight_devices(self):
     # On (1, 4), two heads do not divide by four; on (2, 2) stacked, one head.
     self.assertEqual(
-      run.stdout.splitlines(),
+      self.run_on_eight_devices(PROGRAM),
       [
         str(P('data', None, None, None, None)),
         str(P(None, 'data', *[None] * 4)),

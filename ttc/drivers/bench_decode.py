@@ -205,6 +205,13 @@ def machine_limits(
 
 def print_report(report: dict[str, Any]) -> None:
   """Two markdown tables: beside the peers, and beside the machine."""
+  print_speeds(report)
+  print()
+  print_limits(report)
+
+
+def print_speeds(report: dict[str, Any]) -> None:
+  """Tokens a second, beside the peers."""
   new_tokens = report['new_tokens']
   peers = [name for name in report['results'][0]['seconds'] if name != 'ttc']
   print(
@@ -231,7 +238,10 @@ def print_report(report: dict[str, Any]) -> None:
     rows.append(row)
   print('\n'.join(evaluation.markdown_table(header, rows)))
 
-  limits = report['limits']
+
+def print_limits(report: dict[str, Any]) -> None:
+  """A decoding step beside what the machine could do."""
+  new_tokens, limits = report['new_tokens'], report['limits']
   header = ['N', 'ms per step', 'of the copy bandwidth']
   header += ['of the square matmul rate', 'of the rate at its own shapes']
   rows = []
@@ -251,7 +261,6 @@ def print_report(report: dict[str, Any]) -> None:
         else '',
       ]
     )
-  print()
   print('\n'.join(evaluation.markdown_table(header, rows)))
   print(
     f'\nCopy {limits["copy_bytes_per_s"] / 1e9:.1f} GB/s (read and written), '

@@ -1,8 +1,9 @@
 """Other engines on the same weights: transformers and llama.cpp."""
 
 import os
+import tempfile
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -35,27 +36,11 @@ def transformers_peer(
   import torch
   import transformers
 
-  theirs = transformers.LlamaForCausalLM(
-    transformers.LlamaConfig(
-      vocab_size=config.vocab_size,
-      hidden_size=config.embed_dim,
-      intermediate_size=config.mlp_dim,
-      num_hidden_layers=config.num_layers,
-      num_attention_heads=config.num_heads,
-      num_key_value_heads=config.num_kv_heads,
-      head_dim=config.head_dim,
-      max_position_embeddings=config.max_length,
-      rms_norm_eps=config.norm_eps,
-      rope_parameters={'rope_type': 'default', 'rope_theta': config.rope_theta},
-      tie_word_embeddings=config.tie_embeddings,
-      bos_token_id=None,
-      eos_token_id=None,
-      pad_token_id=0,
-    )
-  )
-  theirs.load_state_dict(llama_state(config, params), strict=False)
-  theirs.tie_weights()
-  theirs.eval()
+  with tempfile.TemporaryDirectory() as path:
+    models.save_safetensors(path, config, params)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(
+      path, dtype=torch.float32
+    ).eval()
   tokens = torch.from_numpy(prompt)[None].long()
   with torch.no_grad():
     got = theirs(tokens).logits[0].numpy()
@@ -76,42 +61,12 @@ def transformers_peer(
       min_new_tokens=job.new_tokens,
       max_new_tokens=job.new_tokens,
       use_cache=True,
+      pad_token_id=0,
     )
     length = job.prompt.size + job.new_tokens
     assert tokens.shape == (job.num_samples, length)
 
   return draw
-
-
-def llama_state(
-  config: models.TransformerConfig, params: Params
-) -> dict[str, Any]:
-  """Our parameters under the names of `LlamaForCausalLM`."""
-  import torch
-
-  names = {
-    'query': 'self_attn.q_proj',
-    'key': 'self_attn.k_proj',
-    'value': 'self_attn.v_proj',
-    'output': 'self_attn.o_proj',
-    'gate': 'mlp.gate_proj',
-    'up': 'mlp.up_proj',
-    'down': 'mlp.down_proj',
-    'attention_norm': 'input_layernorm',
-    'mlp_norm': 'post_attention_layernorm',
-  }
-  if config.rope_interleaved or config.scan_layers:
-    raise ValueError('the comparison needs half-split rope, unrolled layers')
-  state = {
-    'model.embed_tokens.weight': params['embed'],
-    'model.norm.weight': params['final_norm'],
-    'lm_head.weight': params.get('unembed', params['embed']),
-  }
-  for i, layer in enumerate(params['layers']):
-    for ours, theirs in names.items():
-      (weight,) = layer[ours].values()
-      state[f'model.layers.{i}.{theirs}.weight'] = weight
-  return {name: torch.tensor(np.asarray(x)) for name, x in state.items()}
 
 
 def llama_cpp_peer(

@@ -91,6 +91,7 @@ from ttc.finetuning.rollouts import (
   roll_out_alive,
   rollout_metrics,
 )
+from ttc.finetuning.router_losses import load_balancing_loss, router_z_loss
 from ttc.finetuning.soft_cot import (
   SoftCoTBatch,
   SoftCoTParams,
@@ -188,6 +189,7 @@ __all__ = [
   'is_alive',
   'keep_successes',
   'least_coverage_loss',
+  'load_balancing_loss',
   'load_peft',
   'lora_scale',
   'majority_from',
@@ -214,6 +216,7 @@ __all__ = [
   'roll_out',
   'roll_out_alive',
   'rollout_metrics',
+  'router_z_loss',
   'run_steps',
   'save_peft',
   'select_documents',

@@ -4,6 +4,7 @@ from ttc.models.adapters import from_nnx, without_cache
 from ttc.models.base import (
   Cache,
   LanguageModel,
+  Router,
   embed,
   encode_prompt,
   forward,
@@ -11,11 +12,21 @@ from ttc.models.base import (
 )
 from ttc.models.chat import CHAT_LAYOUTS, ChatLayout
 from ttc.models.checkpoints import load_checkpoint, save_checkpoint
+from ttc.models.experts import (
+  Experts,
+  RouteOverride,
+  Routing,
+  check_override,
+  expert_mask,
+  layer_mask,
+  no_override,
+)
 from ttc.models.gguf import load_gguf
 from ttc.models.layer_cache import summarise_prefix
 from ttc.models.load import Loaded, load
 from ttc.models.low_rank import LowRankSum
 from ttc.models.rope import Llama3Scaling
+from ttc.models.routing import read_routed, routing
 from ttc.models.safetensors import load_safetensors
 from ttc.models.save_safetensors import save_safetensors
 from ttc.models.sharding import (
@@ -33,28 +44,38 @@ __all__ = [
   'CHAT_LAYOUTS',
   'Cache',
   'ChatLayout',
+  'Experts',
   'LanguageModel',
   'Llama3Scaling',
   'Loaded',
   'LowRankSum',
+  'RouteOverride',
+  'Router',
+  'Routing',
   'Sequences',
   'SparseAttention',
   'Tokenizer',
   'TransformerConfig',
   'block_topk',
   'cache_shardings',
+  'check_override',
   'embed',
   'encode_prompt',
   'enumerate_sequences',
+  'expert_mask',
   'forward',
   'from_nnx',
+  'layer_mask',
   'load',
   'load_checkpoint',
   'load_gguf',
   'load_safetensors',
+  'no_override',
   'num_params',
   'param_shardings',
   'read',
+  'read_routed',
+  'routing',
   'save_checkpoint',
   'save_safetensors',
   'shard',

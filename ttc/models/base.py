@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from ttc.models.experts import RouteOverride, Routing
 from ttc.models.sharding import on_auto_axes
 from ttc.types import Params, Prompt
 
@@ -26,6 +27,7 @@ class Cache(NamedTuple):
   prefix_lengths: Int[Array, ' B']
   suffix: Any  # leaves `[B, N, ...]`, or None: nothing is remembered yet
   suffix_lengths: Int[Array, 'B N']
+  routes: RouteOverride | None = None  # None: experts are the router's choice
 
 
 # Token ids, or, for models that have `embed`, the embeddings in their place.
@@ -35,6 +37,18 @@ FeaturesFn = Callable[
   [Params, Inputs, Int[Array, 'B N'], Cache],
   tuple[Float[Array, 'B N T D'], Cache],
 ]
+
+
+class Router(NamedTuple):
+  """What a model with experts has more.
+
+  Attributes:
+    shape: layers `L` and experts `E`.
+    features: `LanguageModel.features` with what the routers did, `[B, N, T]`.
+  """
+
+  shape: tuple[int, int]
+  features: Callable[..., tuple[Float[Array, 'B N T D'], Cache, Routing]]
 
 
 class LanguageModel(NamedTuple):
@@ -56,6 +70,7 @@ class LanguageModel(NamedTuple):
       0, or 1 if layers are stacked in front.
     embed: `(params, token ids) -> [..., D]`, the embeddings that `features`
       takes in their place; None if the model reads nothing but ids.
+    router: None if the model has no experts, and so nothing to override.
   """
 
   init: Callable[[PRNGKeyArray], Params]
@@ -68,6 +83,7 @@ class LanguageModel(NamedTuple):
   embed: Callable[[Params, Int[Array, '*A']], Float[Array, '*A D']] | None = (
     None
   )
+  router: Router | None = None
 
 
 @on_auto_axes
@@ -117,16 +133,22 @@ def embed(
 
 
 def encode_prompt(
-  model: LanguageModel, params: Params, prompt: Prompt
+  model: LanguageModel,
+  params: Params,
+  prompt: Prompt,
+  routes: RouteOverride | None = None,
 ) -> tuple[Any, Float[Array, 'B V']]:
-  """Runs `B` prompts once: the prefix of their cache, and next-token logits."""
+  """Runs `B` prompts once: the prefix of their cache, and next-token logits.
+
+  `routes` are without rows, or `[B, 1]`.
+  """
   B = prompt.tokens.shape[0]
   zeros = jnp.zeros((B, 1), jnp.int32)
   features, cache = model.features(
     params,
     prompt.tokens[:, None],
     prompt.lengths[:, None],
-    Cache(None, zeros[:, 0], None, zeros),
+    Cache(None, zeros[:, 0], None, zeros, routes),
   )
   last = jnp.maximum(prompt.lengths - 1, 0)[:, None, None]
   last_features = jnp.take_along_axis(features[:, 0], last, axis=1)[:, 0]

@@ -10,8 +10,10 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from ttc.models import fields, rope
+from ttc.models.experts import Experts
 from ttc.models.sharding import param_shardings
-from ttc.models.transformer import TransformerConfig, transformer
+from ttc.models.transformer import transformer
+from ttc.models.transformer_config import TransformerConfig
 from ttc.types import Params
 
 CONFIG_NAME = 'transformer.json'  # what marks a directory as ours
@@ -106,6 +108,10 @@ def checkpoint_config(
     values: dict[str, Any] = json.loads(file.read_bytes().decode())
     if values['rope_scaling'] is not None:
       values['rope_scaling'] = rope.Llama3Scaling(**values['rope_scaling'])
+    if (experts := values.get('experts')) is not None:
+      if experts['layers'] is not None:
+        experts['layers'] = tuple(experts['layers'])
+      values['experts'] = Experts(**experts)
     if values['windowed_layers'] is not None:
       values['windowed_layers'] = tuple(values['windowed_layers'])
     if dtype is not None:
@@ -146,6 +152,8 @@ def _check_types(values: dict[str, Any], file: str) -> None:
       continue
     if name in optional:
       fields.integer(values, name, file, None)
+    elif name == 'clip_qkv':
+      fields.positive(values, name, file, None)
     elif field.type in (int, 'int'):
       fields.integer(values, name, file)
     elif field.type in (float, 'float'):

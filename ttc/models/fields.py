@@ -113,6 +113,16 @@ def token_ids(values: Mapping[str, Any], name: str, file: str) -> list[int]:
   return ids
 
 
+def layers(values: Mapping[str, Any], name: str, file: str) -> list[int]:
+  """A list of layers; none where there is none or null."""
+  value = values.get(name)
+  value = [] if value is None else value
+  is_list = isinstance(value, list)
+  if not is_list or not all(type(i) is int and i >= 0 for i in value):
+    raise ValueError(f'{file}: {name}={_short(value)} is not a list of layers')
+  return value
+
+
 def _get(values: Mapping[str, Any], name: str, file: str, default: Any) -> Any:
   value = values.get(name, default)
   if value is _REQUIRED or (value is None and default is _REQUIRED):

@@ -7,14 +7,36 @@ import numpy as np
 from jaxtyping import Float32
 
 from ttc.models import fields, gguf_file, rope
+from ttc.models.experts import Experts
 from ttc.models.gguf_file import GGUFFile
-from ttc.models.transformer import TransformerConfig
+from ttc.models.transformer_config import TransformerConfig
 from ttc.models.weights import assemble
 from ttc.types import Params
 
 # Whether the rows of query and key were permuted when the file was written, so
 # that rotary pairs are adjacent. Mistral's files say 'llama'.
-_PERMUTED = {'llama': True, 'qwen2': False, 'qwen3': False}
+_PERMUTED = {
+  'llama': True,
+  'qwen2': False,
+  'qwen3': False,
+  'qwen2moe': False,
+  'qwen3moe': False,
+  'olmoe': False,
+}
+# Settings of experts with the one value that is implemented.
+_ONLY = {
+  'expert_gating_func': 1,  # softmax
+  'expert_weights_scale': 1.0,
+  'expert_group_count': 1,
+}
+# Whether the weights of the experts chosen are normalised, which no file says;
+# llama.cpp has it by architecture. (Mixtral's files say 'llama'.)
+_NORMALISED = {
+  'llama': True,
+  'qwen2moe': False,
+  'qwen3moe': True,
+  'olmoe': False,
+}
 
 _NAMES = {
   'embed': 'token_embd.weight',
@@ -34,7 +56,16 @@ _NAMES = {
   'gate.kernel': 'blk.{}.ffn_gate.weight',
   'up.kernel': 'blk.{}.ffn_up.weight',
   'down.kernel': 'blk.{}.ffn_down.weight',
+  'mixture.router.kernel': 'blk.{}.ffn_gate_inp.weight',
+  'mixture.gate': 'blk.{}.ffn_gate_exps.weight',
+  'mixture.up': 'blk.{}.ffn_up_exps.weight',
+  'mixture.down': 'blk.{}.ffn_down_exps.weight',
+  'mixture.shared_gate.kernel': 'blk.{}.ffn_gate_inp_shexp.weight',
+  'mixture.shared.gate.kernel': 'blk.{}.ffn_gate_shexp.weight',
+  'mixture.shared.up.kernel': 'blk.{}.ffn_up_shexp.weight',
+  'mixture.shared.down.kernel': 'blk.{}.ffn_down_shexp.weight',
 }
+_GATE_OF_SHARED = 'ffn_gate_inp_shexp.weight'
 _ROPE_FACTORS = 'rope_freqs.weight'
 
 
@@ -50,7 +81,8 @@ def load_gguf(
   Needs the extra `weights`.
 
   Args:
-    path: of a file whose architecture is llama (Mistral too), qwen2 or qwen3.
+    path: of a file whose architecture is llama (Mistral and Mixtral too),
+      qwen2, qwen3, qwen2moe, qwen3moe or olmoe.
     dtype: of the parameters and activations.
     scan_layers: see `TransformerConfig`.
     rope_interleaved: keep the rows of query and key as llama files store them
@@ -77,14 +109,19 @@ def load_gguf(
   if permuted and not rope_interleaved:
     num_heads = {'attn_q': config.num_heads, 'attn_k': config.num_kv_heads}
 
+  def shape_of(name):
+    shape = file.tensors[name].shape
+    is_row = name.endswith(_GATE_OF_SHARED) and len(shape) == 1
+    return (1, *shape) if is_row else shape
+
   def read(name):
     array = gguf_file.tensor(file, name)
     part = name.split('.')[-2]
+    array = array.reshape(shape_of(name))
     return _unpermute(array, num_heads[part]) if part in num_heads else array
 
   gguf_file.check_tensors(file)
   present = file.tensors.keys() - {_ROPE_FACTORS}
-  shape_of = lambda name: file.tensors[name].shape
   return config, assemble(config, read, shape_of, _NAMES, present, file.path)
 
 
@@ -104,8 +141,6 @@ def gguf_config(
     )
   get = lambda name, *default: _get(file, f'{architecture}.{name}', *default)
   size = lambda name, *default: _size(file, f'{architecture}.{name}', *default)
-  if get('expert_count', 0):
-    raise ValueError(f'{file.path}: mixtures of experts are not implemented')
   embedding = file.tensors.get('token_embd.weight')
   if embedding is None:
     raise ValueError(f"{file.path}: there is no tensor 'token_embd.weight'")
@@ -127,6 +162,7 @@ def gguf_config(
       )
   if get('attention.sliding_window_pattern', None) is not None:
     raise ValueError(f'{file.path}: sliding_window_pattern is not implemented')
+  has_norm = 'blk.0.attn_q_norm.weight' in file.tensors
   theta = _positive(file, f'{architecture}.rope.freq_base', 10_000.0)
   settings = dict(
     vocab_size=embedding.shape[0],
@@ -144,7 +180,10 @@ def gguf_config(
       file, f'{architecture}.attention.layer_norm_rms_epsilon'
     ),
     qkv_bias='blk.0.attn_q.bias' in file.tensors,
-    qk_norm='blk.0.attn_q_norm.weight' in file.tensors,
+    qk_norm=has_norm and architecture != 'olmoe',
+    full_qk_norm=has_norm and architecture == 'olmoe',
+    clip_qkv=_positive(file, f'{architecture}.attention.clamp_kqv', None),
+    experts=_experts(file, architecture, num_layers),
     tie_embeddings='output.weight' not in file.tensors,
     sliding_window=_size(
       file, f'{architecture}.attention.sliding_window', None, low=0
@@ -157,6 +196,46 @@ def gguf_config(
     return TransformerConfig(**settings)
   except ValueError as error:
     raise ValueError(f'{file.path}: {error}') from None
+
+
+def _experts(
+  file: GGUFFile, architecture: str, num_layers: int
+) -> Experts | None:
+  """The experts of the layers that have a router; None if none has."""
+  size = lambda name, *default, **low: _size(
+    file, f'{architecture}.{name}', *default, **low
+  )
+  num_experts = size('expert_count', 0, low=0)
+  if not num_experts:
+    return None
+  if architecture not in _NORMALISED:
+    raise ValueError(
+      f'{file.path}: experts of {architecture!r} are not implemented, only of '
+      f'{", ".join(_NORMALISED)}'
+    )
+  for name, value in _ONLY.items():
+    found = _get(file, f'{architecture}.{name}', value)
+    if found != value:
+      raise ValueError(
+        f'{file.path}: {name}={found} is not implemented, only {value}'
+      )
+  routers = [n for n in file.tensors if n.endswith('.ffn_gate_inp.weight')]
+  numbers = {name.split('.')[1] for name in routers}
+  layers = tuple(sorted(int(i) for i in numbers if i.isdecimal()))
+  shared = None
+  if f'blk.0.{_GATE_OF_SHARED}' in file.tensors:
+    shared = size('expert_shared_feed_forward_length')
+  norm = f'{architecture}.expert_weights_norm'
+  values = {norm: _get(file, norm, _NORMALISED[architecture])}
+  return Experts(
+    num_experts=num_experts,
+    top_k=size('expert_used_count'),
+    mlp_dim=size('expert_feed_forward_length', None)
+    or size('feed_forward_length'),
+    normalise=fields.boolean(values, norm, file.path),
+    shared_mlp_dim=shared,
+    layers=None if len(layers) == num_layers else layers,
+  )
 
 
 def _size(file: GGUFFile, name: str, *default: Any, low: int = 1) -> Any:

@@ -27,7 +27,8 @@ from ttc.models.tokenizer_files import (
   tokenizer_from_directory,
   tokenizer_from_gguf,
 )
-from ttc.models.transformer import TransformerConfig, transformer
+from ttc.models.transformer import transformer
+from ttc.models.transformer_config import TransformerConfig
 from ttc.types import Params
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ttc.models import fields, rope
-from ttc.models.transformer import TransformerConfig
+from ttc.models.huggingface_experts import FAMILIES, read_experts
+from ttc.models.transformer_config import TransformerConfig
 from ttc.models.weights import assemble
 from ttc.types import Params
 
@@ -16,6 +17,7 @@ _ARCHITECTURES = {
   'MistralForCausalLM': False,
   'Qwen2ForCausalLM': False,
   'Qwen3ForCausalLM': False,
+  **dict.fromkeys(FAMILIES, False),
 }
 _SINGLE, _INDEX = 'model.safetensors', 'model.safetensors.index.json'
 _FLOATS = ('F64', 'F32', 'F16', 'BF16')
@@ -77,28 +79,35 @@ def load_safetensors(
     config,
     lambda name: homes[name].get_tensor(name),
     lambda name: tuple(homes[name].get_slice(name).get_shape()),
-    NAMES,
+    names_of(_architecture(fields.read_json(_config_file(path)))),
     present,
     path,
   )
+
+
+def names_of(architecture: str) -> dict[str, str]:
+  """The name of the tensor of each parameter, as `assemble` takes it."""
+  family = FAMILIES.get(architecture)
+  return NAMES if family is None else NAMES | family.names
 
 
 def huggingface_config(
   path: str | os.PathLike, *, dtype: str = 'float32', scan_layers: bool = False
 ) -> TransformerConfig:
   """Reads the `config.json` of a directory; see `load_safetensors`."""
-  file = os.path.join(path, 'config.json')
+  file = _config_file(path)
   if not os.path.isfile(file):
     raise FileNotFoundError(f'{file}: no such file')
   values = fields.read_json(file)
-  names = values.get('architectures')
-  architecture = names[0] if isinstance(names, list) and names else names
+  architecture = _architecture(values)
   if not isinstance(architecture, str) or architecture not in _ARCHITECTURES:
     raise ValueError(
       f'{file}: architecture {architecture!r} is not one of '
       f'{", ".join(_ARCHITECTURES)}'
     )
   _refuse_unknown_settings(values, file)
+  family = architecture.removesuffix('ForCausalLM')
+  is_one = lambda *families: family in families
   size = lambda name, *default: fields.integer(values, name, file, *default)
   embed_dim, num_heads = size('hidden_size'), size('num_attention_heads')
   head_dim = size('head_dim', None)
@@ -111,7 +120,7 @@ def huggingface_config(
         f'num_attention_heads={num_heads}, and there is no head_dim'
       )
     head_dim = embed_dim // num_heads
-  theta, scaling = _rope(values, file)
+  theta, scaling = _rope(values, file, 1e6 if is_one('Mixtral') else 1e4)
   window, windowed = _windows(values, architecture, file)
   settings = dict(
     vocab_size=size('vocab_size'),
@@ -124,14 +133,22 @@ def huggingface_config(
     max_length=size('max_position_embeddings'),
     rope_theta=theta,
     rope_scaling=scaling,
-    norm_eps=fields.positive(values, 'rms_norm_eps', file, 1e-6),
-    qkv_bias=architecture == 'Qwen2ForCausalLM',
-    qk_norm=architecture == 'Qwen3ForCausalLM',
+    norm_eps=fields.positive(
+      values, 'rms_norm_eps', file, 1e-5 if is_one('Mixtral', 'Olmoe') else 1e-6
+    ),
+    qkv_bias=is_one('Qwen2')
+    or (is_one('Qwen2Moe') and fields.boolean(values, 'qkv_bias', file, True)),
+    qk_norm=is_one('Qwen3', 'Qwen3Moe'),
+    full_qk_norm=is_one('Olmoe'),
+    clip_qkv=fields.positive(values, 'clip_qkv', file, None)
+    if is_one('Olmoe')
+    else None,
     tie_embeddings=fields.boolean(
       values, 'tie_word_embeddings', file, _ARCHITECTURES[architecture]
     ),
     sliding_window=window,
     windowed_layers=windowed,
+    experts=read_experts(values, architecture, file),
     scan_layers=scan_layers,
     dtype=dtype,
   )
@@ -234,7 +251,7 @@ def _refuse_unknown_settings(values: Mapping[str, Any], file: str) -> None:
 
 
 def _rope(
-  values: Mapping[str, Any], file: str
+  values: Mapping[str, Any], file: str, default_theta: float
 ) -> tuple[float, rope.Llama3Scaling | None]:
   """The base, and the scaling, as transformers 5 reads them.
 
@@ -251,7 +268,7 @@ def _rope(
   if settings.get('partial_rotary_factor', 1.0) != 1.0:
     raise ValueError(f'{file}: partial_rotary_factor is not implemented')
   source = settings if 'rope_theta' in settings else values
-  theta = fields.positive(source, 'rope_theta', file, 10_000.0)
+  theta = fields.positive(source, 'rope_theta', file, default_theta)
   kind = settings.get('rope_type', settings.get('type', 'default'))
   if kind == 'default':
     return theta, None
@@ -282,23 +299,32 @@ def _windows(
   values: Mapping[str, Any], architecture: str, file: str
 ) -> tuple[int | None, tuple[int, ...] | None]:
   """The sliding window, and the layers that have it (None: all)."""
-  # Null is no window; a missing one has the architecture's default.
+  family = architecture.removesuffix('ForCausalLM')
+  # Null is no window, and 0 where transformers writes it for none; a missing
+  # one has the architecture's default.
+  default = None if family == 'Mixtral' else 4096
+  low = 0 if family in ('Qwen2Moe', 'Qwen3Moe') else 1
   window = (
-    fields.integer(values, 'sliding_window', file, None)
+    fields.integer(values, 'sliding_window', file, None, low=low)
     if 'sliding_window' in values
-    else 4096
+    else default
   )
-  if architecture == 'MistralForCausalLM':
+  if family in ('Mistral', 'Mixtral'):
     return window, None
-  if architecture == 'LlamaForCausalLM':
+  if family in ('Llama', 'Olmoe') or not window:
     return None, None
   if not fields.boolean(values, 'use_sliding_window', file, False):
     return None, None
+  if family == 'Qwen3Moe':
+    return window, None
   num_layers = fields.integer(values, 'num_hidden_layers', file)
   kinds = values.get('layer_types')
   if kinds is None:
-    first = fields.integer(values, 'max_window_layers', file, 28, low=0)
-    return window, tuple(range(first, num_layers))
+    border = fields.integer(values, 'max_window_layers', file, 28, low=0)
+    windowed = range(border, num_layers)
+    if family == 'Qwen2Moe':  # every other layer before the border
+      windowed = range(0, min(border, num_layers), 2)
+    return window, tuple(windowed)
   if not isinstance(kinds, list) or len(kinds) != num_layers:
     raise ValueError(
       f'{file}: layer_types is not a list of num_hidden_layers={num_layers}'
@@ -311,6 +337,15 @@ def _windows(
       )
   windowed = [i for i, kind in enumerate(kinds) if kind == 'sliding_attention']
   return window, tuple(windowed)
+
+
+def _config_file(path: str | os.PathLike) -> str:
+  return os.path.join(path, 'config.json')
+
+
+def _architecture(values: Mapping[str, Any]) -> Any:
+  names = values.get('architectures')
+  return names[0] if isinstance(names, list) and names else names
 
 
 def _open(file: str):

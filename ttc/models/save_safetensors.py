@@ -9,9 +9,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from ttc.models.safetensors import NAMES
+from ttc.models.huggingface_experts import (
+  FAMILIES,
+  architecture_of,
+  expert_values,
+)
+from ttc.models.safetensors import names_of
 from ttc.models.tokenizer import Tokenizer
-from ttc.models.transformer import TransformerConfig
+from ttc.models.transformer_config import TransformerConfig
 from ttc.types import Params
 
 # Of a tokenizer, as far as a directory has them.
@@ -61,7 +66,8 @@ def save_safetensors(
     generation['eos_token_id'] = ends if len(ends) > 1 else ends[0]
   _write_json(path, 'config.json', {**values, **generation})
   _write_json(path, 'generation_config.json', generation)
-  _write_tensors(path, dict(_tensors(config, params)), max_bytes)
+  tensors = _tensors(config, params, values['architectures'][0])
+  _write_tensors(path, dict(tensors), max_bytes)
   copied = like is not None and _copy_tokenizer(os.fspath(like), path)
   if tokenizer is not None and not copied:
     tokenizer.save(path)
@@ -76,6 +82,8 @@ def _config(config: TransformerConfig) -> dict[str, Any]:
     'log_length_scale': c.log_length_scale,
     'rope_interleaved': c.rope_interleaved,
     'qk_norm with qkv_bias': c.qk_norm and c.qkv_bias,
+    'full_qk_norm without experts': c.full_qk_norm and c.experts is None,
+    'clip_qkv without experts': c.clip_qkv is not None and c.experts is None,
   }
   if wrong := [name for name, is_so in lacks.items() if is_so]:
     raise ValueError(
@@ -105,6 +113,8 @@ def _config(config: TransformerConfig) -> dict[str, Any]:
       'high_freq_factor': scaling.high_freq_factor,
       'original_max_position_embeddings': scaling.original_length,
     }
+  if c.experts is not None:
+    return values | _mixture_values(c)
   family = 'qwen3' if c.qk_norm else 'qwen2' if c.qkv_bias else 'llama'
   if family == 'llama' and c.sliding_window is not None:
     if c.windowed_layers is not None:
@@ -114,14 +124,7 @@ def _config(config: TransformerConfig) -> dict[str, Any]:
       )
     family, values['sliding_window'] = 'mistral', c.sliding_window
   elif c.sliding_window is not None:
-    windowed = range(c.num_layers)
-    windowed = windowed if c.windowed_layers is None else c.windowed_layers
-    kinds = ('full_attention', 'sliding_attention')
-    values |= {
-      'use_sliding_window': True,
-      'sliding_window': c.sliding_window,
-      'layer_types': [kinds[i in windowed] for i in range(c.num_layers)],
-    }
+    values |= _window_values(c)
   names = {
     'qwen3': 'Qwen3ForCausalLM',
     'qwen2': 'Qwen2ForCausalLM',
@@ -131,13 +134,38 @@ def _config(config: TransformerConfig) -> dict[str, Any]:
   return {'architectures': [names[family]], 'model_type': family, **values}
 
 
+def _mixture_values(c: TransformerConfig) -> dict[str, Any]:
+  """What only a mixture of experts says."""
+  architecture = architecture_of(c)
+  values = {
+    'architectures': [architecture],
+    'model_type': FAMILIES[architecture].model_type,
+    **expert_values(c, architecture),
+  }
+  if c.sliding_window is None:
+    return values
+  return values | _window_values(c)
+
+
+def _window_values(c: TransformerConfig) -> dict[str, Any]:
+  windowed = range(c.num_layers)
+  windowed = windowed if c.windowed_layers is None else c.windowed_layers
+  kinds = ('full_attention', 'sliding_attention')
+  return {
+    'use_sliding_window': True,
+    'sliding_window': c.sliding_window,
+    'layer_types': [kinds[i in windowed] for i in range(c.num_layers)],
+  }
+
+
 def _tensors(
-  config: TransformerConfig, params: Params
+  config: TransformerConfig, params: Params, architecture: str
 ) -> Iterator[tuple[str, np.ndarray]]:
   """Each tensor with its name, linear kernels `[out, in]`."""
+  names = names_of(architecture)
   rest = {name: x for name, x in params.items() if name != 'layers'}
   for name, x in rest.items():
-    yield NAMES[name], np.asarray(x)
+    yield names[name], np.asarray(x)
   for i in range(config.num_layers):
     if config.scan_layers:
       layer = jax.tree.map(lambda x, i=i: x[i], params['layers'])
@@ -145,7 +173,11 @@ def _tensors(
       layer = params['layers'][i]
     for key_path, x in jax.tree.leaves_with_path(layer):
       name = jax.tree_util.keystr(key_path, simple=True, separator='.')
-      yield NAMES[name].format(i), np.asarray(x)
+      if names[name].count('{}') == 1:
+        yield names[name].format(i), np.asarray(x)
+        continue
+      for j, one in enumerate(np.asarray(x)):  # of each expert
+        yield names[name].format(i, j), one
 
 
 def _write_tensors(

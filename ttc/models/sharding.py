@@ -6,7 +6,9 @@ names to the axes of a mesh
   mesh = jax.make_mesh((d, m), ('data', 'model'))
 
 with rows of a batch over `data` and heads, MLP channels and the vocabulary over
-`model` (tensor parallelism, 1909.08053: two reductions per layer). The compiler
+`model` (tensor parallelism, 1909.08053: two reductions per layer). On a mesh
+that has an axis `expert`, each of its devices holds some of the experts of a
+mixture, and the sum over all of them is one more reduction. The compiler
 propagates the shardings: a mesh of Explicit axes, `jax.make_mesh`'s default, is
 read as the same devices with Auto axes.
 """
@@ -42,6 +44,9 @@ LOGICAL_AXES = {
   'gate.kernel': ('mlp', 'embed'),
   'up.kernel': ('mlp', 'embed'),
   'down.kernel': ('embed', 'mlp'),
+  'mixture.gate': ('expert', 'mlp', 'embed'),
+  'mixture.up': ('expert', 'mlp', 'embed'),
+  'mixture.down': ('expert', 'embed', 'mlp'),
 }
 
 # Logical axis -> mesh axis, or None for a copy on every device.
@@ -51,6 +56,7 @@ RULES = {
   'heads': 'model',
   'kv_heads': 'model',
   'mlp': 'model',
+  'expert': 'expert',
   'embed': None,
 }
 

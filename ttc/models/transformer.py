@@ -2,18 +2,20 @@
 
 Pre-norm RMSNorm, grouped-query attention with rotary positions, SwiGLU; query,
 key and value biases (Qwen2), per-head query and key norms (Qwen3) and sliding
-windows (Mistral) where the config says so; without rotary positions or the
-causal mask, a transformer of sets. Parameters are a plain pytree:
+windows (Mistral) where the config says so; mixtures of experts in place of MLPs
+(Mixtral, Qwen2-MoE, Qwen3-MoE, OLMoE); without rotary positions or the causal
+mask, a transformer of sets. Parameters are a plain pytree:
 
   embed [V, D], layers: one dict per layer (stacked with `scan_layers`),
   final_norm [D], unembed [V, D] unless embeddings are tied.
 
 Linear kernels are `[out, in]`, as checkpoints store them. A decoding step costs
-`2 P` FLOPs per token for `P` parameters and `4 H Dh L` per attended token.
+`2 P` FLOPs per token for `P` parameters, those of experts that do not read it
+left out, and `4 H Dh L` per attended token.
 """
 
-import dataclasses
 import functools
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -21,75 +23,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ttc.kernels.partial_attention import Segment
-from ttc.models import layer_cache, rope
-from ttc.models.base import Cache, Inputs, LanguageModel
-from ttc.models.low_rank import Kernel, LowRankSum
+from ttc.models import experts, layer_cache, rope
+from ttc.models.base import Cache, Inputs, LanguageModel, Router
+from ttc.models.experts import LayerOverride, Routing
+from ttc.models.layers import Linear, RMSNorm, matmul, rms_norm, swiglu
+from ttc.models.mixture import Mixture, Routed
 from ttc.models.sparse_attention import SparseAttention
+from ttc.models.transformer_config import TransformerConfig
 from ttc.types import Params
 
 _NO_WINDOW = 2**30  # a distance that no key has
-
-
-@dataclasses.dataclass(frozen=True)
-class TransformerConfig:
-  """Everything that fixes the shape and the function of a transformer.
-
-  Attributes:
-    windowed_layers: layers that use `sliding_window`; None for all of them.
-    rope_interleaved: see `rope.rotate`.
-    rotary: whether queries and keys know their positions.
-    causal: whether a token sees only those before it. If not, it sees all of
-      its sequence, which is read in one piece, without a cache.
-    log_length_scale: multiply a query by the logarithm of the number of tokens
-      up to it, or of its sequence if not causal: the entropy of attention then
-      does not grow with that number (Chiang and Cholak, 2202.12172).
-    scan_layers: stack the layers' parameters and scan over them. Compiles in
-      time independent of depth; the unrolled loop is faster on CPU.
-    many_rows: lay products out for batches of whole sequences, as training has
-      them; up to 1.6 times faster there on CPU, and slower for the few rows of
-      a decoding step. Results are the same up to their last bits.
-    dtype: of parameters and activations; logits and softmaxes are float32.
-  """
-
-  vocab_size: int
-  num_layers: int
-  embed_dim: int
-  mlp_dim: int
-  num_heads: int
-  num_kv_heads: int
-  head_dim: int
-  max_length: int = 8192
-  rope_theta: float = 10_000.0
-  rope_scaling: rope.Llama3Scaling | None = None
-  rope_interleaved: bool = False
-  rotary: bool = True
-  causal: bool = True
-  log_length_scale: bool = False
-  norm_eps: float = 1e-5
-  qkv_bias: bool = False
-  qk_norm: bool = False
-  tie_embeddings: bool = True
-  sliding_window: int | None = None
-  windowed_layers: tuple[int, ...] | None = None
-  scan_layers: bool = False
-  many_rows: bool = False
-  dtype: str = 'float32'
-
-  def __post_init__(self):
-    for name in ('vocab_size', 'num_layers', 'num_heads', 'num_kv_heads'):
-      if getattr(self, name) < 1:
-        raise ValueError(f'{name}={getattr(self, name)} must be at least 1')
-    if self.num_heads % self.num_kv_heads:
-      raise ValueError(
-        f'num_heads={self.num_heads} is not a multiple of '
-        f'num_kv_heads={self.num_kv_heads}'
-      )
-    if self.rotary and self.head_dim % 2:
-      raise ValueError(f'head_dim={self.head_dim} is odd; rope needs pairs')
-    if not self.causal and self.sliding_window is not None:
-      raise ValueError(
-        f'sliding_window={self.sliding_window} needs causal=True'
-      )
 
 
 @functools.lru_cache  # equal configs give equal functions: no recompilation
@@ -97,6 +40,7 @@ def transformer(
   config: TransformerConfig,
   attention: SparseAttention | None = None,
   remat: bool = False,
+  straight_through: bool = False,
 ) -> LanguageModel:
   """The transformer of `config` as pure functions over a plain pytree.
 
@@ -107,6 +51,9 @@ def transformer(
     remat: whether a gradient computes the inside of each layer again instead of
       keeping it: less memory, a third more time. With `scan_layers`; of an
       unrolled program XLA's CPU compiler merges the two again.
+    straight_through: let gradients see all experts as if all were chosen, not
+      only the `top_k` (see `experts.straight_through`), at the price of running
+      all. What comes out is the same.
 
   Returns:
     The model; equal arguments give the same one, so nothing recompiles.
@@ -121,16 +68,32 @@ def transformer(
       f'sparse attention has its own window; the config has '
       f'sliding_window={config.sliding_window}'
     )
+  options = _Options(attention, remat, straight_through)
+  router = None
+  if config.experts is not None:
+    router = Router(
+      (config.num_layers, config.experts.num_experts),
+      functools.partial(_routed_features, config, options),
+    )
   return LanguageModel(
     init=functools.partial(_init, config),
-    features=functools.partial(_features, config, attention, remat),
+    features=functools.partial(_features, config, options),
     logits=functools.partial(_logits, config),
     make_suffix=functools.partial(_make_suffix, config, attention),
     vocab_size=config.vocab_size,
     max_length=config.max_length,
     batch_axis=1 if config.scan_layers else 0,
     embed=_embed,
+    router=router,
   )
+
+
+class _Options(NamedTuple):
+  """What the function of a transformer has beside its config."""
+
+  attention: SparseAttention | None
+  remat: bool
+  straight_through: bool
 
 
 def num_params(params: Params) -> int:
@@ -138,57 +101,38 @@ def num_params(params: Params) -> int:
   return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-class RMSNorm(nn.Module):
-  """`x / rms(x) * scale` (Zhang and Sennrich, 1910.07467), in float32."""
-
-  eps: float
-
-  @nn.compact
-  def __call__(self, x: Float[Array, '*A D']) -> Float[Array, '*A D']:
-    scale = self.param('scale', nn.initializers.ones, (x.shape[-1],), x.dtype)
-    return _rms_norm(x, scale, self.eps)
-
-
-class Linear(nn.Module):
-  """`W x (+ b)` with the kernel `W` stored `[out, in]`."""
-
-  features: int
-  use_bias: bool = False
-  many_rows: bool = False
-
-  @nn.compact
-  def __call__(self, x: Float[Array, '*A I']) -> Float[Array, '*A O']:
-    init = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal', 1, 0)
-    shape = (self.features, x.shape[-1])
-    kernel = self.param('kernel', init, shape, x.dtype)
-    y = _matmul(kernel, x, many_rows=self.many_rows)
-    if self.use_bias:
-      y += self.param('bias', nn.initializers.zeros, shape[:1], x.dtype)
-    return y
-
-
 class Block(nn.Module):
   """One layer. What it attends to is the caller's business.
 
   `attend(query [B, N, T, K, G, Dh], key, value [B, N, T, K, Dh])` returns the
-  attention output and anything it wants carried out of the layer.
+  attention output and anything it wants carried out of the layer. A mixture of
+  experts also returns what its router said; `override` may say otherwise.
   """
 
   config: TransformerConfig
+  is_mixture: bool = False
+  straight_through: bool = False
 
   @nn.compact
-  def __call__(self, x, positions, attend):
+  def __call__(
+    self, x, positions, attend, override: LayerOverride | None = None
+  ):
     c = self.config
     norm = functools.partial(RMSNorm, c.norm_eps)
     linear = functools.partial(Linear, many_rows=c.many_rows)
     split = lambda y: y.reshape(*y.shape[:-1], -1, c.head_dim)
 
     h = norm(name='attention_norm')(x)
-    q = split(linear(c.num_heads * c.head_dim, c.qkv_bias, name='query')(h))
-    k = split(linear(c.num_kv_heads * c.head_dim, c.qkv_bias, name='key')(h))
-    v = split(linear(c.num_kv_heads * c.head_dim, c.qkv_bias, name='value')(h))
+    q = linear(c.num_heads * c.head_dim, c.qkv_bias, name='query')(h)
+    k = linear(c.num_kv_heads * c.head_dim, c.qkv_bias, name='key')(h)
+    v = linear(c.num_kv_heads * c.head_dim, c.qkv_bias, name='value')(h)
+    if c.full_qk_norm:
+      q, k = norm(name='query_norm')(q), norm(name='key_norm')(k)
+    q, k, v = split(q), split(k), split(v)
     if c.qk_norm:
       q, k = norm(name='query_norm')(q), norm(name='key_norm')(k)
+    if c.clip_qkv is not None:
+      q, k, v = (jnp.clip(y, -c.clip_qkv, c.clip_qkv) for y in (q, k, v))
     if c.rotary:
       frequency = rope.frequencies(c.head_dim, c.rope_theta, c.rope_scaling)
       turn = functools.partial(
@@ -204,10 +148,13 @@ class Block(nn.Module):
     x += linear(c.embed_dim, name='output')(attended)
 
     h = norm(name='mlp_norm')(x)
-    gate = linear(c.mlp_dim, name='gate')(h)
-    up = linear(c.mlp_dim, name='up')(h)
-    x += linear(c.embed_dim, name='down')(nn.silu(gate) * up)
-    return x, carried
+    if not self.is_mixture:
+      return x + swiglu(h, c.mlp_dim, c.many_rows), carried, None
+    assert c.experts is not None
+    y, routed = Mixture(
+      c.experts, self.straight_through, c.many_rows, name='mixture'
+    )(h, override)
+    return x + y, carried, routed
 
 
 @functools.partial(jax.jit, static_argnums=0)  # op by op is much slower
@@ -218,9 +165,10 @@ def _init(config: TransformerConfig, key: PRNGKeyArray) -> Params:
   x = jnp.zeros((1, 1, 1, c.embed_dim), dtype)
   attend = lambda q, k, v: (q, None)
 
-  def init_layer(key):
-    block = Block(c).init(key, x, jnp.zeros((1, 1, 1), jnp.int32), attend)
-    return block['params']
+  def init_layer(key, i=0):
+    is_mixture = c.experts is not None and c.experts.in_layer(i)
+    block = Block(c, is_mixture)
+    return block.init(key, x, jnp.zeros((1, 1, 1), jnp.int32), attend)['params']
 
   layer_keys = jax.random.split(layers_key, c.num_layers)
   shape = (c.vocab_size, c.embed_dim)
@@ -229,7 +177,7 @@ def _init(config: TransformerConfig, key: PRNGKeyArray) -> Params:
     'embed': normal(embed_key),
     'layers': jax.vmap(init_layer)(layer_keys)
     if c.scan_layers
-    else [init_layer(key) for key in layer_keys],
+    else [init_layer(key, i) for i, key in enumerate(layer_keys)],
     'final_norm': jnp.ones((c.embed_dim,), dtype),
   }
   if not c.tie_embeddings:
@@ -239,13 +187,29 @@ def _init(config: TransformerConfig, key: PRNGKeyArray) -> Params:
 
 def _features(
   config: TransformerConfig,
-  attention: SparseAttention | None,
-  remat: bool,
+  options: _Options,
   params: Params,
   inputs: Inputs,
   num_tokens: Int[Array, 'B N'],
   cache: Cache,
 ) -> tuple[Float[Array, 'B N T D'], Cache]:
+  x, cache, _ = _run(config, options, False, params, inputs, num_tokens, cache)
+  return x, cache
+
+
+def _routed_features(
+  config: TransformerConfig,
+  options: _Options,
+  params: Params,
+  inputs: Inputs,
+  num_tokens: Int[Array, 'B N'],
+  cache: Cache,
+) -> tuple[Float[Array, 'B N T D'], Cache, Routing]:
+  return _run(config, options, True, params, inputs, num_tokens, cache)
+
+
+def _run(config, options, recorded, params, inputs, num_tokens, cache):
+  """All layers; with what the routers did if that is `recorded`."""
   cached = cache.prefix is not None or cache.suffix is not None
   if cached and not config.causal:
     raise ValueError(
@@ -259,8 +223,11 @@ def _features(
     steps < num_tokens[..., None], cache.suffix_lengths[..., None] + steps, -1
   )
   num_up_to = positions + 1 if config.causal else num_tokens[..., None]
+  override = _override_by_layer(config, cache.routes, positions)
 
-  def layer(x, layer_params, prefix, suffix, window, attention, is_dense=None):
+  def layer(
+    i, x, layer_params, prefix, suffix, window, attention, is_dense=None
+  ):
     def attend(query, key, value):
       new = Segment(key.swapaxes(2, 3), value.swapaxes(2, 3))
       if config.log_length_scale:
@@ -280,26 +247,54 @@ def _features(
       )
       return output, written
 
-    block = lambda params, x: Block(config).apply(
-      {'params': params}, x, positions, attend
-    )
-    return (jax.checkpoint(block) if remat else block)(layer_params, x)
+    def block(params, x):
+      is_mixture = 'mixture' in params
+      block = Block(config, is_mixture, options.straight_through)
+      of_layer = override(i) if is_mixture and override else None
+      x, written, routed = block.apply(
+        {'params': params}, x, positions, attend, of_layer
+      )
+      return x, written, _record(config, routed, x) if recorded else None
+
+    return (jax.checkpoint(block) if options.remat else block)(layer_params, x)
 
   if inputs.ndim == 3:
     x = _embed(params, inputs)
   else:
     x = inputs.astype(params['embed'].dtype)
   run = _scanned if config.scan_layers else _unrolled
-  x, suffix = run(config, attention, layer, x, params['layers'], cache)
-  x = _rms_norm(x, params['final_norm'], config.norm_eps)
+  x, suffix, routing = run(
+    config, options.attention, layer, x, params['layers'], cache
+  )
+  x = rms_norm(x, params['final_norm'], config.norm_eps)
   lengths = cache.suffix_lengths + num_tokens
-  return x, cache._replace(suffix=suffix, suffix_lengths=lengths)
+  cache = cache._replace(suffix=suffix, suffix_lengths=lengths)
+  return x, cache, routing
+
+
+def _override_by_layer(config, routes, positions):
+  """`layer -> its override` for tokens at `positions`; None for none."""
+  if routes is None:
+    return None
+  if config.experts is None:
+    raise ValueError('a route override needs a model with experts')
+  holds = experts.holds_at(routes, positions)
+  return functools.partial(experts.of_layer, routes, holds)
+
+
+def _record(config, routed: Routed | None, x) -> Routing:
+  """The routing of one layer; zeros where it is no mixture."""
+  num_experts = config.experts.num_experts
+  if routed is None:
+    zeros = jnp.zeros((*x.shape[:-1], num_experts), jnp.float32)
+    return Routing(zeros, zeros)
+  return Routing(experts.spread(routed.chosen, num_experts), routed.logits)
 
 
 def _unrolled(config, attention, layer, x, layers, cache):
   """Layers one by one; caches are lists with one entry per layer."""
   absent = [None] * config.num_layers
-  suffixes = []
+  suffixes, routings = [], []
   for i, (layer_params, prefix, suffix, window) in enumerate(
     zip(
       layers,
@@ -309,11 +304,15 @@ def _unrolled(config, attention, layer, x, layers, cache):
       strict=True,
     )
   ):
-    x, suffix = layer(
-      x, layer_params, prefix, suffix, window, _of_layer(attention, i)
+    x, suffix, routing = layer(
+      i, x, layer_params, prefix, suffix, window, _of_layer(attention, i)
     )
     suffixes.append(suffix)
-  return x, suffixes
+    routings.append(routing)
+  if routings[0] is None:
+    return x, suffixes, None
+  stack = lambda *leaves: jnp.stack(leaves, axis=-2)
+  return x, suffixes, jax.tree.map(stack, *routings)
 
 
 def _scanned(config, attention, layer, x, layers, cache):
@@ -330,28 +329,33 @@ def _scanned(config, attention, layer, x, layers, cache):
     is_dense = jnp.asarray(dense)
   order = jnp.arange(config.num_layers)
   inputs = (order, layers, cache.prefix, windows, is_dense)
+  behind = lambda leaf: jnp.moveaxis(leaf, 0, -2)
 
   if cache.suffix is None:
 
     def fresh(x, xs):
-      _, layer_params, prefix, window, _ = xs
-      return layer(x, layer_params, prefix, None, window, attention)
+      i, layer_params, prefix, window, _ = xs
+      x, suffix, routing = layer(
+        i, x, layer_params, prefix, None, window, attention
+      )
+      return x, (suffix, routing)
 
-    return jax.lax.scan(fresh, x, inputs)
+    x, (suffix, routing) = jax.lax.scan(fresh, x, inputs)
+    return x, suffix, jax.tree.map(behind, routing)
 
   def step(carry, xs):
     x, stack = carry
     i, layer_params, prefix, window, is_dense = xs
     at = lambda leaf: jax.lax.dynamic_index_in_dim(leaf, i, keepdims=False)
     suffix = jax.tree.map(at, stack)
-    x, suffix = layer(
-      x, layer_params, prefix, suffix, window, attention, is_dense
+    x, suffix, routing = layer(
+      i, x, layer_params, prefix, suffix, window, attention, is_dense
     )
     put = lambda leaf, new: jax.lax.dynamic_update_index_in_dim(leaf, new, i, 0)
-    return (x, jax.tree.map(put, stack, suffix)), None
+    return (x, jax.tree.map(put, stack, suffix)), routing
 
-  carry, _ = jax.lax.scan(step, (x, cache.suffix), inputs)
-  return carry
+  (x, suffix), routing = jax.lax.scan(step, (x, cache.suffix), inputs)
+  return x, suffix, jax.tree.map(behind, routing)
 
 
 def _of_layer(attention, i):
@@ -380,7 +384,7 @@ def _logits(
   config: TransformerConfig, params: Params, features: Float[Array, '*A D']
 ) -> Float[Array, '*A V']:
   unembed = params['embed' if config.tie_embeddings else 'unembed']
-  return _matmul(unembed, features, jnp.float32, many_rows=config.many_rows)
+  return matmul(unembed, features, jnp.float32, many_rows=config.many_rows)
 
 
 def _make_suffix(config, attention, B: int, N: int, capacity: int):
@@ -394,46 +398,9 @@ def _make_suffix(config, attention, B: int, N: int, capacity: int):
   ]
 
 
-def _matmul(
-  kernel: Kernel,
-  x: Float[Array, '*A I'],
-  dtype=None,
-  *,
-  many_rows: bool = False,
-) -> Float[Array, '*A O']:
-  """`x W^T`, accumulated in float32.
-
-  With the kernel on the left XLA's CPU product runs up to 1.7 times faster for
-  the few rows of a decoding step than with it on the right, and for many rows
-  up to 1.6 times slower, since what it gives is turned around.
-  """
-  if isinstance(kernel, LowRankSum):
-    y = _matmul(kernel.kernel, x, dtype, many_rows=many_rows)
-    return y + (kernel.scale * (x @ kernel.down @ kernel.up)).astype(y.dtype)
-  dtype = dtype or x.dtype
-  axis = x.ndim - 1
-  if many_rows:
-    return jax.lax.dot_general(
-      x, kernel, (((axis,), (1,)), ((), ())), preferred_element_type=dtype
-    )
-  y = jax.lax.dot_general(
-    kernel, x, (((1,), (axis,)), ((), ())), preferred_element_type=dtype
-  )
-  return jnp.moveaxis(y, 0, -1)
-
-
 def _times_log(
   query: Float[Array, 'B N T K G D'], count: Int[Array, 'B N #T']
 ) -> Float[Array, 'B N T K G D']:
   """Queries times the logarithm of a number of tokens."""
   scale = jnp.log(count.astype(jnp.float32))[..., None, None, None]
   return (query * scale).astype(query.dtype)
-
-
-def _rms_norm(
-  x: Float[Array, '*A D'], scale: Float[Array, ' D'], eps: float
-) -> Float[Array, '*A D']:
-  wide = x.astype(jnp.float32)
-  variance = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
-  normed = wide * jax.lax.rsqrt(variance + eps)
-  return (normed * scale.astype(jnp.float32)).astype(x.dtype)

@@ -1,13 +1,16 @@
 """Assembles the transformer's parameters from named tensors of a file."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ttc.models.transformer import TransformerConfig, transformer
+from ttc.models.transformer import transformer
+from ttc.models.transformer_config import TransformerConfig
 from ttc.types import Params
 
 
@@ -27,7 +30,8 @@ def assemble(
     shape_of: name of a tensor -> its shape, without reading it; all are checked
       before the first is read.
     names: the file's name of each parameter, such as `{'query.kernel':
-      'blk.{}.attn_q.weight'}`; the layer's number goes where `{}` is.
+      'blk.{}.attn_q.weight'}`; the layer's number goes where `{}` is. With a
+      second `{}`, for the number of an expert, a stack is made of the tensors.
     present: names of the tensors in the file. One that nothing would read is
       an error: a part of the model would be left out.
     path: of the file, for error messages.
@@ -40,50 +44,86 @@ def assemble(
       that the config asks for.
   """
   dtype = jnp.dtype(config.dtype)
+  each = jax.tree_util.tree_map_with_path
+  shapes, layer_shapes = _shapes(config)
 
-  def leaf(name, shape):
-    array = read(name)
-    assert array.shape == shape, name
-    return array.astype(dtype, copy=False)
+  def fill(array, pieces):
+    for (name, shape), place in zip(pieces, array, strict=True):
+      tensor = read(name)
+      assert tensor.shape == shape, name
+      place[...] = tensor
 
-  def layer(i, key_path, stacked):
-    name = names[_dotted(key_path)].format(i)
-    return jnp.asarray(leaf(name, stacked.shape[1:]))
+  def layer(i, key_path, leaf):
+    pieces = _pieces(names, key_path, leaf.shape, i)
+    array = np.zeros((len(pieces), *pieces[0][1]), dtype)
+    fill(array, pieces)
+    return jnp.asarray(array.reshape(leaf.shape))
 
-  def all_layers(key_path, stacked):
-    array = np.zeros(stacked.shape, dtype)
+  def all_layers(key_path, leaf):
+    array = np.zeros((config.num_layers, *leaf.shape), dtype)
     for i in range(config.num_layers):
-      array[i] = leaf(names[_dotted(key_path)].format(i), stacked.shape[1:])
+      pieces = _pieces(names, key_path, leaf.shape, i)
+      fill(array[i].reshape(len(pieces), *pieces[0][1]), pieces)
     return jnp.asarray(array)
 
-  each = jax.tree_util.tree_map_with_path
-  scanned = dataclasses.replace(config, scan_layers=True)  # quicker to trace
-  shapes = jax.eval_shape(transformer(scanned).init, jax.random.key(0))
-  layers = shapes.pop('layers')
-  _check(config, shapes, layers, names, set(present), shape_of, path)
-  params: Params = {
-    name: jnp.asarray(leaf(names[name], shape.shape))
-    for name, shape in shapes.items()
-  }
+  _check(config, shapes, layer_shapes, names, set(present), shape_of, path)
+  params: Params = {}
+  for name, shape in shapes.items():
+    array = np.zeros((1, *shape.shape), dtype)
+    fill(array, [(names[name], shape.shape)])
+    params[name] = jnp.asarray(array[0])
   if config.scan_layers:
-    params['layers'] = each(all_layers, layers)
+    params['layers'] = each(all_layers, layer_shapes(0))
   else:
     params['layers'] = [
-      each(lambda *args, i=i: layer(i, *args), layers)
+      each(functools.partial(layer, i), layer_shapes(i))
       for i in range(config.num_layers)
     ]
   return params
 
 
-def _check(config, shapes, layers, names, present, shape_of, path) -> None:
+def _shapes(config) -> tuple[dict[str, Any], Callable[[int], Any]]:
+  """Shapes of all parameters but the layers', and `i -> those of layer i`."""
+  experts = config.experts
+
+  def shapes_with(experts):
+    one = dataclasses.replace(
+      config,
+      experts=experts,
+      num_layers=1,  # quicker to trace
+      windowed_layers=None,
+      scan_layers=False,
+    )
+    shapes = jax.eval_shape(transformer(one).init, jax.random.key(0))
+    (layer,) = shapes.pop('layers')
+    return shapes, layer
+
+  rest, plain = shapes_with(None)
+  if experts is None:
+    return rest, lambda i: plain
+  _, mixture = shapes_with(dataclasses.replace(experts, layers=None))
+  return rest, lambda i: mixture if experts.in_layer(i) else plain
+
+
+def _pieces(names, key_path, shape, i) -> list[tuple[str, tuple[int, ...]]]:
+  """The tensors that a parameter of layer `i` is made of, and their shapes."""
+  name = names[_dotted(key_path)]
+  if name.count('{}') == 1:
+    return [(name.format(i), shape)]
+  return [(name.format(i, j), shape[1:]) for j in range(shape[0])]
+
+
+def _check(
+  config, shapes, layer_shapes, names, present, shape_of, path
+) -> None:
   """Refuses tensors that are missing, of another shape or without a place."""
 
   def wanted():
     for name, leaf in shapes.items():
       yield names[name], leaf.shape
     for i in range(config.num_layers):  # ends at the first that is missing
-      for key_path, leaf in jax.tree.leaves_with_path(layers):
-        yield names[_dotted(key_path)].format(i), leaf.shape[1:]
+      for key_path, leaf in jax.tree.leaves_with_path(layer_shapes(i)):
+        yield from _pieces(names, key_path, leaf.shape, i)
 
   placed = set()
   for name, shape in wanted():

@@ -22,12 +22,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from ttc.models.base import LanguageModel
+from ttc.models.experts import RouteOverride
+from ttc.models.routing import check_routes
 from ttc.models.sharding import on_auto_axes
 from ttc.sampling import responses
 from ttc.sampling.controllers import Controller, Queue, force
 from ttc.sampling.draw import draw, log_prob_of
 from ttc.sampling.logits import SamplingParams, check_sampling_params, law
-from ttc.sampling.state import DecodeState, read_from
+from ttc.sampling.state import DecodeState, has_rows, read_from
 from ttc.sampling.stopping import (
   Policy,
   Progress,
@@ -71,6 +73,7 @@ def sample(
   sample_ids: Int[Array, '*A'] | None = None,
   policy: Policy = wait_for_all,
   controller: Controller | None = None,
+  routes: RouteOverride | None = None,
 ) -> SampleOutput:
   """Draws `N` responses to each of `B` prompts, or continues rows.
 
@@ -93,19 +96,31 @@ def sample(
       `0..N-1`, broadcasts to `[B, N]`. Other ids draw other responses.
     policy: when to end a problem early; static.
     controller: forces templates into responses; its functions are static.
+    routes: what the routers of a mixture of experts are told while a response
+      is read, without rows or `[B, 1]` or of each response, `[B, N]`; None for
+      those of the state. They belong to the response, whatever row writes it.
 
   Returns:
     A `SampleOutput`. `generation` holds what this call wrote; its `T` is the
     capacity of the state.
 
   Raises:
-    ValueError: if `N < R`, or values of `sampling` mean nothing.
+    ValueError: if `N < R`, values of `sampling` mean nothing, the model cannot
+      take the routes, or those of `R` rows are to serve more responses.
   """
   check_sampling_params(sampling)
   R = state.tokens.shape[1]
   N = R if num_samples is None else num_samples
   if N < R:
     raise ValueError(f'num_samples={N} is less than the {R} rows of the state')
+  if routes is not None:
+    check_routes(model, routes, state.tokens.shape[0], N)
+    state = state._replace(routes=routes)
+  elif has_rows(state.routes) and N > R:
+    raise ValueError(
+      f'the state has routes of its {R} rows, which are not those of '
+      f'{N} responses; give routes to sample'
+    )
   steering = controller and controller._replace(templates=None)
   return _sample(
     _Static(model, N, policy, steering),
@@ -219,13 +234,17 @@ class _Loop(NamedTuple):
   next_job: Int[Array, ' B']
   memory: Any  # of the controller, leaves [B, R]
   queue: Queue
+  routes: RouteOverride | None  # of the response that each row writes
   out: Generation
   steps: Int[Array, '']
 
   def resume(self, state: DecodeState) -> DecodeState:
     """The state that the rows are in now."""
     return state._replace(
-      suffix=self.suffix, tokens=self.tokens, lengths=self.lengths
+      suffix=self.suffix,
+      tokens=self.tokens,
+      lengths=self.lengths,
+      routes=self.routes,
     )
 
 
@@ -251,6 +270,7 @@ def _start(plan: _Plan) -> _Loop:
     next_job=jnp.max(jnp.where(job < N, job + 1, 0), axis=1),
     memory=jax.tree.map(lambda x: jnp.broadcast_to(x, (B, R)), memory),
     queue=Queue(jnp.full((B, R), -1), jnp.zeros((B, R), jnp.int32)),
+    routes=_routes_of(plan, rows if N == R else job),
     out=responses.empty(B, N, capacity, reasons),
     steps=jnp.int32(0),
   )
@@ -352,6 +372,14 @@ def _refill(plan: _Plan, loop: _Loop, finished: Bool[Array, 'B R']) -> _Loop:
   following = _nth_waiting(plan.waits, loop.next_job, rank)
   fresh = finished & (following < N)
   last = jnp.max(jnp.where(fresh, following, -1), axis=1)
+  if has_rows(plan.state.routes):
+    renew = lambda new, old: jnp.where(
+      jnp.expand_dims(fresh, range(2, old.ndim)), new, old
+    )
+    following_routes = _routes_of(plan, following)
+    loop = loop._replace(
+      routes=jax.tree.map(renew, following_routes, loop.routes)
+    )
   loop = loop._replace(
     job=jnp.where(finished, following, loop.job),
     next_job=jnp.maximum(loop.next_job, last + 1),
@@ -400,6 +428,15 @@ def _nth_waiting(
 def _of_job(x: Array, job: Int[Array, 'B R']) -> Array:
   """What belongs to the response that each row writes."""
   return jnp.take_along_axis(x, job, axis=1, mode='clip')
+
+
+def _routes_of(plan: _Plan, job: Int[Array, 'B R']) -> RouteOverride | None:
+  """The routes of the response that each row writes."""
+  routes = plan.state.routes
+  if not has_rows(routes):
+    return routes
+  take = jax.vmap(lambda leaf, index: leaf.at[index].get(mode='clip'))
+  return jax.tree.map(lambda leaf: take(leaf, job), routes)
 
 
 def _fold_in(key: PRNGKeyArray, sample_id, position) -> PRNGKeyArray:

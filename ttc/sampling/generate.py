@@ -3,11 +3,12 @@
 from jaxtyping import Array, Bool, Int, Key
 
 from ttc.models.base import LanguageModel
+from ttc.models.experts import RouteOverride
 from ttc.models.sharding import on_auto_axes
 from ttc.sampling.controllers import Controller
 from ttc.sampling.decode import sample
 from ttc.sampling.logits import SamplingParams
-from ttc.sampling.state import prefill
+from ttc.sampling.state import has_rows, prefill
 from ttc.sampling.stopping import Policy, StopRules, wait_for_all
 from ttc.types import Generation, Params, Prompt
 
@@ -29,6 +30,7 @@ def generate(
   sample_ids: Int[Array, '*A'] | None = None,
   policy: Policy = wait_for_all,
   controller: Controller | None = None,
+  routes: RouteOverride | None = None,
 ) -> Generation:
   """Prefills and samples: `N` responses to each of `B` prompts.
 
@@ -50,12 +52,16 @@ def generate(
     sample_ids: what identifies each response.
     policy: when to end a problem early.
     controller: forces templates into responses.
+    routes: what the routers of a mixture of experts are told. Without rows or
+      of each prompt, `[B, 1]`, they hold for prompts too; those of each
+      response, `[B, N]`, from its first token on.
 
   Returns:
     The responses.
   """
   rows = num_samples if num_rows is None else min(num_rows, num_samples)
-  state = prefill(model, params, prompt, rows, capacity)
+  of_prompt = None if has_rows(routes) else routes
+  state = prefill(model, params, prompt, rows, capacity, routes=of_prompt)
   return sample(
     model,
     params,
@@ -69,4 +75,5 @@ def generate(
     sample_ids=sample_ids,
     policy=policy,
     controller=controller,
+    routes=routes if has_rows(routes) else None,
   ).generation

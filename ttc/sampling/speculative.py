@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
-from ttc.models.base import Cache, LanguageModel
+from ttc.models.base import LanguageModel
 from ttc.sampling import responses
 from ttc.sampling.acceptance import accept, redraw
 from ttc.sampling.draw import draw, log_prob_of
@@ -85,7 +85,8 @@ def speculative_sample(
     target_params: parameters of the target.
     draft_params: of the draft.
     keys: `[B]`, one per problem; consumed.
-    target_state: with `N` rows, which may be of different lengths.
+    target_state: with `N` rows, which may be of different lengths. Each model
+      reads under the routes of its own state.
     draft_state: the same rows, as the draft remembers them.
     stop: what ends a response.
     num_drafted: `g`, tokens drafted in a round beyond the one that every round
@@ -288,7 +289,7 @@ def _propose(
       params,
       pending[..., None],
       reads.astype(jnp.int32),
-      Cache(state.prefix, state.prefix_lengths, suffix, cached),
+      state.cache._replace(suffix=suffix, suffix_lengths=cached),
     )
     logits = jnp.where(
       (lengths == 0)[..., None],

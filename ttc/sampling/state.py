@@ -13,6 +13,9 @@ reads a token whose successor nobody asks for.
 
 An entry of a row may be an input embedding that is no token's (a soft prompt, a
 soft thought). It is pending, cut and copied like any other; `soft` keeps it.
+
+Of a mixture of experts, `routes` says what its routers are told. They are not
+of a token but of all that a row reads from then on, and go where the row goes.
 """
 
 import functools
@@ -24,6 +27,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from ttc.models.base import Cache, Inputs, LanguageModel, embed, encode_prompt
+from ttc.models.experts import RouteOverride
+from ttc.models.routing import check_routes
 from ttc.models.sharding import on_auto_axes
 from ttc.sampling.draw import log_prob_of
 from ttc.types import Params, Prompt
@@ -51,6 +56,7 @@ class DecodeState(NamedTuple):
   tokens: Int[Array, 'B R S']  # what follows the prompt: given, forced or drawn
   lengths: Int[Array, 'B R']
   soft: SoftEntries | None = None  # None: no entry is an embedding
+  routes: RouteOverride | None = None  # None: experts are the router's choice
 
   @property
   def cache_lengths(self) -> Int[Array, 'B R']:
@@ -61,7 +67,11 @@ class DecodeState(NamedTuple):
   def cache(self) -> Cache:
     """The model's view of this state."""
     return Cache(
-      self.prefix, self.prefix_lengths, self.suffix, self.cache_lengths
+      self.prefix,
+      self.prefix_lengths,
+      self.suffix,
+      self.cache_lengths,
+      self.routes,
     )
 
 
@@ -72,6 +82,8 @@ def prefill(
   prompt: Prompt,
   num_rows: int,
   capacity: int,
+  *,
+  routes: RouteOverride | None = None,
 ) -> DecodeState:
   """Runs `B` prompts once and makes room for `num_rows` responses to each.
 
@@ -83,23 +95,30 @@ def prefill(
     prompt: of different lengths; at least one token each.
     num_rows: `R`; static.
     capacity: most tokens a row can hold; static.
+    routes: what the routers of a mixture of experts are told from here on. The
+      prompt is read once for all rows, so it is read under routes without rows
+      or of each prompt, `[B, 1]`; under routes of each row, `[B, R]`, only what
+      follows it is, and the first token is drawn by the law of the router.
 
   Returns:
     A state with empty rows.
 
   Raises:
-    ValueError: for a prompt without tokens, or with ids outside the vocabulary.
-      In a compiled program the latter has no law: its responses are empty and
-      `INVALID`.
+    ValueError: for a prompt without tokens, or with ids outside the vocabulary,
+      or routes that the model cannot take. In a compiled program such ids have
+      no law: responses are empty and `INVALID`.
   """
   _check_prompt(model, prompt)
-  return _prefill(model, params, prompt, num_rows, capacity)
+  if routes is not None:
+    check_routes(model, routes, prompt.tokens.shape[0], num_rows)
+  return _prefill(model, params, prompt, num_rows, capacity, routes)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3, 4), inline=True)
-def _prefill(model, params, prompt, num_rows, capacity) -> DecodeState:
+def _prefill(model, params, prompt, num_rows, capacity, routes) -> DecodeState:
   B = prompt.tokens.shape[0]
-  prefix, logits = encode_prompt(model, params, prompt)
+  of_prompt = None if has_rows(routes) else routes
+  prefix, logits = encode_prompt(model, params, prompt, of_prompt)
   known = jnp.all(_is_known(model, prompt), axis=1, keepdims=True)
   logits = jnp.where(known, logits, jnp.nan)
   return DecodeState(
@@ -109,6 +128,7 @@ def _prefill(model, params, prompt, num_rows, capacity) -> DecodeState:
     suffix=model.make_suffix(B, num_rows, capacity),
     tokens=jnp.zeros((B, num_rows, capacity), jnp.int32),
     lengths=jnp.zeros((B, num_rows), jnp.int32),
+    routes=routes,
   )
 
 
@@ -184,11 +204,15 @@ def fork(
     soft = SoftEntries(
       take(soft.embeddings, parents), take(soft.is_soft, parents) & inside
     )
+  routes = state.routes
+  if has_rows(routes):
+    routes = jax.tree.map(lambda leaf: take(leaf, parents), routes)
   return state._replace(
     suffix=suffix,
     tokens=take(state.tokens, parents),
     lengths=kept,
     soft=soft,
+    routes=routes,
   )
 
 
@@ -264,6 +288,11 @@ def read_from(
   is_soft = _window(state.soft.is_soft, start, size)
   embeddings = _window(state.soft.embeddings, start, size)
   return jnp.where(is_soft[..., None], embeddings, embed(model, params, tokens))
+
+
+def has_rows(routes: RouteOverride | None) -> bool:
+  """Whether routes differ between the rows of a prompt."""
+  return routes is not None and routes.bias.shape[1:-2] not in ((), (1,))
 
 
 def _is_known(model: LanguageModel, prompt: Prompt) -> Bool[Array, 'B T']:

@@ -26,6 +26,12 @@ from ttc.scaling.costs import (
   model_shape,
   prefill_flops,
 )
+from ttc.scaling.expert_costs import (
+  distinct_experts,
+  distinct_experts_of_use,
+  expert_bytes,
+  touched_experts,
+)
 from ttc.scaling.first_finish import FirstFinishLaw, first_finish_law
 from ttc.scaling.frontier import (
   Frontier,
@@ -134,11 +140,14 @@ __all__ = [
   'crossover_budget',
   'decode_flops',
   'dense_cost',
+  'distinct_experts',
+  'distinct_experts_of_use',
   'eflops',
   'equal_flops_samples',
   'equivalent_tokens',
   'expected_best_of_k',
   'expected_makespans',
+  'expert_bytes',
   'first_finish_law',
   'fit_beta_plateau',
   'fit_coverage_law',
@@ -175,6 +184,7 @@ __all__ = [
   'sparse_cost',
   'stack_models',
   'three_axes',
+  'touched_experts',
   'two_fold_policy',
   'two_state_refinement',
   'verification_cost',

@@ -29,6 +29,10 @@ class ModelShape(NamedTuple):
   num_kv_heads: int  # K
   head_dim: int  # Dh
   bytes_per_element: int = 2  # of the KV cache
+  # Of a mixture of experts; a dense model has one that is always chosen.
+  expert_params: int = 0  # of one expert, in all layers that have it
+  num_experts: int = 1  # E
+  top_k: int = 1  # experts of one token, in `num_params`
 
   @property
   def kv_bytes_per_token(self) -> int:
@@ -38,14 +42,35 @@ class ModelShape(NamedTuple):
 
 
 def model_shape(config: Any, num_params: int) -> ModelShape:
-  """The shape of a transformer from its `TransformerConfig`."""
-  return ModelShape(
+  """The shape of a transformer from its `TransformerConfig`.
+
+  Args:
+    config: of the transformer.
+    num_params: all of them; of the experts of a mixture those that read no
+      token are left out here.
+
+  Returns:
+    The numbers.
+  """
+  shape = ModelShape(
     num_params,
     config.num_layers,
     config.num_heads,
     config.num_kv_heads,
     config.head_dim,
     jnp.dtype(config.dtype).itemsize,
+  )
+  experts = config.experts
+  if experts is None:
+    return shape
+  layers = experts.layers
+  num_layers = config.num_layers if layers is None else len(layers)
+  of_one = 3 * config.embed_dim * experts.mlp_dim * num_layers
+  return shape._replace(
+    num_params=num_params - (experts.num_experts - experts.top_k) * of_one,
+    expert_params=of_one,
+    num_experts=experts.num_experts,
+    top_k=experts.top_k,
   )
 
 

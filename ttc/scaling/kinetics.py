@@ -36,6 +36,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Num
 
 from ttc.scaling.costs import ModelShape
+from ttc.scaling.expert_costs import distinct_experts
 
 Numbers: TypeAlias = Num[ArrayLike, '...']
 Amounts: TypeAlias = Float[np.ndarray, '...']
@@ -98,9 +99,9 @@ def dense_cost(
       paper, and `mean_cost`, charge for the mean one.)
     include_prefill: add the FLOPs of reading the prompt once.
     include_param_reads: the number of sequences that decode together; each step
-      reads all active weights, in two bytes, once for that many. The paper
-      leaves this out. (Of a mixture of experts a batch reads more than the
-      active ones.)
+      reads all weights, in two bytes, once for that many; of a mixture those
+      of the experts that so many tokens touch (see `distinct_experts`). The
+      paper leaves this out.
 
   Returns:
     FLOPs and bytes.
@@ -300,8 +301,10 @@ def _charge(
   position_flops = 4 * shape.num_heads * shape.head_dim * shape.num_layers
   param_bytes = 0.0
   if include_param_reads is not None:
-    steps = tokens / np.asarray(include_param_reads, np.float64)
-    param_bytes = _BYTES_PER_PARAM * shape.num_params * steps
+    together = np.asarray(include_param_reads, np.float64)
+    more = distinct_experts(shape.num_experts, shape.top_k, together)
+    read = shape.num_params + shape.expert_params * (more - shape.top_k)
+    param_bytes = _BYTES_PER_PARAM * read * tokens / together
   if include_prefill:
     tokens = tokens + prompt
     flop_positions = flop_positions + prompt**2 / 2

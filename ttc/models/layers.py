@@ -1,0 +1,85 @@
+"""The layers that a transformer is made of: linear maps and norms."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ttc.models.low_rank import Kernel, LowRankSum
+
+
+class RMSNorm(nn.Module):
+  """`x / rms(x) * scale` (Zhang and Sennrich, 1910.07467), in float32."""
+
+  eps: float
+
+  @nn.compact
+  def __call__(self, x: Float[Array, '*A D']) -> Float[Array, '*A D']:
+    scale = self.param('scale', nn.initializers.ones, (x.shape[-1],), x.dtype)
+    return rms_norm(x, scale, self.eps)
+
+
+class Linear(nn.Module):
+  """`W x (+ b)` with the kernel `W` stored `[out, in]`."""
+
+  features: int
+  use_bias: bool = False
+  many_rows: bool = False
+
+  @nn.compact
+  def __call__(self, x: Float[Array, '*A I']) -> Float[Array, '*A O']:
+    init = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal', 1, 0)
+    shape = (self.features, x.shape[-1])
+    kernel = self.param('kernel', init, shape, x.dtype)
+    y = matmul(kernel, x, many_rows=self.many_rows)
+    if self.use_bias:
+      y += self.param('bias', nn.initializers.zeros, shape[:1], x.dtype)
+    return y
+
+
+def swiglu(
+  x: Float[Array, '*A D'], mlp_dim: int, many_rows: bool
+) -> Float[Array, '*A D']:
+  """`down(silu(gate(x)) * up(x))` (Shazeer, 2002.05202), in module scope."""
+  gate = Linear(mlp_dim, many_rows=many_rows, name='gate')(x)
+  up = Linear(mlp_dim, many_rows=many_rows, name='up')(x)
+  down = Linear(x.shape[-1], many_rows=many_rows, name='down')
+  return down(nn.silu(gate) * up)
+
+
+def matmul(
+  kernel: Kernel,
+  x: Float[Array, '*A I'],
+  dtype=None,
+  *,
+  many_rows: bool = False,
+) -> Float[Array, '*A O']:
+  """`x W^T`, accumulated in float32.
+
+  With the kernel on the left XLA's CPU product runs up to 1.7 times faster for
+  the few rows of a decoding step than with it on the right, and for many rows
+  up to 1.6 times slower, since what it gives is turned around.
+  """
+  if isinstance(kernel, LowRankSum):
+    y = matmul(kernel.kernel, x, dtype, many_rows=many_rows)
+    return y + (kernel.scale * (x @ kernel.down @ kernel.up)).astype(y.dtype)
+  dtype = dtype or x.dtype
+  axis = x.ndim - 1
+  if many_rows:
+    return jax.lax.dot_general(
+      x, kernel, (((axis,), (1,)), ((), ())), preferred_element_type=dtype
+    )
+  y = jax.lax.dot_general(
+    kernel, x, (((1,), (axis,)), ((), ())), preferred_element_type=dtype
+  )
+  return jnp.moveaxis(y, 0, -1)
+
+
+def rms_norm(
+  x: Float[Array, '*A D'], scale: Float[Array, ' D'], eps: float
+) -> Float[Array, '*A D']:
+  """See `RMSNorm`."""
+  wide = x.astype(jnp.float32)
+  variance = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
+  normed = wide * jax.lax.rsqrt(variance + eps)
+  return (normed * scale.astype(jnp.float32)).astype(x.dtype)

@@ -1,0 +1,265 @@
+r"""The products of a mixture of experts, of each token with `k` of `E` MLPs.
+
+Nothing is dropped: no expert has a capacity. Four ways to the same sum,
+
+  dense   every expert reads every token, and weights are mostly zero; the
+          definition. `E / k` times the products.
+  ragged  `jax.lax.ragged_dot` over rows sorted by expert.
+  blocks  rows sorted by expert in blocks of a few, one expert's products each.
+          At most `M k / b + E` blocks of `b` rows.
+  pairs   matrix-vector products for each token and choice, which read no more
+          than the matrices of the chosen.
+
+Costs `6 k D F` FLOPs per token and layer, and the matrices of every expert that
+some token chose are read once.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple, TypeAlias
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from ttc.models import experts as routes
+from ttc.models.experts import Chosen, Experts, LayerOverride
+from ttc.models.layers import Linear, matmul, swiglu
+
+Implementation: TypeAlias = Literal['dense', 'ragged', 'blocks', 'pairs']
+
+_ROWS_BY_EXPERT = jax.lax.RaggedDotDimensionNumbers(
+  (((1,), (2,)), ((), ())), lhs_ragged_dimensions=[0], rhs_group_dimensions=[0]
+)
+
+
+class Kernels(NamedTuple):
+  """The MLPs of all experts."""
+
+  gate: Float[Array, 'E F D']
+  up: Float[Array, 'E F D']
+  down: Float[Array, 'E D F']
+
+
+class Routed(NamedTuple):
+  """What a router said of each token, and what came of it."""
+
+  logits: Float[Array, '*A E']
+  chosen: Chosen
+
+
+class Mixture(nn.Module):
+  """A mixture of SwiGLU experts, and one that is shared where there is."""
+
+  experts: Experts
+  straight_through: bool = False
+  many_rows: bool = False
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, '*A D'], override: LayerOverride | None
+  ) -> tuple[Float[Array, '*A D'], Routed]:
+    e, width = self.experts, x.shape[-1]
+    init = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal', 2, 1, (0,))
+    stack = lambda name, *shape: self.param(
+      name, init, (e.num_experts, *shape), x.dtype
+    )
+    kernels = Kernels(
+      stack('gate', e.mlp_dim, width),
+      stack('up', e.mlp_dim, width),
+      stack('down', width, e.mlp_dim),
+    )
+    logits = Router(e.num_experts, name='router')(x)
+    chosen = routes.choose(e, logits, override)
+    rows = x.reshape(-1, width)
+    flat = lambda leaf: leaf.reshape(-1, leaf.shape[-1])
+    if self.straight_through:
+      weights = routes.straight_through(e, logits, override)
+      y = mix_all(kernels, rows, flat(weights))
+    else:
+      y = mix(kernels, rows, Chosen(*map(flat, chosen)))
+    y = y.reshape(x.shape)
+    if e.shared_mlp_dim is not None:
+      gate = Linear(1, many_rows=self.many_rows, name='shared_gate')(x)
+      y += nn.sigmoid(gate) * Shared(
+        e.shared_mlp_dim, self.many_rows, name='shared'
+      )(x)
+    return y, Routed(logits, chosen)
+
+
+class Router(nn.Module):
+  """The logits of all experts, in float32."""
+
+  num_experts: int
+
+  @nn.compact
+  def __call__(self, x: Float[Array, '*A D']) -> Float[Array, '*A E']:
+    init = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal', 1, 0)
+    shape = (self.num_experts, x.shape[-1])
+    kernel = self.param('kernel', init, shape, x.dtype)
+    return matmul(kernel, x, jnp.float32)
+
+
+class Shared(nn.Module):
+  """The expert that reads every token."""
+
+  mlp_dim: int
+  many_rows: bool
+
+  @nn.compact
+  def __call__(self, x: Float[Array, '*A D']) -> Float[Array, '*A D']:
+    return swiglu(x, self.mlp_dim, self.many_rows)
+
+
+def mix(
+  kernels: Kernels,
+  x: Float[Array, 'M D'],
+  chosen: Chosen,
+  implementation: Implementation | None = None,
+) -> Float[Array, 'M D']:
+  """The weighted sum of what the chosen experts make of each row.
+
+  Args:
+    kernels: of all experts.
+    x: rows.
+    chosen: the experts `[M, k]` of each row and their weights.
+    implementation: None for what is fastest for so many rows.
+
+  Returns:
+    The sums.
+  """
+  if implementation is None:
+    implementation = fastest(chosen.ids.size, kernels.gate.shape[0])
+  return IMPLEMENTATIONS[implementation](kernels, x, chosen)
+
+
+def mix_all(
+  kernels: Kernels, x: Float[Array, 'M D'], weights: Float[Array, 'M E']
+) -> Float[Array, 'M D']:
+  """The sum over all experts, whatever their weights."""
+  gate = jnp.einsum('efd,md->efm', kernels.gate, x)
+  up = jnp.einsum('efd,md->efm', kernels.up, x)
+  y = jnp.einsum('edf,efm->edm', kernels.down, nn.silu(gate) * up)
+  return jnp.einsum('edm,me->md', y, weights).astype(x.dtype)
+
+
+def _one(kernels: Kernels, x: Float[Array, 'M D']) -> Float[Array, 'M D']:
+  """What one expert makes of rows."""
+  gate, up, down = (leaf.T for leaf in kernels)
+  return (nn.silu(x @ gate) * (x @ up)) @ down
+
+
+def _dense(kernels, x, chosen):
+  weights = routes.spread(chosen, kernels.gate.shape[0])
+  return mix_all(kernels, x, weights)
+
+
+class _Sorted(NamedTuple):
+  """Pairs of rows and choices, sorted by expert."""
+
+  rows: Int[Array, ' P']
+  weights: Float[Array, ' P']
+  sizes: Int[Array, ' E']  # pairs of each expert
+
+
+def _sort(chosen: Chosen, num_experts: int) -> _Sorted:
+  ids = chosen.ids.reshape(-1)
+  order = jnp.argsort(ids, stable=True)
+  is_of = jax.nn.one_hot(ids, num_experts, dtype=jnp.int32)
+  return _Sorted(
+    order // chosen.ids.shape[1],
+    chosen.weights.reshape(-1)[order],
+    jnp.sum(is_of, axis=0, dtype=jnp.int32),
+  )
+
+
+def _add_up(pairs: _Sorted, y: Float[Array, 'P D'], x: Float[Array, 'M D']):
+  """The weighted sum of the pairs of each row."""
+  weighted = y.astype(jnp.float32) * pairs.weights[:, None]
+  sums = jnp.zeros(x.shape, jnp.float32).at[pairs.rows].add(weighted)
+  return sums.astype(x.dtype)
+
+
+def _ragged(kernels, x, chosen):
+  pairs = _sort(chosen, kernels.gate.shape[0])
+  product = lambda kernel, x: jax.lax.ragged_dot_general(
+    x, kernel, pairs.sizes, _ROWS_BY_EXPERT
+  )
+  of_pairs = x[pairs.rows]
+  h = nn.silu(product(kernels.gate, of_pairs)) * product(kernels.up, of_pairs)
+  return _add_up(pairs, product(kernels.down, h), x)
+
+
+@jax.custom_jvp  # the number of blocks is known at run time only
+def _blocks(kernels, x, chosen):
+  num_experts, num_pairs = kernels.gate.shape[0], chosen.ids.size
+  pairs = _sort(chosen, num_experts)
+  size = _block_size(num_pairs / num_experts)
+  first = jnp.cumsum(pairs.sizes) - pairs.sizes
+  num_blocks = -(-pairs.sizes // size)
+  end = jnp.cumsum(num_blocks)
+  of_pairs = jnp.pad(x[pairs.rows], ((0, size), (0, 0)))
+
+  def block(state):
+    i, y = state
+    expert = jnp.sum(end <= i)
+    # What a block has of the next expert's rows, the next block writes anew.
+    at = first[expert] + (i - end[expert] + num_blocks[expert]) * size
+    h = jax.lax.dynamic_slice_in_dim(of_pairs, at, size)
+    h = _one(_of_expert(kernels, expert), h)
+    return i + 1, jax.lax.dynamic_update_slice_in_dim(y, h, at, 0)
+
+  state = (jnp.int32(0), jnp.zeros_like(of_pairs))
+  _, y = jax.lax.while_loop(lambda state: state[0] < end[-1], block, state)
+  return _add_up(pairs, y[:num_pairs], x)
+
+
+@_blocks.defjvp
+def _blocks_jvp(primals, tangents):
+  return jax.jvp(_dense, primals, tangents)
+
+
+def _block_size(rows_of_expert: float) -> int:
+  """The power of two that is nearest to the rows of an expert, 8 to 128."""
+  return 2 ** min(max(round(math.log2(rows_of_expert)), 3), 7)
+
+
+def _pairs(kernels, x, chosen):
+  def add(y, i):
+    row, choice = i // chosen.ids.shape[1], i % chosen.ids.shape[1]
+    gate, up, down = _of_expert(kernels, chosen.ids[row, choice])
+    one = down @ (nn.silu(gate @ x[row]) * (up @ x[row]))
+    return y.at[row].add(chosen.weights[row, choice] * one), None
+
+  sums = jnp.zeros(x.shape, jnp.float32)
+  return jax.lax.scan(add, sums, jnp.arange(chosen.ids.size))[0].astype(x.dtype)
+
+
+def _of_expert(kernels: Kernels, expert: Int[Array, '']) -> Kernels:
+  at = lambda leaf: jax.lax.dynamic_index_in_dim(leaf, expert, keepdims=False)
+  return Kernels(*map(at, kernels))
+
+
+IMPLEMENTATIONS: dict[str, Callable[..., Array]] = {
+  'dense': _dense,
+  'ragged': _ragged,
+  'blocks': _blocks,
+  'pairs': _pairs,
+}
+
+
+def fastest(num_pairs: int, num_experts: int) -> Implementation:
+  """As measured with 8 and 64 experts on a CPU (`scripts/bench_experts.py`).
+
+  Few pairs leave most experts unread; with some rows for each expert, one large
+  product over all beats many small ones; from eight on, its `E / k` is more
+  than that. A CPU's `ragged_dot` is a masked product over copies.
+  """
+  if jax.default_backend() != 'cpu':
+    return 'ragged'
+  if jax.device_count() > 1:
+    return 'dense'  # each device sums over its experts, and moves none
+  if num_pairs < num_experts:
+    return 'pairs'
+  return 'dense' if num_pairs < 8 * num_experts else 'blocks'
