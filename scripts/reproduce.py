@@ -4,6 +4,7 @@
   python scripts/reproduce.py --claim=all --room=search
   python scripts/reproduce.py --claim=all --write  # updates docs/claims
   python scripts/reproduce.py --list
+  python scripts/reproduce.py --systems  # makes docs/systems.md anew
 
 A claim is a file of ttc/claims/<room>. What it measures is kept below the
 workdir for each seed, and what is trained for it too: killed, or asked for more
@@ -18,7 +19,7 @@ import tqdm
 from absl import flags
 
 from ttc import claims
-from ttc.claims import report, run
+from ttc.claims import report, run, systems
 from ttc.drivers import command
 from ttc.testbeds import SIZES
 
@@ -26,6 +27,7 @@ _DOCS = pathlib.Path(__file__).resolve().parent.parent / 'docs'
 _CLAIM = flags.DEFINE_list('claim', [], "Names of claims, or 'all'.")
 _ROOM = flags.DEFINE_string('room', None, f'One of {", ".join(claims.ROOMS)}.')
 _LIST = flags.DEFINE_bool('list', False, 'Name all claims; measure nothing.')
+_SYSTEMS = flags.DEFINE_bool('systems', False, 'Only write docs/systems.md.')
 _SEEDS = flags.DEFINE_integer('seeds', 3, 'Seeds, 0 up to this.', 1, 1000)
 _SIZE = flags.DEFINE_enum('size', 'full', sorted(SIZES), 'Of the beds.')
 _WRITE = flags.DEFINE_bool('write', False, 'Update docs/claims.')
@@ -36,6 +38,8 @@ _WORKDIR = flags.DEFINE_string(
 
 def main():
   """Runs claims; returns which do not hold."""
+  if _SYSTEMS.value:
+    return write_systems()
   asked = ['all'] if _LIST.value else _CLAIM.value
   names = claims.chosen(asked, _ROOM.value)
   if not names:
@@ -72,7 +76,16 @@ def reproduce(name, bar):
     row = report.to_row(name, claim, verdict, seconds, num_seeds)
     report.write_row(_DOCS, room, row)
     report.write_index(_DOCS, list(claims.ROOMS))
+    write_systems()
   return verdict.holds
+
+
+def write_systems():
+  """Makes the table of all systems anew from the rows of all claims."""
+  rows = {}
+  for room in claims.ROOMS:
+    rows |= report.read_rows(_DOCS, room)
+  systems.write(_DOCS, rows)
 
 
 if __name__ == '__main__':

@@ -1,0 +1,45 @@
+"""The table of systems says what there is."""
+
+import pathlib
+
+from ttc import claims
+from ttc.claims import report, systems
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SYSTEMS = systems.read(ROOT / 'docs')
+
+
+def test_files_and_scripts_exist():
+  for system in SYSTEMS:
+    assert (ROOT / system.file).exists(), system.file
+    assert (ROOT / 'scripts' / f'{system.script}.py').exists(), system.script
+
+
+def test_every_claim_is_of_a_system():
+  named = {name for system in SYSTEMS for name in system.claims.split()}
+  assert named == set(claims.NAMES)
+
+
+def test_no_system_stands_twice_and_families_stand_together():
+  assert len({system.system for system in SYSTEMS}) == len(SYSTEMS)
+  families = [system.family for system in SYSTEMS]
+  changes = sum(a != b for a, b in zip(families, families[1:], strict=False))
+  assert changes == len(set(families)) - 1
+
+
+def test_the_document_is_up_to_date():
+  rows = {}
+  for room in claims.ROOMS:
+    rows |= report.read_rows(ROOT / 'docs', room)
+  written = (ROOT / 'docs' / 'systems.md').read_text(encoding='utf-8')
+  assert written == systems.document(SYSTEMS, rows, ROOT)
+
+
+def test_cost_is_the_clause_of_a_docstring(tmp_path):
+  path = tmp_path / 'one.py'
+  path.write_text(
+    '"""A method.\n\nCosts `N T` tokens (eq. 3 of the\npaper). It is good."""\n'
+  )
+  assert systems.cost(path) == '`N T` tokens (eq. 3 of the paper)'
+  path.write_text('"""Its cost is not said."""\n')
+  assert systems.cost(path) == ''

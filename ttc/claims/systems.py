@@ -1,0 +1,120 @@
+"""The table of all systems: paper, file, script, cost, verdict and a figure.
+
+Which systems there are, `docs/systems.tsv` says. Verdicts and figures come from
+the rows that `scripts/reproduce.py --write` keeps, costs from docstrings.
+"""
+
+import ast
+import csv
+import pathlib
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from ttc.claims import report
+from ttc.io import files
+
+_HEAD = """# Systems
+
+What is in the library, by family. A verdict is that of the claims measured at
+small scale beside their controls ([claims.md](claims.md)); where there is none,
+a system is tested against closed forms, enumeration or the released code. What
+runs a system is `python scripts/NAME.py --help`, or its claim alone,
+`python scripts/reproduce.py --claim=NAME`.
+
+Made by `scripts/reproduce.py --systems` from the code and its claims.
+"""
+_COLUMNS = '| system | file | script | costs | verdict | figure |\n'
+
+
+class System(NamedTuple):
+  """One system.
+
+  Attributes:
+    family: of systems that stand together.
+    system: its name.
+    papers: arXiv ids, apart by spaces.
+    file: where it is, a file or a folder below the repository.
+    script: what runs it.
+    claims: names of the claims that measure it, apart by spaces.
+  """
+
+  family: str
+  system: str
+  papers: str
+  file: str
+  script: str
+  claims: str
+
+
+def read(directory: pathlib.Path) -> list[System]:
+  """The systems that the documents of a directory name."""
+  with open(directory / 'systems.tsv', encoding='utf-8', newline='') as file:
+    return [System(**row) for row in csv.DictReader(file, delimiter='\t')]
+
+
+def write(directory: pathlib.Path, rows: Mapping[str, report.Row]) -> None:
+  """Makes `systems.md` anew.
+
+  Args:
+    directory: of the documents.
+    rows: of all claims, by name.
+  """
+  text = document(read(directory), rows, directory.parent)
+  files.write_atomically(directory / 'systems.md', text)
+
+
+def document(
+  systems: Iterable[System],
+  rows: Mapping[str, report.Row],
+  root: pathlib.Path,
+) -> str:
+  """The text of `systems.md`; `root` is the folder that files are below."""
+  parts, family = [_HEAD], None
+  for system in systems:
+    if system.family != family:
+      family = system.family
+      parts.append(f'\n## {family}\n\n{_COLUMNS}|{"---|" * 6}\n')
+    found = [rows[name] for name in system.claims.split() if name in rows]
+    links = [
+      f'[{system.system}](https://arxiv.org/abs/{paper})'
+      if i == 0
+      else f'[{paper}](https://arxiv.org/abs/{paper})'
+      for i, paper in enumerate(system.papers.split())
+    ]
+    cells = (
+      ', '.join(links) or system.system,
+      f'[{pathlib.PurePath(system.file).name}](../{system.file})',
+      system.script,
+      report.cell(cost(root / system.file)),
+      ', '.join(map(verdict, found)) or 'by tests',
+      report.cell(report.first_figure(found[0].figure)) if found else '',
+    )
+    parts.append(f'| {" | ".join(cells)} |\n')
+  return ''.join(parts)
+
+
+def verdict(row: report.Row) -> str:
+  """The verdict of a claim, which leads to it."""
+  from ttc import claims
+
+  says = 'holds' if row.holds else '**does not hold**'
+  return f'[{says}](claims/{claims.room_of(row.name)}.md#{row.name})'
+
+
+def cost(path: pathlib.Path) -> str:
+  """What a file says that its system costs; empty if it says nothing.
+
+  The first clause of its docstrings that begins with "Cost". Of a folder, that
+  of its files in turn.
+  """
+  paths = sorted(path.glob('*.py')) if path.is_dir() else [path]
+  for node in (n for p in paths for n in ast.walk(ast.parse(p.read_text()))):
+    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+      continue
+    found = re.search(
+      r'\bCosts? (.+?)(?:[;:]|\.(?=\s+[A-Z]|$))', ast.get_docstring(node) or '', re.DOTALL
+    )
+    if found:
+      return ' '.join(found[1].split())
+  return ''
