@@ -1,5 +1,6 @@
 """The table of systems says what there is."""
 
+import itertools
 import pathlib
 
 from ttc import claims
@@ -23,7 +24,7 @@ def test_every_claim_is_of_a_system():
 def test_no_system_stands_twice_and_families_stand_together():
   assert len({system.system for system in SYSTEMS}) == len(SYSTEMS)
   families = [system.family for system in SYSTEMS]
-  changes = sum(a != b for a, b in zip(families, families[1:], strict=False))
+  changes = sum(a != b for a, b in itertools.pairwise(families))
   assert changes == len(set(families)) - 1
 
 

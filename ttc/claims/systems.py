@@ -24,6 +24,7 @@ runs a system is `python scripts/NAME.py --help`, or its claim alone,
 
 Made by `scripts/reproduce.py --systems` from the code and its claims.
 """
+_COST = re.compile(r'\bCosts? (.+?)(?:[;:]|\.(?=\s+[A-Z]|$))', re.DOTALL)
 _COLUMNS = '| system | file | script | costs | verdict | figure |\n'
 
 
@@ -112,9 +113,7 @@ def cost(path: pathlib.Path) -> str:
   for node in (n for p in paths for n in ast.walk(ast.parse(p.read_text()))):
     if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
       continue
-    found = re.search(
-      r'\bCosts? (.+?)(?:[;:]|\.(?=\s+[A-Z]|$))', ast.get_docstring(node) or '', re.DOTALL
-    )
+    found = _COST.search(ast.get_docstring(node) or '')
     if found:
       return ' '.join(found[1].split())
   return ''
