@@ -1,5 +1,10 @@
-"""Whole generations from random weights in the shape of Qwen3."""
+"""Whole generations from random weights in the shape of Qwen3.
 
+With layers unrolled and dense attention at every size; scanned layers, and
+sparse attention, beside them at the first.
+"""
+
+import dataclasses
 import functools
 import statistics
 import sys
@@ -28,7 +33,6 @@ QWEN3 = {
     rope_theta=1e6,
     norm_eps=1e-6,
     qk_norm=True,
-    scan_layers=True,
     dtype='bfloat16',
   ),
   'Qwen3-8B': models.TransformerConfig(
@@ -44,7 +48,6 @@ QWEN3 = {
     norm_eps=1e-6,
     qk_norm=True,
     tie_embeddings=False,
-    scan_layers=True,
     dtype='bfloat16',
   ),
 }
@@ -66,16 +69,23 @@ def time_engine(small: bool, missing: list[str]) -> list[dict[str, Any]]:
   new_tokens = 8 if small else 256
   rows = []
   for name, config in shapes.items():
-    params = jax.jit(models.transformer(config).init)(jax.random.key(0))
-    for prompt_tokens in prompts:
-      for num_samples in counts:
-        row = {'model': name, 'prompt_tokens': prompt_tokens}
-        row |= {'num_samples': num_samples, 'new_tokens': new_tokens}
-        print(f'engine: {row}', file=sys.stderr)
-        job = prompt_tokens, num_samples, new_tokens
-        row |= attempt(generate, config, params, *job)
-        rows.append(row)
-    del params
+    jobs = [
+      (name, config, None, prompt_tokens, num_samples)
+      for prompt_tokens in prompts
+      for num_samples in counts
+    ]
+    scanned = dataclasses.replace(config, scan_layers=True)
+    first = prompts[0], counts[0]
+    jobs.append((f'{name}, scanned', scanned, None, *first))
+    sparse = models.SparseAttention(budget=64 if small else 1024)
+    jobs.append((f'{name}, sparse', config, sparse, *first))
+    for label, config_, attention, prompt_tokens, num_samples in jobs:
+      row = {'model': label, 'prompt_tokens': prompt_tokens}
+      row |= {'num_samples': num_samples, 'new_tokens': new_tokens}
+      print(f'engine: {row}', file=sys.stderr)
+      model = models.transformer(config_, attention)
+      job = prompt_tokens, num_samples, new_tokens
+      rows.append(row | attempt(generate, model, *job))
     for prompt_tokens in prompts:
       row = {'model': f'{name}, transformers', 'prompt_tokens': prompt_tokens}
       row |= {'num_samples': counts[0], 'new_tokens': new_tokens}
@@ -88,17 +98,18 @@ def time_engine(small: bool, missing: list[str]) -> list[dict[str, Any]]:
   return rows
 
 
-def generate(config, params, prompt_tokens, num_samples, new_tokens):
+def generate(model, prompt_tokens, num_samples, new_tokens):
   """Draws samples to one prompt; nothing stops them early."""
+  params = jax.jit(model.init)(jax.random.key(0))
   decode = functools.partial(
     sampling.generate,
     num_samples=num_samples,
-    model=models.transformer(config),
+    model=model,
     capacity=new_tokens,
-    stop=sampling.stop_rules(config.vocab_size),
+    stop=sampling.stop_rules(model.vocab_size),
   )
   tokens = np.random.default_rng(0).integers(
-    min(config.vocab_size, 100_000), size=(1, prompt_tokens), dtype=np.int32
+    min(model.vocab_size, 100_000), size=(1, prompt_tokens), dtype=np.int32
   )
   prompt = Prompt(jnp.asarray(tokens), jnp.array([prompt_tokens], jnp.int32))
   args = params, jax.random.split(jax.random.key(0), 1), prompt
