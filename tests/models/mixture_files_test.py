@@ -123,6 +123,8 @@ def test_spellings_of_a_config(changes, wanted, tmp_path):
     ({'mlp_only_layers': 'all'}, "mlp_only_layers='all' is not a list"),
     ({'norm_topk_prob': 1}, 'norm_topk_prob=1 is neither true nor false'),
     ({'num_experts': 2, 'num_experts_per_tok': 1}, r'gate.weight. has shape'),
+    ({'num_experts': 10**12}, r'num_experts=10+ must be below'),
+    ({'num_experts': 10**9}, "no tensor 'model.layers.0.mlp.experts.3.down"),
     ({'moe_intermediate_size': 11}, r'has shape \(16, 12\), its config asks'),
     ({'attention_bias': True}, 'attention_bias=True is not implemented'),
     ({'architectures': ['DeepseekV3ForCausalLM']}, 'is not one of'),

@@ -63,6 +63,7 @@ MIXTURE = """
   import re
   import jax, numpy as np
   from ttc import models
+  from ttc.models import mixture
 
   config = models.TransformerConfig(
     vocab_size=32, num_layers=2, embed_dim=16, mlp_dim=24, num_heads=4,
@@ -78,11 +79,22 @@ MIXTURE = """
   gate = sharded['layers']['mixture']['gate']
   assert gate.addressable_shards[0].data.shape == (2, 3, 5, 16)
   batch = models.shard_batch(tokens, mesh)
-  compiled = forward.lower(model, sharded, batch).compile()
-  np.testing.assert_allclose(compiled(sharded, batch), expected, atol=1e-5)
-  # Sums travel, and no matrix of an expert does.
-  gathered = re.findall(r'f32(\\S+) all-gather', compiled.as_text())
-  assert not any(shape.startswith('[6,') for shape in gathered), gathered
+
+  def check(compiled):
+    np.testing.assert_allclose(compiled(sharded, batch), expected, atol=1e-5)
+    # Sums travel, and no matrix of an expert does.
+    gathered = re.findall(r'f32(\\S+) all-gather', compiled.as_text())
+    assert not any(shape.startswith('[6,') for shape in gathered), gathered
+
+  check(jax.jit(models.forward, static_argnums=0).lower(
+    model, sharded, batch).compile())
+  with jax.set_mesh(mesh):
+    for name in mixture.IMPLEMENTATIONS:
+      mixture.fastest = lambda *_: name
+      jax.clear_caches()
+      compiled = jax.jit(models.forward, static_argnums=0).lower(
+        model, sharded, batch).compile()
+      check(compiled)
   print('all-reduce' in compiled.as_text())
 """
 

@@ -3,6 +3,7 @@
 Needs torch and transformers, which nothing in the library does.
 """
 
+import dataclasses
 import tempfile
 
 import jax
@@ -44,6 +45,7 @@ MIXTURE = {
   'shared_expert_intermediate_size': 28,
   'pad_token_id': None,
 }
+LAST = {'layers': (2,)}
 LAYERS = {'decoder_sparse_step': 2, 'num_hidden_layers': 4}
 
 
@@ -99,6 +101,43 @@ class TransformersOracleTest(parameterized.TestCase):
       got = forward(model, params, tokens)
       np.testing.assert_allclose(got, expected, atol=5e-5)
     self.assertGreater(np.std(expected), 0.5)
+
+  @parameterized.named_parameters(
+    ('mixtral', {}, {}),
+    ('qwen2_moe', {'qkv_bias': True}, {'shared_mlp_dim': 20, **LAST}),
+    ('qwen3_moe', {'qk_norm': True}, LAST),
+    ('olmoe', {'full_qk_norm': True, 'clip_qkv': 1.5}, {'normalise': False}),
+  )
+  def test_what_we_save(self, changes, of_experts):
+    torch = pytest.importorskip('torch')
+    transformers = pytest.importorskip('transformers')
+    experts = models.Experts(5, 2, 20, normalise=True)
+    config = models.TransformerConfig(
+      vocab_size=61,
+      num_layers=3,
+      embed_dim=32,
+      mlp_dim=48,
+      num_heads=4,
+      num_kv_heads=2,
+      head_dim=8,
+      tie_embeddings=False,
+      experts=dataclasses.replace(experts, **of_experts),
+      **changes,
+    )
+    model = models.transformer(config)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+      lambda x: rng.normal(size=x.shape).astype(np.float32) / 3,
+      jax.eval_shape(model.init, jax.random.key(0)),
+    )
+    tokens = rng.integers(61, size=(2, 20), dtype=np.int32)
+    expected = jax.jit(models.forward, static_argnums=0)(model, params, tokens)
+    with tempfile.TemporaryDirectory() as path:
+      models.save_safetensors(path, config, params)
+      theirs = transformers.AutoModelForCausalLM.from_pretrained(path)
+    with torch.no_grad():
+      got = theirs(torch.from_numpy(tokens).long()).logits.numpy()
+    np.testing.assert_allclose(got, expected, atol=5e-5)
 
 
 if __name__ == '__main__':

@@ -47,22 +47,27 @@ def save_peft(path: str | os.PathLike, saved: SavedAdapter) -> None:
   Args:
     path: of the directory, which is made.
     saved: the adapter, its layers one by one or stacked, and what goes with it.
+
+  Raises:
+    ValueError: if it has several ranks, or adapts a map of an expert.
   """
   import safetensors.numpy
 
   path = os.fspath(path)
-  os.makedirs(path, exist_ok=True)
   ranks = {part.a.shape[-1] for part in saved.adapter.values()}
   if len(ranks) != 1:
     raise ValueError(f'an adapter of ranks {sorted(ranks)}; peft keeps one')
   tensors, targets, rank = {}, set(), ranks.pop()
   for weight, part in saved.adapter.items():
     for i, kind, factors in _layers(weight, part):
+      if kind not in NAMES:
+        raise ValueError(f'{kind}: adapters of experts are not implemented')
       name = NAMES[kind].format(i).removesuffix('.weight')
       targets.add(name.split('.')[-1])
       for side, x in zip('AB', factors, strict=True):
         key = f'{_PREFIX}{name}.lora_{side}.weight'
         tensors[key] = np.ascontiguousarray(np.asarray(x).T)
+  os.makedirs(path, exist_ok=True)
   config = {
     'peft_type': 'LORA',
     'task_type': 'CAUSAL_LM',

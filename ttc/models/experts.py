@@ -52,6 +52,10 @@ class Experts:
       value = getattr(self, name)
       if value is not None and value < 1:
         raise ValueError(f'{name}={value} must be at least 1')
+    if self.num_experts >= 2**31:
+      raise ValueError(
+        f'num_experts={self.num_experts} must be below 2**31, as their ids are'
+      )
     if not 1 <= self.top_k <= self.num_experts:
       raise ValueError(
         f'top_k={self.top_k} must be from 1 to num_experts={self.num_experts}'
@@ -108,7 +112,8 @@ def no_override(config: Any) -> RouteOverride:
   Returns:
     Zeros `[L, E]` that replace nothing, at every position.
   """
-  zeros = jnp.zeros((config.num_layers, config.experts.num_experts))
+  shape = (config.num_layers, config.experts.num_experts)
+  zeros = jnp.zeros(shape, jnp.float32)
   return RouteOverride(zeros, zeros, zeros > 0, jnp.ones((1,), bool))
 
 
@@ -198,7 +203,9 @@ def of_layer(
   at_tokens = lambda leaf: at(leaf)[:, :, None] if rows else at(leaf)
   bias, values, replaces = map(at_tokens, override[:3])
   return LayerOverride(
-    jnp.where(holds, bias, 0.0), values, jnp.logical_and(holds, replaces)
+    jnp.where(holds, bias.astype(jnp.float32), 0.0),
+    values.astype(jnp.float32),
+    jnp.logical_and(holds, replaces),
   )
 
 

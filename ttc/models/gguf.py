@@ -202,10 +202,8 @@ def _experts(
   file: GGUFFile, architecture: str, num_layers: int
 ) -> Experts | None:
   """The experts of the layers that have a router; None if none has."""
-  size = lambda name, *default, **low: _size(
-    file, f'{architecture}.{name}', *default, **low
-  )
-  num_experts = size('expert_count', 0, low=0)
+  size = lambda name, *default: _size(file, f'{architecture}.{name}', *default)
+  num_experts = _size(file, f'{architecture}.expert_count', 0, low=0)
   if not num_experts:
     return None
   if architecture not in _NORMALISED:

@@ -65,12 +65,10 @@ def read_experts(
   family = FAMILIES.get(architecture)
   if family is None:
     return None
-  size = lambda name, *default, **low: fields.integer(
-    values, name, file, *default, **low
-  )
+  size = lambda name, *default: fields.integer(values, name, file, *default)
   # transformers 4 and 5 call it by either name.
   spelt = 'num_experts' if 'num_experts' in values else 'num_local_experts'
-  num_experts = size(spelt, low=0)
+  num_experts = fields.integer(values, spelt, file, low=0)
   num_layers, layers = size('num_hidden_layers'), None
   if family.chooses_layers:
     step = size('decoder_sparse_step', 1)
@@ -78,6 +76,7 @@ def read_experts(
     if plain or step > 1:
       layers = range(step - 1, num_layers, step)
       layers = tuple(i for i in layers if i not in plain)
+      layers = None if len(layers) == num_layers else layers
   if not num_experts or layers == ():
     return None
   shared = size('shared_expert_intermediate_size', 5632)

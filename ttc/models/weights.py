@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -47,31 +47,35 @@ def assemble(
   each = jax.tree_util.tree_map_with_path
   shapes, layer_shapes = _shapes(config)
 
+  def tensor(name, shape):
+    array = read(name)
+    assert array.shape == shape, name
+    return array.astype(dtype, copy=False)
+
   def fill(array, pieces):
-    for (name, shape), place in zip(pieces, array, strict=True):
-      tensor = read(name)
-      assert tensor.shape == shape, name
-      place[...] = tensor
+    for place, piece in zip(array, pieces, strict=True):
+      place[...] = tensor(*piece)
 
   def layer(i, key_path, leaf):
-    pieces = _pieces(names, key_path, leaf.shape, i)
-    array = np.zeros((len(pieces), *pieces[0][1]), dtype)
+    pieces = list(_pieces(names, key_path, leaf.shape, i))
+    if len(pieces) == 1:
+      return jnp.asarray(tensor(*pieces[0]).reshape(leaf.shape))
+    array = np.zeros(leaf.shape, dtype)
     fill(array, pieces)
-    return jnp.asarray(array.reshape(leaf.shape))
+    return jnp.asarray(array)
 
   def all_layers(key_path, leaf):
     array = np.zeros((config.num_layers, *leaf.shape), dtype)
     for i in range(config.num_layers):
-      pieces = _pieces(names, key_path, leaf.shape, i)
+      pieces = list(_pieces(names, key_path, leaf.shape, i))
       fill(array[i].reshape(len(pieces), *pieces[0][1]), pieces)
     return jnp.asarray(array)
 
   _check(config, shapes, layer_shapes, names, set(present), shape_of, path)
-  params: Params = {}
-  for name, shape in shapes.items():
-    array = np.zeros((1, *shape.shape), dtype)
-    fill(array, [(names[name], shape.shape)])
-    params[name] = jnp.asarray(array[0])
+  params: Params = {
+    name: jnp.asarray(tensor(names[name], leaf.shape))
+    for name, leaf in shapes.items()
+  }
   if config.scan_layers:
     params['layers'] = each(all_layers, layer_shapes(0))
   else:
@@ -105,12 +109,14 @@ def _shapes(config) -> tuple[dict[str, Any], Callable[[int], Any]]:
   return rest, lambda i: mixture if experts.in_layer(i) else plain
 
 
-def _pieces(names, key_path, shape, i) -> list[tuple[str, tuple[int, ...]]]:
+def _pieces(names, key_path, shape, i) -> Iterator[tuple[str, tuple[int, ...]]]:
   """The tensors that a parameter of layer `i` is made of, and their shapes."""
   name = names[_dotted(key_path)]
   if name.count('{}') == 1:
-    return [(name.format(i), shape)]
-  return [(name.format(i, j), shape[1:]) for j in range(shape[0])]
+    yield name.format(i), shape
+    return
+  for j in range(shape[0]):
+    yield name.format(i, j), shape[1:]
 
 
 def _check(
