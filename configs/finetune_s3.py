@@ -3,8 +3,8 @@
   python scripts/finetune.py --config=configs/finetune_s3.py --workdir=runs/ft
 
 A minute on one CPU core, the training of the base included; a vote of 8 goes
-from 0.82 to 1.00. With `:grpo`, `:rloo`, `:dapo` or `:gspo` behind the name of
-this file, by that objective.
+from 0.82 to 1.00. With `:grpo`, `:rloo`, `:dapo`, `:gspo`, `:gdpo` or `:dpo`
+behind the name of this file, by that objective.
 """
 
 from ml_collections import config_dict
@@ -26,7 +26,10 @@ def get_config(objective: str = 'dr_grpo') -> config_dict.ConfigDict:
   config.task_length = 8  # steps of a chain, or numbers of countdown
   config.num_items = 1000  # of a text task, to train on; not the held-out ones
 
-  config.objective = objective  # grpo, dr_grpo, rloo, dapo or gspo
+  # grpo, dr_grpo, rloo, dapo, gspo; gdpo, which takes several kinds of reward;
+  # dpo, which learns from the best and the worst response of each group.
+  config.objective = objective
+  config.dpo_beta = 0.1  # of dpo: how strongly it is held to the start
   config.kl_weight = 0.0  # of the KL to the model at the start
   config.num_updates = 150
   config.num_prompts = 16  # of an update
@@ -36,6 +39,8 @@ def get_config(objective: str = 'dr_grpo') -> config_dict.ConfigDict:
   # Rounds of sampling until every group has different rewards; 1: as they come.
   config.max_rounds = 1
   config.overlong_cache = 0  # tokens before the limit that cost; 0: none
+  # Whether to give any answer earns 1 as well, beside a right one.
+  config.answer_reward = objective == 'gdpo'
 
   config.learning_rate = 3e-4
   config.warmup_updates = 0

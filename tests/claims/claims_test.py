@@ -231,7 +231,9 @@ def test_bad_names_are_told_with_the_good_ones():
     'perk',
     'policy_gradients',
     'soft_cot',
+    'timo',
     'tti',
+    'tti_thinking',
     'verifier_based',
     'wrong_lengths',
   ]

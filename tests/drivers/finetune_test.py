@@ -58,9 +58,22 @@ def test_a_run_leaves_a_model_an_adapter_and_figures(tmp_path, capsys):
     driver.finetune(config(lora_rank=3), tmp_path)
 
 
+@pytest.mark.parametrize('objective', ['dpo', 'gdpo'])
+def test_other_objectives_train_too(objective, tmp_path):
+  chosen = {**finetune_s3.get_config(objective).to_dict(), **TINY}
+  driver.finetune({**chosen, 'num_updates': 2, 'overlong_cache': 1}, tmp_path)
+  rows = [json.loads(x) for x in (tmp_path / 'metrics.jsonl').open()]
+  assert len(rows) == 2 and 0 <= rows[0]['length'] <= 3
+  if objective == 'dpo' and rows[0]['alive']:  # begins at the reference
+    assert rows[0]['loss'] == pytest.approx(np.log(2), rel=1e-5)
+
+
 @pytest.mark.parametrize(
   ('changes', 'says'),
   [
+    ({'objective': 'dpo', 'kl_weight': 0.1}, 'config.kl_weight=0.1 must be 0'),
+    ({'objective': 'gdpo'}, "config.objective='gdpo' takes several kinds"),
+    ({'objective': 'dpo', 'dpo_beta': 0.0}, 'config.dpo_beta=0.0'),
     ({'objective': 'ppo'}, "config.objective='ppo' must be one of grpo"),
     ({'task': 'countdown', 'task_length': 900}, 'task_length=900 must be from'),
     ({'overlong_cache': 99}, 'overlong_cache=99 is longer than a response'),

@@ -107,6 +107,30 @@ class PerkTest(parameterized.TestCase):
     ):
       np.testing.assert_allclose(got[1], want, atol=1e-5)
 
+  def test_longer_reading_goes_on_with_the_last_rates(self):
+    rising = self.perk._replace(
+      log_rates=jax.tree.map(
+        lambda x: jnp.log(jnp.array([0.1, 0.2, 0.4])), self.perk.log_rates
+      )
+    )
+    longer = finetuning.read_longer(rising, 2)
+    for rates in jax.tree.leaves(longer.log_rates):
+      np.testing.assert_allclose(jnp.exp(rates), [0.1, 0.2, 0.4, 0.4, 0.4])
+    # Two more steps of plain descent from where the first three end.
+    want = self.read(rising, self.texts)
+    last = rising._replace(
+      log_rates=jax.tree.map(
+        lambda x: jnp.log(jnp.full((2,), 0.4)), self.perk.log_rates
+      ),
+      adapter=want,
+    )
+    for got, want in zip(
+      jax.tree.leaves(self.read(longer, self.texts)),
+      jax.tree.leaves(self.read(last, self.texts)),
+      strict=True,
+    ):
+      np.testing.assert_allclose(got, want, atol=1e-5)
+
   def test_every_part_is_learned(self):
     loss = lambda perk: finetuning.perk_loss(
       MODEL, perk, self.texts, self.texts

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ttc import tasks
+from ttc.finetuning import masa
 from ttc.testbeds import self_prediction, verbose
 
 
@@ -62,3 +63,42 @@ def test_prompts_have_their_pass_rates():
   gap = solutions.is_right.mean(axis=1) - asked.pass_rate
   assert abs(float(gap.mean())) < 3 * 0.5 / (400 * 16) ** 0.5
   assert bool(jnp.all(solutions.lengths >= asked.num_steps[:, None] + 1))
+
+
+def test_a_solver_that_errs_is_right_as_often_as_its_chains():
+  asked = self_prediction.questions(jax.random.key(3), 300)
+  logit = jnp.log(jnp.float32(0.05 / 0.95))
+  tried = self_prediction.try_to_solve(jax.random.key(4), asked, logit)
+  assert not bool(jnp.any(tried.errs & ~tried.is_written))
+  written = np.asarray(tried.is_written)
+  np.testing.assert_array_equal(
+    written.sum(axis=-1)[:, 0], np.asarray(asked.num_steps)
+  )
+  share = np.asarray(tried.errs)[written].mean()
+  assert share == pytest.approx(0.05, abs=0.003)
+  useful = np.asarray(asked.is_useful_kind)
+  law = tasks.noisy_chain_accuracy(0.05, np.asarray(asked.num_steps), 97)
+  right = np.asarray(tried.solutions.is_right).mean(axis=1)
+  gap = (right - law)[useful]
+  assert abs(gap.mean()) < 3 * gap.std() / len(gap) ** 0.5
+  other = (right - np.asarray(asked.pass_rate))[~useful]
+  assert abs(other.mean()) < 0.01
+
+
+@pytest.mark.slow
+def test_the_gate_saves_tokens_and_predictions_cost_some():
+  params = self_prediction.MODEL.init(jax.random.key(0))
+  run = lambda gate, *how: self_prediction.race(
+    params, jax.random.key(1), 4, gate, *how
+  )
+  all_kept, all_skipped = masa.Gate(-1.0, 2.0, 1.0), masa.Gate(2.0, 2.0, 1.0)
+  plain, kept = run(all_kept, False), run(all_kept, True)
+  np.testing.assert_array_equal(plain.accuracy, kept.accuracy)
+  each = 2 * self_prediction.M * self_prediction.NUM_PROMPTS
+  np.testing.assert_array_equal(
+    kept.tokens - plain.tokens, each * np.arange(1, 5)
+  )
+  nothing = run(all_skipped)
+  np.testing.assert_array_equal(nothing.tokens, each * np.arange(1, 5))
+  assert len(set(np.asarray(nothing.accuracy).tolist())) == 1
+  assert float(plain.accuracy[-1]) > float(nothing.accuracy[-1])

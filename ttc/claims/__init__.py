@@ -64,7 +64,9 @@ ROOMS = {
     'perk',
     'policy_gradients',
     'soft_cot',
+    'timo',
     'tti',
+    'tti_thinking',
     'verifier_based',
     'wrong_lengths',
   ),
@@ -116,6 +118,7 @@ ROOMS = {
     'useless_verifier',
     'video_t1',
   ),
+  'experts': ('c3po', 'rewiring'),
   'agents': (
     'coin_game',
     'hanabi',

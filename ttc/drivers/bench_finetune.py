@@ -2,10 +2,13 @@
 
 import dataclasses
 import functools
+import multiprocessing
+import os
 import pathlib
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -46,20 +49,56 @@ class Shape(NamedTuple):
     )
 
 
-def bench_finetune(shape: Shape, repetitions: int, threads: int = 0) -> str:
+class Timed(NamedTuple):
+  """Seconds of steps of both, with as many threads."""
+
+  ours: list[float]
+  theirs: list[float]
+  shares: str  # of our time, in words
+
+
+def bench_finetune(
+  shape: Shape, repetitions: int, threads: Sequence[int] = (1, 2)
+) -> str:
   """Times steps of both: sample, score, update; fresh responses in each.
 
   Args:
     shape: of model and batch; the same random weights, prompts and lengths.
     repetitions: timed steps of each.
-    threads: of torch; 0 for its own choice.
+    threads: that both have, one number after the other, each in a process that
+      is held to as many CPUs.
 
   Returns:
     A Markdown table: tokens sampled and trained a second, and shares.
 
   Raises:
+    ValueError: for more threads than this process may use CPUs, or none.
     ImportError: naming what the peer needs.
   """
+  allowed = len(os.sched_getaffinity(0))
+  for number in threads:
+    if not 1 <= number <= allowed:
+      raise ValueError(f'--threads={number} is not from 1 to {allowed} CPUs')
+  rows, notes = [], []
+  tokens = shape.num_prompts * shape.group_size * shape.new_tokens
+  for number in threads:
+    # A fresh process: XLA counts the CPUs once, when it is first used.
+    with multiprocessing.get_context('spawn').Pool(1) as pool:
+      timed = pool.apply(_time_both, (shape, repetitions, number))
+    for name, seconds in (('ttc', timed.ours), ('trl', timed.theirs)):
+      speed = timing.spread([tokens / s for s in seconds], '.0f')
+      rows.append([name, str(number), speed])
+    ratio = statistics.median(timed.theirs) / statistics.median(timed.ours)
+    notes.append(
+      f'{number} threads: ratio {ratio:.2f}; of our time {timed.shares}'
+    )
+  head = ['', 'threads', 'tokens sampled and trained a second']
+  return '\n'.join([*markdown_table(head, rows), '', *notes])
+
+
+def _time_both(shape: Shape, repetitions: int, threads: int) -> Timed:
+  """Both in this process, which is held to the first CPUs it may use."""
+  os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
   config = shape.config
   params = models.transformer(config).init(jax.random.key(0))
   problems = jax.vmap(TASK.generate)(
@@ -82,20 +121,7 @@ def bench_finetune(shape: Shape, repetitions: int, threads: int = 0) -> str:
       num_steps=repetitions,
       threads=threads,
     )
-  tokens = shape.num_prompts * shape.group_size * shape.new_tokens
-  rows = [
-    [name, timing.spread([tokens / s for s in seconds], '.0f')]
-    for name, seconds in (('ttc', ours), ('trl', theirs))
-  ]
-  ratio = statistics.median(theirs) / statistics.median(ours)
-  head = ['', 'tokens sampled and trained a second']
-  return '\n'.join(
-    [
-      *markdown_table(head, rows),
-      '',
-      f'ratio {ratio:.1f}; of our time {shares}',
-    ]
-  )
+  return Timed(ours, theirs, shares)
 
 
 def _seconds_of_ours(shape, params, problems, repetitions):
@@ -133,7 +159,7 @@ def _seconds_of_ours(shape, params, problems, repetitions):
     for name, begin, end in zip(parts, times, times[1:], strict=False):
       parts[name].append(end - begin)
   timed = {name: seconds[1:] for name, seconds in parts.items()}
-  whole = [sum(step) for step in zip(*timed.values(), strict=True)]
+  whole = [sum(step, 0.0) for step in zip(*timed.values(), strict=True)]
   shares = ', '.join(
     f'{name} {100 * sum(seconds) / sum(whole):.0f}%'
     for name, seconds in timed.items()

@@ -1,4 +1,4 @@
-"""Fine-tunes a model on a task by policy gradients, and shows what it gained.
+"""Fine-tunes a model on a task by its rewards, and shows what it gained.
 
 Three programs an update: roll out on the device, score by the task's own
 verifier, step. An update depends on nothing but the state and its number.
@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 from ttc import finetuning, io, models, sampling, tasks
 from ttc.drivers import finetune_report, options, seed_training, training_files
 from ttc.drivers.finetune_options import (
+  DPO,
   PRETRAINED,
   FinetuneOptions,
   check,
@@ -228,23 +229,59 @@ def programs(setup: Setup) -> tuple[Any, Any]:
     )
 
   whole_rows = dataclasses.replace(config, many_rows=True)  # faster to train
+  model = models.transformer(whole_rows, remat=chosen.remat)
+  update = (_dpo if chosen.objective == DPO else _policy_gradient)(setup, model)
+  return roll_out, jax.jit(update, donate_argnums=0)
+
+
+def _policy_gradient(setup: Setup, model: models.LanguageModel):
+  """The update of a policy gradient, `(state, frozen, rollout, filled)`."""
+  chosen = setup.chosen
   update = finetuning.make_policy_update(
-    models.transformer(whole_rows, remat=chosen.remat),
+    model,
     chosen.optimizer,
     chosen.loss,
     adapt=setup.adapt,
     temperature=chosen.temperature,
     num_epochs=chosen.num_epochs,
     num_micro_batches=chosen.num_micro_batches,
-    dtype=dtype,
+    dtype=None if chosen.dtype == 'float32' else chosen.dtype,
   )
-  compiled = jax.jit(
-    lambda state, frozen, rollout, filled: update(
-      state, frozen, rollout, is_filled=filled
-    ),
-    donate_argnums=0,
+  return lambda state, frozen, rollout, filled: update(
+    state, frozen, rollout, is_filled=filled
   )
-  return roll_out, compiled
+
+
+def _dpo(setup: Setup, model: models.LanguageModel):
+  """The same for the best and the worst of each group, the first of equals."""
+  chosen = setup.chosen
+  update = finetuning.make_dpo_update(
+    model,
+    chosen.optimizer,
+    beta=chosen.dpo_beta,
+    adapt=setup.adapt,
+    temperature=chosen.temperature,
+    num_epochs=chosen.num_epochs,
+    num_micro_batches=chosen.num_micro_batches,
+    dtype=None if chosen.dtype == 'float32' else chosen.dtype,
+  )
+
+  def learn(state, frozen, rollout, filled):
+    rewards = rollout.rewards.reshape(*rollout.responses.lengths.shape, -1)
+    total = rewards.sum(axis=-1)
+    of = finetuning.is_alive(total)[:, None] & filled[:, None]
+    pairs = finetuning.pick_pairs(
+      of & (total == total.max(axis=1, keepdims=True)),
+      of & (total == total.min(axis=1, keepdims=True)),
+    )
+    state, metrics = update(
+      state,
+      frozen,
+      finetuning.preferences(rollout.prompt, rollout.responses, pairs),
+    )
+    return state, metrics | finetuning.rollout_metrics(rollout)
+
+  return learn
 
 
 def collect(
@@ -273,11 +310,16 @@ def collect(
     )
     clock.tokens += int(responses.lengths.sum())
     # Before penalties: a group that is always wrong is dead at any length.
-    alive = finetuning.is_alive(rewards)
+    total = rewards.sum(axis=-1) if rewards.ndim == 3 else rewards
+    alive = finetuning.is_alive(total)
     if chosen.overlong_cache:
-      rewards = rewards + finetuning.overlong_penalty(
+      penalty = finetuning.overlong_penalty(
         responses.lengths, problems.capacity, chosen.overlong_cache
       )
+      kinds = rewards.reshape(*total.shape, -1)
+      rewards = total + penalty
+      if chosen.is_decoupled:
+        rewards = jnp.concatenate([kinds, penalty[..., None]], axis=-1)
     return drawn, Rollout(prompt, responses, rewards), alive
 
   drawn, rollout, alive = roll(0)
@@ -299,7 +341,7 @@ def collect(
 def _checked(rewards, drawn: Drawn, step: int):
   """Raises ValueError at the first reward that is no number."""
   if not np.isfinite(rewards).all():
-    p, g = np.argwhere(~np.isfinite(rewards))[0]
+    p, g, *_ = np.argwhere(~np.isfinite(rewards))[0]
     raise ValueError(
       f'the reward of update {step}, item {drawn.names[p]!r}, response {g} is '
       f'{rewards[p, g]}'

@@ -16,7 +16,9 @@ OBJECTIVES = {
   'rloo': finetuning.RLOO,
   'dapo': finetuning.DAPO,
   'gspo': finetuning.GSPO,
+  'gdpo': finetuning.GDPO,
 }
+DPO = 'dpo'  # no policy gradient: learns from the best and the worst of a group
 TOKEN_TASKS = ('s3', 's4', 'modular_chain', 'countdown')
 _whole, _real = options.whole, options.real
 
@@ -32,7 +34,8 @@ class FinetuneOptions:
   task: str = option(options.text())
   task_length: int = option(_whole(1, 1000))
   num_items: int = option(_whole(1, 1_000_000))
-  objective: str = option(options.one_of(tuple(OBJECTIVES)))
+  objective: str = option(options.one_of((*OBJECTIVES, DPO)))
+  dpo_beta: float = option(_real(0.0, 100.0, above=True))
   kl_weight: float = option(_real(0.0, 100.0))
   num_updates: int = option(_whole(1))
   num_prompts: int = option(_whole(1, 100_000))
@@ -41,6 +44,7 @@ class FinetuneOptions:
   max_new_tokens: int = option(_whole())
   max_rounds: int = option(_whole(1, 1000))
   overlong_cache: int = option(_whole())
+  answer_reward: bool = option(options.truth())
   learning_rate: float = option(_real(0.0, 10.0, above=True))
   warmup_updates: int = option(_whole())
   max_grad_norm: float = option(_real(0.0, above=True))
@@ -56,8 +60,13 @@ class FinetuneOptions:
 
   @property
   def loss(self) -> finetuning.PolicyGradient:
-    """The options of the objective."""
+    """The options of a policy gradient."""
     return OBJECTIVES[self.objective]._replace(kl_weight=self.kl_weight)
+
+  @property
+  def is_decoupled(self) -> bool:
+    """Whether rewards of several kinds stay apart."""
+    return self.objective in OBJECTIVES and self.loss.decoupled
 
   @property
   def is_token_task(self) -> bool:
@@ -80,7 +89,21 @@ class FinetuneOptions:
 
 def check(chosen: FinetuneOptions) -> None:
   """Raises ValueError for values that do not go together."""
-  finetuning.check_policy_gradient(chosen.loss)
+  if chosen.objective == DPO:
+    if chosen.kl_weight:
+      raise ValueError(
+        f'config.kl_weight={chosen.kl_weight} must be 0 with '
+        f'config.objective={DPO!r}, which config.dpo_beta holds to the model '
+        'at the start'
+      )
+  else:
+    finetuning.check_policy_gradient(chosen.loss)
+    kinds = 1 + chosen.answer_reward + bool(chosen.overlong_cache)
+    if chosen.is_decoupled and kinds == 1:
+      raise ValueError(
+        f'config.objective={chosen.objective!r} takes several kinds of reward: '
+        'set config.answer_reward or config.overlong_cache'
+      )
   if chosen.num_prompts % chosen.num_micro_batches:
     raise ValueError(
       f'config.num_micro_batches={chosen.num_micro_batches} does not divide '

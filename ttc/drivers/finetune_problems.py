@@ -28,7 +28,8 @@ class Problems(NamedTuple):
 
   Attributes:
     draw: `key -> Drawn`, the key is of the update.
-    score: `(drawn, responses) -> rewards [P, G]`, by the task's own verifier.
+    score: `(drawn, responses) -> rewards [P, G]`, by the task's own verifier;
+      `[P, G, 2]` if it is a reward of its own to give any answer.
     show: tokens of a response as text.
     capacity: most tokens in a response.
     stop: what ends one.
@@ -44,11 +45,15 @@ class Problems(NamedTuple):
 def of_token_task(task: tasks.TokenTask, chosen: FinetuneOptions) -> Problems:
   """Fresh training problems at every update."""
   train = tasks.on_split(task, 'train')
-  score = jax.jit(
-    lambda problems, responses: tasks.score_fn(task, problems)(
-      tasks.to_prompt(problems), responses
-    )
-  )
+
+  @jax.jit
+  def score(problems, responses):
+    prompt = tasks.to_prompt(problems)
+    right = tasks.score_fn(task, problems)(prompt, responses)
+    if not chosen.answer_reward:
+      return right
+    answered = tasks.answer_fn(task, problems)(prompt, responses) >= 0
+    return jnp.stack([right, answered.astype(jnp.float32)], axis=-1)
 
   @jax.jit
   def generate(key):
@@ -107,12 +112,13 @@ def of_text_task(
       np.asarray,
       (responses.tokens, responses.lengths, responses.finish_reasons),
     )
-    rewards = np.zeros(lengths.shape, np.float32)
+    rewards = np.zeros((*lengths.shape, 2), np.float32)
     for p, g in np.ndindex(*lengths.shape):
       if reasons[p, g] == FinishReason.STOP:
         text = tokenizer.decode(tokens[p, g, : lengths[p, g]])
-        rewards[p, g] = task.grade(drawn.problems[p], text).score
-    return rewards
+        grade = task.grade(drawn.problems[p], text)
+        rewards[p, g] = grade.score, grade.extracted is not None
+    return rewards if chosen.answer_reward else rewards[..., 0]
 
   return Problems(
     draw,

@@ -52,7 +52,7 @@ def sample_text(setup: 'Setup', drawn, rollout) -> str:
   for p in range(min(2, len(drawn.names))):
     length = int(rollout.responses.lengths[p, 0])
     tokens = np.asarray(rollout.responses.tokens[p, 0, :length])
-    reward = float(rollout.rewards[p, 0])
+    reward = float(rollout.rewards[p, 0].sum())  # of all kinds
     asked = setup.problems.show(
       np.asarray(rollout.prompt.tokens[p, : int(rollout.prompt.lengths[p])])
     )

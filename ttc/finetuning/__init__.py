@@ -11,6 +11,14 @@ from ttc.finetuning.dco import (
   coverage_weight,
   stepwise_coverage_loss,
 )
+from ttc.finetuning.dpo import (
+  Pairs,
+  Preferences,
+  dpo_loss,
+  make_dpo_update,
+  pick_pairs,
+  preferences,
+)
 from ttc.finetuning.dynamic_sampling import (
   GroupBuffer,
   fill_buffer,
@@ -60,6 +68,7 @@ from ttc.finetuning.perk import (
   init_perk,
   perk_loss,
   read_context,
+  read_longer,
   unroll,
 )
 from ttc.finetuning.policy_gradients import (
@@ -92,6 +101,14 @@ from ttc.finetuning.rollouts import (
   rollout_metrics,
 )
 from ttc.finetuning.router_losses import load_balancing_loss, router_z_loss
+from ttc.finetuning.self_critic import (
+  AS_RIGHT,
+  AS_WRONG,
+  MOST_POINTS,
+  answer_choice,
+  mean_score,
+  parse_score,
+)
 from ttc.finetuning.soft_cot import (
   SoftCoTBatch,
   SoftCoTParams,
@@ -130,11 +147,14 @@ from ttc.finetuning.verifier_based import (
 )
 
 __all__ = [
+  'AS_RIGHT',
+  'AS_WRONG',
   'DAPO',
   'DR_GRPO',
   'GDPO',
   'GRPO',
   'GSPO',
+  'MOST_POINTS',
   'RLOO',
   'Adapt',
   'Adapter',
@@ -143,9 +163,11 @@ __all__ = [
   'LossFn',
   'LowRank',
   'MetaRater',
+  'Pairs',
   'PerkParams',
   'PolicyBatch',
   'PolicyGradient',
+  'Preferences',
   'RewardModel',
   'Rollout',
   'SavedAdapter',
@@ -163,6 +185,7 @@ __all__ = [
   'additive_horizon',
   'advantages',
   'all_parameters',
+  'answer_choice',
   'apply_lora',
   'chain_of_thought_weight',
   'check_policy_gradient',
@@ -171,6 +194,7 @@ __all__ = [
   'coverage_loss',
   'coverage_weight',
   'decoupled_advantages',
+  'dpo_loss',
   'draw_without_replacement',
   'episode_advantages',
   'exact_values',
@@ -193,9 +217,11 @@ __all__ = [
   'load_peft',
   'lora_scale',
   'majority_from',
+  'make_dpo_update',
   'make_policy_update',
   'make_train_step',
   'mean_cosine',
+  'mean_score',
   'merge_lora',
   'meta_rater',
   'most_coverage',
@@ -203,14 +229,18 @@ __all__ = [
   'next_token_loss',
   'normalised_regret',
   'overlong_penalty',
+  'parse_score',
   'perk_loss',
+  'pick_pairs',
   'policy_batch',
   'policy_gradient_loss',
+  'preferences',
   'prefill_thoughts',
   'prefix_lengths',
   'progress',
   'random_prefix',
   'read_context',
+  'read_longer',
   'replay_probs',
   'response_log_probs',
   'roll_out',

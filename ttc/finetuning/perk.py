@@ -114,6 +114,24 @@ def read_context(
   return unroll(loss_fn, perk.adapter, rates, num_unrolled)
 
 
+def read_longer(perk: PerkParams, num_more: int) -> PerkParams:
+  """The same, to read with more steps at test time: the last ones go on.
+
+  A context longer than those of training gives each of its facts a smaller
+  share of a step.
+
+  Args:
+    perk: what was meta-learned.
+    num_more: steps with the rates of the last; static.
+  """
+
+  def longer(rates):
+    last = jnp.broadcast_to(rates[-1:], (num_more, *rates.shape[1:]))
+    return jnp.concatenate([rates, last])
+
+  return perk._replace(log_rates=jax.tree.map(longer, perk.log_rates))
+
+
 def perk_loss(
   model: models.LanguageModel,
   perk: PerkParams,

@@ -7,6 +7,7 @@ from ttc.tasks import (
   humaneval,
   mutations,
   programs,
+  temporal,
 )
 from ttc.tasks.associative_recall import associative_recall
 from ttc.tasks.catalog import load
@@ -65,6 +66,7 @@ __all__ = [
   'reasoning_gym',
   'score_fn',
   'step_score_fn',
+  'temporal',
   'to_prompt',
   'training_sequence',
 ]

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
-from ttc.tasks import arithmetic, text_task
+from ttc.tasks import arithmetic, temporal, text_task
 from ttc.tasks.code_lookup import code_lookup
 from ttc.tasks.competition_math import competition_math, math_500
 from ttc.tasks.gsm8k import gsm8k
@@ -21,6 +21,7 @@ _TASKS: dict[str, Callable[..., text_task.TextTask]] = {
   'math': competition_math,
   'math_500': math_500,
   'multiplication_2digit': arithmetic.multiplication_2digit,
+  'temporal': temporal.temporal,
   'times_table': arithmetic.times_table,
 }
 _FROM_FILES = ('gsm8k', 'math', 'math_500')

@@ -75,8 +75,9 @@ def accuracies():
 def attempt(key, problem, noise):
   """A trace of the problem with noise."""
   where_key, what_key = jax.random.split(key)
-  errs = jax.random.bernoulli(where_key, noise, (LENGTH,))
-  offset = jax.random.randint(what_key, (LENGTH,), 1, NUM_VALUES)
+  shape = problem.data.steps.shape[:1]
+  errs = jax.random.bernoulli(where_key, noise, shape)
+  offset = jax.random.randint(what_key, shape, 1, NUM_VALUES)
 
   def step(value, inputs):
     table, error = inputs

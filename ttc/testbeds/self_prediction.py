@@ -195,3 +195,104 @@ def set_right(key: jax.Array) -> tuple[jax.Array, jax.Array]:
   tokens = jnp.where(place == 0, eighths[:, None].astype(jnp.int32), tokens)
   tokens = jnp.where(place == 1, bucket[:, None].astype(jnp.int32), tokens)
   return tokens, (place == 0) | (place == 1)
+
+
+class Race(NamedTuple):
+  """Update by update of a solver that learns."""
+
+  accuracy: jax.Array  # on chains, exact
+  tokens: jax.Array  # of solutions and predictions so far
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def race(
+  params: Params,
+  key: jax.Array,
+  num_updates: int,
+  gate: masa.Gate,
+  is_gated: bool = True,
+  shift: int = 0,
+  learning_rate: float = 20.0,
+) -> Race:
+  """GRPO of the solver, with prompts skipped by predictions or without.
+
+  The solver is one number: each written value is wrong with probability
+  `sigmoid(logit)`, from `NOISE` on. Plain gradient steps, whose denominators do
+  not know of the gate, so that a group that is skipped costs what it would have
+  brought. Beside it the predictor goes on learning from the solutions that
+  there are; short prompts stay sure, and those with a hidden operand hopeless.
+
+  Args:
+    params: of the predictor.
+    key: random key, consumed.
+    num_updates: static.
+    gate: when to skip.
+    is_gated: whether prompts are skipped, and predictions paid for.
+    shift: places by which what the gate says is dealt to other prompts.
+    learning_rate: of the solver.
+  """
+  optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(3e-4))
+  update = finetuning.make_policy_update(MODEL, optimizer, finetuning.DR_GRPO)
+
+  def step(carry, key):
+    state, logit, spent = carry
+    asked_key, meta_key, solve_key = jax.random.split(key, 3)
+    asked = questions(asked_key, NUM_PROMPTS)
+    rollout = predict(state.params, meta_key, asked)
+    kept = masa.keeps(read(rollout.responses).pass_rate, gate)
+    kept = jnp.roll(kept, shift) | ~jnp.asarray(is_gated)
+    tried = try_to_solve(solve_key, asked, logit)
+    rewards = reward(rollout, tried.solutions)
+    state, _ = update(
+      state, None, rollout._replace(rewards=rewards), is_filled=kept
+    )
+    gain = finetuning.advantages(
+      tried.solutions.is_right.astype(jnp.float32), finetuning.DR_GRPO
+    )
+    counted = tried.is_written & kept[:, None, None]
+    weights = counted / (NUM_PROMPTS * G * MOST)
+
+    def loss_fn(logit):
+      log_probs = jax.nn.log_sigmoid(jnp.where(tried.errs, logit, -logit))
+      old = jax.lax.stop_gradient(log_probs)
+      return finetuning.policy_gradient_loss(log_probs, old, gain, weights)[0]
+
+    logit = logit - learning_rate * jax.grad(loss_fn)(logit)
+    solving = jnp.sum(tried.solutions.lengths * kept[:, None])
+    predicting = jnp.where(is_gated, 2 * M * NUM_PROMPTS, 0)
+    spent = spent + solving + predicting
+    rates = tasks.noisy_chain_accuracy(
+      jax.nn.sigmoid(logit), jnp.arange(2, MOST + 1), MODULUS
+    )
+    return (state, logit, spent), Race(rates.mean(), spent)
+
+  state = finetuning.init_state(lambda _: params, optimizer, key)
+  logit = jnp.float32(jnp.log(NOISE / (1 - NOISE)))
+  start = state, logit, jnp.int32(0)
+  keys = jax.random.split(state.key, num_updates)
+  return jax.lax.scan(step, start, keys)[1]
+
+
+class Tried(NamedTuple):
+  """Solutions of a solver that errs at a rate of its own."""
+
+  solutions: Solutions
+  errs: jax.Array  # [P, G, L]; which written values are wrong
+  is_written: jax.Array
+
+
+def try_to_solve(key: jax.Array, asked: Question, logit: jax.Array) -> Tried:
+  """As `solve`, but each written value of a chain errs by itself.
+
+  A chain is right where its errors, steps by 1 to 96, cancel modulo 97.
+  """
+  keys = jax.random.split(key, 3)
+  known = solve(keys[0], asked)
+  shape = (*known.is_right.shape, MOST)
+  written = jnp.arange(MOST) < asked.num_steps[:, None, None]
+  written = jnp.broadcast_to(written, shape)
+  errs = jax.random.bernoulli(keys[1], jax.nn.sigmoid(logit), shape) & written
+  by = jax.random.randint(keys[2], shape, 1, MODULUS)
+  cancel = jnp.sum(jnp.where(errs, by, 0), axis=-1) % MODULUS == 0
+  right = jnp.where(asked.is_useful_kind[:, None], cancel, known.is_right)
+  return Tried(Solutions(right, known.lengths), errs, written)

@@ -6,12 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ttc import finetuning
 from ttc.claims.claim import Claim, by_seed, every, text
 from ttc.testbeds import long_recall as bed
 
 LENGTHS = (16, 32, 64, 128, 256)  # facts; 32 were trained on
 QUESTIONS = 16  # of a context
 UNROLLED = {'perk': 2, 'perk, all steps': bed.STEPS}
+STEPS = 16  # to read with at test time
+LONGER = f'perk, {STEPS} steps'
 
 
 def measure(seed, size, cache):
@@ -21,14 +24,17 @@ def measure(seed, size, cache):
   found = {}
   for name, num_unrolled in UNROLLED.items():
     perk, losses = bed.train_perk(key, num_unrolled, size.steps(200))
-    found[name] = _by_length(
-      seed, size, functools.partial(bed.read_and_answer, perk)
-    )
+    more = finetuning.read_longer(perk, STEPS - bed.STEPS)
+    longer = name.replace('perk', LONGER)
+    for reader, how in ((name, perk), (longer, more)):
+      found[reader] = _by_length(
+        seed, size, functools.partial(bed.read_and_answer, how)
+      )
     if name == 'perk':
       found['another context'] = _by_length(
         seed,
         size,
-        lambda context, about, perk=perk: bed.read_and_answer(
+        lambda context, about, perk=more: bed.read_and_answer(
           perk, context._replace(facts=_turned(context.facts)), about
         ),
       )
@@ -64,6 +70,14 @@ def at(data, name, length):
   return by_seed(data[name][str(length)], data['num_seeds'])
 
 
+def gap(data, name):
+  """Of two steps differentiated through to four, mean of lengths, by seed."""
+  pairs = [
+    at(data, name, n) - at(data, f'{name}, all steps', n) for n in LENGTHS
+  ]
+  return np.mean(pairs, axis=0)
+
+
 def told(name, asks=lambda data: True):
   """Accuracy by the number of facts."""
 
@@ -77,36 +91,37 @@ def told(name, asks=lambda data: True):
 CLAIM = Claim(
   'PERK: recall of facts by gradient steps, trained on 32 facts',
   '2507.06415',
-  'with 128 and 256 facts, 4 and 8 times those of training, PERK keeps 90% and '
-  '75% of its accuracy and is 20 points above the same transformer with the '
-  'facts in its context, in every seed; two steps differentiated through are '
-  'within 3 points of four',
+  'with 128 and 256 facts, 4 and 8 times those of training, PERK that reads '
+  f'with {STEPS} steps at test time, {STEPS // bed.STEPS} times those of '
+  'training, keeps 90% and 75% of its accuracy and is 20 points above the same '
+  'transformer with the facts in its context, in every seed; two steps '
+  'differentiated through are within 3 points of four',
   measure,
   checks=[
-    told('perk'),
+    told(LONGER),
     told('in context'),
     every(
       'it keeps 90% and 75%, and is 20 points above, at 128 and at 256',
       lambda d: [
-        (at(d, 'perk', n) > share * at(d, 'perk', bed.TRAINED))
-        & (at(d, 'perk', n) > at(d, 'in context', n) + 0.2)
+        (at(d, LONGER, n) > share * at(d, LONGER, bed.TRAINED))
+        & (at(d, LONGER, n) > at(d, 'in context', n) + 0.2)
         for n, share in ((128, 0.9), (256, 0.75))
       ],
     ),
   ],
   controls=[
-    told('perk, all steps'),
+    told(f'{LONGER}, all steps'),
     every(
       'differentiated through all steps it is within 3 points, mean of lengths',
+      lambda d: np.abs(gap(d, LONGER)) < 0.03,
+    ),
+    told('perk'),
+    told('perk, all steps'),
+    text(
       lambda d: (
-        np.abs(
-          np.mean(
-            [at(d, 'perk', n) - at(d, 'perk, all steps', n) for n in LENGTHS],
-            axis=0,
-          )
-        )
-        < 0.03
-      ),
+        'with the 4 steps of training it fell short, and two steps were '
+        f'{100 * np.mean(gap(d, "perk")):+.1f} points from four'
+      )
     ),
     told(
       'another context',

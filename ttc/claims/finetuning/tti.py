@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ttc.claims.claim import Claim, across_seeds, every, text
-from ttc.testbeds import web_agents as bed
+from ttc.testbeds import acting_agents as agents
+from ttc.testbeds.web_agents import LONGEST, SITE
 
 ITERATIONS = 60
 # Of the released scripts, at our size: one, two, then the longest.
@@ -28,13 +29,14 @@ def measure(seed, size, cache):
   base_key, arm_key, script_key, test_key = jax.random.split(
     jax.random.key(500 + seed), 4
   )
-  params = bed.clone_scripts(base_key, size.steps(4000))
-  base = jax.jit(bed.roll_out, static_argnums=(2, 3))(
-    params, test_key, size.problems(2000), bed.LONGEST
+  params = agents.clone_scripts(SITE, base_key, size.steps(4000))
+  base = jax.jit(agents.roll_out, static_argnums=(0, 3, 4))(
+    SITE, params, test_key, size.problems(2000), LONGEST
   )
   found = {'base': jnp.mean(base.rewards)}
   for name, (horizons, num_thoughts) in ARMS.items():
-    _, curve = bed.tti(
+    _, curve = agents.tti(
+      SITE,
       params,
       arm_key,
       jnp.array(horizons[: size.steps(ITERATIONS)], jnp.int32),
@@ -48,8 +50,8 @@ def measure(seed, size, cache):
       'steps': curve.env_steps[-1],
       'tokens': curve.tokens[-1],
     }
-  script = jax.jit(bed.demonstrations, static_argnums=(1, 2, 3))(
-    script_key, size.problems(4000), 1.0, 0.0
+  script = jax.jit(agents.demonstrations, static_argnums=(0, 2, 3, 4))(
+    SITE, script_key, size.problems(4000), 1.0, 0.0
   )
   within = [
     jnp.mean((script.rewards > 0) & (script.lengths <= h)) for h in WITHIN

@@ -1,0 +1,1 @@
+"""Claims about re-routing mixtures of experts."""
