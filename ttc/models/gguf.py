@@ -164,7 +164,7 @@ def gguf_config(
     raise ValueError(f'{file.path}: sliding_window_pattern is not implemented')
   has_norm = 'blk.0.attn_q_norm.weight' in file.tensors
   theta = _positive(file, f'{architecture}.rope.freq_base', 10_000.0)
-  settings = dict(
+  settings: dict[str, Any] = dict(
     vocab_size=embedding.shape[0],
     num_layers=num_layers,
     embed_dim=embed_dim,

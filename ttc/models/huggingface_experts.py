@@ -139,7 +139,7 @@ def expert_values(
   """What `config.json` says of the experts."""
   e, family = config.experts, FAMILIES[architecture]
   assert e is not None
-  values = {
+  values: dict[str, Any] = {
     'num_local_experts': e.num_experts,
     'num_experts': e.num_experts,
     'num_experts_per_tok': e.top_k,

@@ -10,9 +10,8 @@ Nothing is dropped: no expert has a capacity. Four ways to the same sum,
   pairs   matrix-vector products for each token and choice, which read no more
           than the matrices of the chosen.
 
-Under `jax.set_mesh` of a mesh with an axis `expert`, each device multiplies
-with its own experts, and no matrix of an expert travels: one sum of the rows
-does. Without it the compiler may gather them.
+On a mesh with an axis `expert`, each device multiplies with its own experts,
+and no matrix of an expert travels: one sum of the rows does.
 
 Costs `6 k D F` FLOPs per token and layer, and the matrices of every expert that
 some token chose are read once.
@@ -28,6 +27,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from ttc.kernels.dispatch import mesh_of
 from ttc.models import experts as routes
 from ttc.models.experts import Chosen, Experts, LayerOverride
 from ttc.models.layers import Linear, matmul, swiglu
@@ -139,13 +139,14 @@ def mix(
   num_experts = kernels.gate.shape[0]
   if implementation is None:
     implementation = fastest(chosen.ids.size, num_experts)
-  mesh = jax.sharding.get_abstract_mesh()
-  num_parts = mesh.shape.get(_AXIS, 1)
+  mesh = mesh_of(kernels)
+  num_parts = 1 if mesh is None else mesh.shape.get(_AXIS, 1)
   if num_parts == 1 or num_experts % num_parts:
     return IMPLEMENTATIONS[implementation](kernels, x, chosen)
   everywhere = jax.sharding.PartitionSpec()
   return jax.shard_map(
     functools.partial(_mix_own, implementation),
+    mesh=mesh,
     in_specs=(jax.sharding.PartitionSpec(_AXIS), everywhere, everywhere),
     out_specs=everywhere,
     axis_names={_AXIS},

@@ -8,10 +8,9 @@ names to the axes of a mesh
 with rows of a batch over `data` and heads, MLP channels and the vocabulary over
 `model` (tensor parallelism, 1909.08053: two reductions per layer). On a mesh
 that has an axis `expert`, each of its devices holds some of the experts of a
-mixture, and the sum over all of them is one more reduction (under
-`jax.set_mesh`, see `mixture`). The compiler propagates the shardings: a mesh of
-Explicit axes, `jax.make_mesh`'s default, is read as the same devices with Auto
-axes.
+mixture, and the sum over all of them is one more reduction. The compiler
+propagates the shardings: a mesh of Explicit axes, `jax.make_mesh`'s default, is
+read as the same devices with Auto axes.
 """
 
 import functools
