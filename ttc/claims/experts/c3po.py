@@ -1,12 +1,12 @@
 """C3PO on routers that lose their way (2504.07964).
 
 The fourth set-up; three before it did not hold. With a rate of .3, descent was
-+0.4 [-0.9, 1.8] above regression at noise 8 (seeds 0-2), +5.1 [3.1, 7.1] at 16,
-where random neighbours helped by 4 to 7 points (0-2), and +0.6 [-1.0, 2.1] at 11
-(3-5). The rate of 1 was chosen on seeds 0-2, and seeds 6-8 were new. That random
-neighbours must not help was an ask until the third; now it is a figure, as one of
-five is of the right table with chance .6, and neighbours of other tables are the
-ask.
++0.4 [-0.9, 1.8] above regression at noise 8 (seeds 0-2); +5.1 [3.1, 7.1] at 16,
+where random neighbours helped by 4 to 7 points (0-2); and +0.6 [-1.0, 2.1] at
+11 (3-5). The rate of 1 was chosen on seeds 0-2; seeds 6-8 were new. That random
+neighbours must not help was an ask until the third; now it is a figure, as one
+of five is of the right table with chance .6, and neighbours of other tables are
+the ask.
 """
 
 import jax
