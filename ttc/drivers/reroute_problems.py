@@ -100,7 +100,7 @@ def check_layout(
       )  # fmt: skip
     except ValueError as error:
       raise ValueError(
-        f'config.{error} with experts of config.model={chosen.model!r}'
+        f'config.{error} of the mixtures of config.model={chosen.model!r}'
       ) from None
 
 
