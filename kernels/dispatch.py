@@ -164,7 +164,7 @@ def on_each_device(
 
   def run(*args):
     arrays, tree = jax.tree.flatten(args)
-    taken = list(zip(arrays, axes.taken, strict=False))
+    taken = list(zip(arrays, axes.taken, strict=True))
 
     def spread(letter):
       name = _MESH_AXES.get(letter)

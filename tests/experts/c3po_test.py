@@ -66,6 +66,12 @@ class NeighboursTest(absltest.TestCase):
     self.assertNotIn(5, found.ids.tolist())
     np.testing.assert_array_equal(found.weights, without.weights)
 
+  def test_typical_distance_is_the_median_to_a_neighbour(self):
+    line = jnp.array([[0.0], [1.0], [3.0], [7.0]])
+    for k, want in ((1, 1.5), (2, 3.0)):  # of 1, 1, 2, 4 and of 3, 2, 3, 6
+      got = experts.typical_distance(line, k)
+      np.testing.assert_allclose(got, want, rtol=1e-5)
+
   def test_too_few_references(self):
     with self.assertRaisesRegex(ValueError, 'num_neighbours=9 .* 8 references'):
       experts.find_neighbours(self.x, self.others, 9, experts.cosine_kernel)

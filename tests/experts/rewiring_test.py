@@ -232,6 +232,27 @@ class GenerateTest(absltest.TestCase):
     )(Prompt(padded, jnp.full((3,), len(text), jnp.int32)))
     np.testing.assert_allclose(got.bias[1, b], alone.bias[0], atol=1e-5)
 
+  def test_what_has_ended_learns_nothing_more(self):
+    """And whether the others have ended makes no difference to it."""
+    keys = jax.random.split(jax.random.key(8), 3)  # ends early, late, not
+    got = self.run_it(keys, TEXTS, 0.5, 'recompute')
+    ended = np.asarray(got.read) == 0
+    np.testing.assert_array_equal(ended.sum(0), [2, 1, 0])
+    self.assertGreater(int(got.generation.lengths[2, 0]), 8)
+    for c, b in zip(*np.nonzero(ended), strict=True):
+      np.testing.assert_array_equal(got.bias[c, b], got.bias[c - 1, b])
+      self.assertFalse(np.any(got.losses[c, b]))
+    b = int(np.argmax(ended.sum(0)))
+    copies = lambda x: jnp.repeat(x[b : b + 1], 3, axis=0)
+    alone = self.run_it(
+      copies(keys), jax.tree.map(copies, TEXTS), 0.5, 'recompute'
+    )
+    np.testing.assert_allclose(alone.bias[:, 0], got.bias[:, b], atol=1e-6)
+    np.testing.assert_array_equal(alone.read[:, 0], got.read[:, b])
+    np.testing.assert_array_equal(
+      alone.generation.tokens[0], got.generation.tokens[b]
+    )
+
   @pytest.mark.slow
   def test_log_probs_are_those_of_the_vectors_of_each_cycle(self):
     """Recomputed, a cycle is a pass under its vectors from the first token."""

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from ttc import claims
 from ttc.claims import report
 from ttc.io import files
 
@@ -97,8 +98,6 @@ def document(
 
 def verdict(row: report.Row) -> str:
   """The verdict of a claim, which leads to it."""
-  from ttc import claims
-
   says = 'holds' if row.holds else '**does not hold**'
   return f'[{says}](claims/{claims.room_of(row.name)}.md#{row.name})'
 

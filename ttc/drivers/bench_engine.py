@@ -69,23 +69,19 @@ def time_engine(small: bool, missing: list[str]) -> list[dict[str, Any]]:
   new_tokens = 8 if small else 256
   rows = []
   for name, config in shapes.items():
-    jobs = [
-      (name, config, None, prompt_tokens, num_samples)
-      for prompt_tokens in prompts
-      for num_samples in counts
-    ]
-    scanned = dataclasses.replace(config, scan_layers=True)
-    first = prompts[0], counts[0]
-    jobs.append((f'{name}, scanned', scanned, None, *first))
-    sparse = models.SparseAttention(budget=64 if small else 1024)
-    jobs.append((f'{name}, sparse', config, sparse, *first))
-    for label, config_, attention, prompt_tokens, num_samples in jobs:
-      row = {'model': label, 'prompt_tokens': prompt_tokens}
-      row |= {'num_samples': num_samples, 'new_tokens': new_tokens}
-      print(f'engine: {row}', file=sys.stderr)
-      model = models.transformer(config_, attention)
-      job = prompt_tokens, num_samples, new_tokens
-      rows.append(row | attempt(generate, model, *job))
+    first = [(prompts[0], counts[0])]
+    every = [(prompt, count) for prompt in prompts for count in counts]
+    unrolled = models.transformer(config)
+    attention = models.SparseAttention(budget=64 if small else 1024)
+    scanned = models.transformer(dataclasses.replace(config, scan_layers=True))
+    params = jax.jit(unrolled.init)(jax.random.key(0))
+    rows += time_model(name, unrolled, params, every, new_tokens)
+    sparse = models.transformer(config, attention)  # of the same parameters
+    rows += time_model(f'{name}, sparse', sparse, params, first, new_tokens)
+    del params
+    params = jax.jit(scanned.init)(jax.random.key(0))
+    rows += time_model(f'{name}, scanned', scanned, params, first, new_tokens)
+    del params
     for prompt_tokens in prompts:
       row = {'model': f'{name}, transformers', 'prompt_tokens': prompt_tokens}
       row |= {'num_samples': counts[0], 'new_tokens': new_tokens}
@@ -98,9 +94,20 @@ def time_engine(small: bool, missing: list[str]) -> list[dict[str, Any]]:
   return rows
 
 
-def generate(model, prompt_tokens, num_samples, new_tokens):
+def time_model(name, model, params, jobs, new_tokens):
+  """A row of each number of prompt tokens and samples."""
+  rows = []
+  for prompt_tokens, num_samples in jobs:
+    row = {'model': name, 'prompt_tokens': prompt_tokens}
+    row |= {'num_samples': num_samples, 'new_tokens': new_tokens}
+    print(f'engine: {row}', file=sys.stderr)
+    job = prompt_tokens, num_samples, new_tokens
+    rows.append(row | attempt(generate, model, params, *job))
+  return rows
+
+
+def generate(model, params, prompt_tokens, num_samples, new_tokens):
   """Draws samples to one prompt; nothing stops them early."""
-  params = jax.jit(model.init)(jax.random.key(0))
   decode = functools.partial(
     sampling.generate,
     num_samples=num_samples,

@@ -82,7 +82,7 @@ def typical_distance(
   squares = jnp.sum(jnp.square(references), axis=-1)
   distances = squares[:, None] + squares - 2 * references @ references.T
   nearest = jnp.sort(distances, axis=-1)[:, num_neighbours]  # 0 is itself
-  return jnp.sqrt(jnp.maximum(jnp.median(nearest), 1e-12))
+  return jnp.median(jnp.sqrt(jnp.maximum(nearest, 1e-12)))
 
 
 def find_neighbours(

@@ -18,6 +18,7 @@ further cycle; keys and values computed before a cycle are those of the old
 vectors, and are either kept or computed again, one more pass.
 """
 
+import functools
 from typing import Literal, NamedTuple, TypeAlias
 
 import jax
@@ -77,7 +78,7 @@ class RewiredGeneration(NamedTuple):
   generation: Generation  # one response to each prompt
   bias: Float[Array, 'C B L E']
   losses: Float[Array, 'C B S']
-  read: Int[Array, 'C B']  # tokens that each cycle learned from; 0: it ended
+  read: Int[Array, 'C B']  # tokens that each cycle learned from; 0: had ended
 
 
 def bias_routes(bias: Float[Array, 'B L E']) -> RouteOverride:
@@ -214,61 +215,109 @@ def generate_rewired(
     `sampling.generate` draws.
   """
   check_rewiring(rewiring)
-  num_cycles = -(-capacity // rewiring.interval)
-  learner = learner or model
   B = prompt.tokens.shape[0]
-
-  def learn(out: Generation, start):
-    """The text so far and what routers learn of it."""
-    text = jnp.pad(prompt.tokens, ((0, 0), (0, capacity)))
-    text = responses.write_behind(
-      text[:, None], out.tokens, prompt.lengths[:, None]
-    )[:, 0]
-    lengths = prompt.lengths + out.lengths[:, 0]
-    found = rewire(
-      learner, params, Prompt(text, lengths), rewiring, start, router_bias
-    )
-    return found, lengths
-
-  def write(state: DecodeState, out: Generation, done):
-    """Goes on for `m` tokens."""
-    left = capacity - out.lengths
-    drawn = decode.sample(
-      model,
-      params,
-      keys,
-      state,
-      stop,
-      sampling=sampling,
-      max_new_tokens=jnp.minimum(left, rewiring.interval),
-      active=~done & (left > 0),
-    )
-    out = responses.join(out, drawn.generation)
-    return drawn.state, out, out.finish_reasons != FinishReason.LENGTH
-
-  def cycle(carry, _):
-    state, out, done, bias = carry
-    found, lengths = learn(out, bias if rewiring.continues else None)
-    routes = bias_routes(found.bias + router_bias)
-    if rewiring.cache == 'keep':
-      state = state._replace(routes=routes)
-    else:
-      state = prefill(model, params, prompt, 1, capacity, routes=routes)
-      state = extend(model, params, state, out.tokens, out.lengths)
-    told = (found.bias, found.losses, jnp.where(done[:, 0], 0, lengths))
-    state, out, done = write(state, out, done)
-    return (state, out, done, found.bias), told
-
-  out = responses.empty(B, 1, capacity)
-  found, lengths = learn(out, None)
-  routes = bias_routes(found.bias + router_bias)
-  state = prefill(model, params, prompt, 1, capacity, routes=routes)
-  state, out, done = write(state, out, jnp.zeros((B, 1), bool))
-  carry = (state, out, done, found.bias)
-  (_, out, _, _), told = jax.lax.scan(cycle, carry, length=num_cycles - 1)
+  job = _Job(
+    model, learner or model, params, keys, prompt, rewiring, capacity, stop,
+    sampling, router_bias,
+  )  # fmt: skip
+  nothing = responses.empty(B, 1, capacity)
+  found, lengths = _learn(job, nothing)
+  wrote = _write(job, _read(job, found.bias), nothing, jnp.zeros((B, 1), bool))
+  (_, out, _, _), told = jax.lax.scan(
+    lambda carry, _: jax.lax.cond(
+      jnp.all(carry[2]),  # all have ended: nothing more is learned
+      functools.partial(_stay, job),
+      functools.partial(_go_on, job),
+      carry,
+    ),
+    (*wrote, found.bias),
+    length=-(-capacity // rewiring.interval) - 1,
+  )
   first = (found.bias, found.losses, lengths)
   join = lambda one, rest: jnp.concatenate([one[None], rest])
   return RewiredGeneration(out, *map(join, first, told))
+
+
+class _Job(NamedTuple):
+  """The arguments of `generate_rewired`."""
+
+  model: LanguageModel
+  learner: LanguageModel
+  params: Params
+  keys: Key[Array, ' B']
+  prompt: Prompt
+  rewiring: Rewiring
+  capacity: int
+  stop: StopRules
+  sampling: SamplingParams
+  router_bias: Float[Array, 'L E'] | float
+
+
+def _learn(job: _Job, out: Generation, start=None):
+  """What routers learn of the text so far, and its lengths."""
+  text = _behind(job.prompt, out, job.capacity)
+  found = rewire(
+    job.learner, job.params, text, job.rewiring, start, job.router_bias
+  )
+  return found, text.lengths
+
+
+def _read(job: _Job, bias: Float[Array, 'B L E']) -> DecodeState:
+  """The prompts, read under vectors."""
+  routes = bias_routes(bias + job.router_bias)
+  return prefill(
+    job.model, job.params, job.prompt, 1, job.capacity, routes=routes
+  )
+
+
+def _write(job: _Job, state: DecodeState, out: Generation, done):
+  """Goes on for `m` tokens."""
+  left = job.capacity - out.lengths
+  drawn = decode.sample(
+    job.model,
+    job.params,
+    job.keys,
+    state,
+    job.stop,
+    sampling=job.sampling,
+    max_new_tokens=jnp.minimum(left, job.rewiring.interval),
+    active=~done & (left > 0),
+  )
+  out = responses.join(out, drawn.generation)
+  return drawn.state, out, out.finish_reasons != FinishReason.LENGTH
+
+
+def _go_on(job: _Job, carry):
+  """A cycle: learns, and writes."""
+  state, out, done, bias = carry
+  found, lengths = _learn(job, out, bias if job.rewiring.continues else None)
+  # A response that has ended keeps its last vectors.
+  bias = jnp.where(done[..., None], bias, found.bias)
+  losses = jnp.where(done, 0.0, found.losses)
+  if job.rewiring.cache == 'keep':
+    state = state._replace(routes=bias_routes(bias + job.router_bias))
+  else:
+    state = _read(job, bias)
+    state = extend(job.model, job.params, state, out.tokens, out.lengths)
+  told = (bias, losses, jnp.where(done[:, 0], 0, lengths))
+  return (*_write(job, state, out, done), bias), told
+
+
+def _stay(job: _Job, carry):
+  """A cycle after the end."""
+  bias = carry[-1]
+  B, S = bias.shape[0], job.rewiring.num_steps
+  told = (bias, jnp.zeros((B, S), jnp.float32), jnp.zeros((B,), jnp.int32))
+  return carry, told
+
+
+def _behind(prompt: Prompt, out: Generation, capacity: int) -> Prompt:
+  """Prompts with what was generated behind them."""
+  text = jnp.pad(prompt.tokens, ((0, 0), (0, capacity)))
+  text = responses.write_behind(
+    text[:, None], out.tokens, prompt.lengths[:, None]
+  )
+  return Prompt(text[:, 0], prompt.lengths + out.lengths[:, 0])
 
 
 def check_rewiring(rewiring: Rewiring) -> None:

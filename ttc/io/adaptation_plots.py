@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, Num
 
 from ttc.io import files
 from ttc.io.learning_curves import plot_learning_curves
+from ttc.io.matplotlib_extra import need_matplotlib
 from ttc.io.plots import COLORS, Axes
 
 _INK, _FAINT = '#333333', '#e4e4e4'
@@ -240,12 +241,9 @@ def _figure(
   layout: Literal['constrained'] | None = 'constrained',
 ) -> tuple[Any, Any]:
   """A figure without a screen."""
-  try:
-    from matplotlib.figure import Figure
-  except ImportError:
-    raise ImportError(
-      "pictures need matplotlib: pip install 'ttc-jax[plots]'"
-    ) from None
+  need_matplotlib()
+  from matplotlib.figure import Figure
+
   figure = Figure(figsize=(width, height), layout=layout)
   return figure, figure.subplots(rows, columns)
 

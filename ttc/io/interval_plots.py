@@ -1,9 +1,9 @@
 """Figures with intervals, side by side: one row each, one colour a run."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ttc.io import files
+from ttc.io.matplotlib_extra import pyplot
 from ttc.io.plots import COLORS, MARKERS, Axes
 
 _INK, _FAINT = '#333333', '#e4e4e4'
@@ -67,23 +67,10 @@ def save_intervals(
   Raises:
     ImportError: naming the extra, without matplotlib.
   """
-  plt = _pyplot()
+  plt = pyplot()
   height = 1.2 + 0.36 * len(rows)
   fig, ax = plt.subplots(figsize=(6.4, height), layout='constrained')
   plot_intervals(ax, rows, label=label, heads=heads)
   ax.set_title(title, color=_INK, fontsize=11, loc='left')
   fig.savefig(path, dpi=150)
   plt.close(fig)
-
-
-def _pyplot() -> Any:
-  try:
-    import matplotlib
-  except ImportError:
-    raise ImportError(
-      "pictures need matplotlib: pip install 'ttc-jax[plots]'"
-    ) from None
-  matplotlib.use('Agg')
-  import matplotlib.pyplot as plt
-
-  return plt

@@ -11,6 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Num
 
+from ttc.io.matplotlib_extra import need_matplotlib
 from ttc.io.plots import COLORS, MARKERS, Axes
 
 _INK, _FAINT = '#333333', '#e4e4e4'
@@ -26,12 +27,8 @@ def new_figure(num_panels: int, *, share_y: bool = True) -> tuple[Any, Any]:
   Returns:
     The figure and an array of axes.
   """
-  try:
-    from matplotlib.figure import Figure
-  except ImportError as error:
-    raise ImportError(
-      "plots need matplotlib: pip install 'ttc-jax[plots]'"
-    ) from error
+  need_matplotlib()
+  from matplotlib.figure import Figure
 
   figure = Figure(figsize=(4.4 * num_panels, 3.9), dpi=110, layout='tight')
   axes = figure.subplots(1, num_panels, squeeze=False, sharey=share_y)[0]

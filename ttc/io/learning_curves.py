@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ttc.io import files
+from ttc.io.matplotlib_extra import pyplot
 from ttc.io.plots import COLORS, Axes
 
 _INK, _FAINT = '#333333', '#e4e4e4'
@@ -72,14 +73,7 @@ def save_learning_curves(
   Raises:
     ImportError: naming the extra, without matplotlib.
   """
-  try:
-    import matplotlib
-  except ImportError:
-    raise ImportError(
-      "pictures need matplotlib: pip install 'ttc-jax[plots]'"
-    ) from None
-  matplotlib.use('Agg')
-  import matplotlib.pyplot as plt
+  plt = pyplot()
 
   fig, ax = plt.subplots(figsize=(6.4, 4), layout='constrained')
   plot_learning_curves(

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ttc.io import files
+from ttc.io.matplotlib_extra import pyplot
 from ttc.io.plots import Axes
 
 _INK, _FAINT = '#333333', '#dddddd'
@@ -79,14 +80,7 @@ def save_paths(
   Raises:
     ImportError: naming the extra, without matplotlib.
   """
-  try:
-    import matplotlib
-  except ImportError:
-    raise ImportError(
-      "pictures need matplotlib: pip install 'ttc-jax[plots]'"
-    ) from None
-  matplotlib.use('Agg')
-  import matplotlib.pyplot as plt
+  plt = pyplot()
 
   columns = min(4, len(panels))
   rows = -(-len(panels) // columns)

@@ -12,6 +12,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Num
 
+from ttc.io.matplotlib_extra import need_matplotlib
+
 Axes: TypeAlias = Any  # matplotlib.axes.Axes
 
 # Okabe and Ito, 2008: told apart by everyone. The first is the reader's anchor.
@@ -59,12 +61,8 @@ def plot_scaling_curves(
   Returns:
     `ax`.
   """
-  try:
-    from matplotlib import ticker
-  except ImportError as error:
-    raise ImportError(
-      "plots need matplotlib: pip install 'ttc-jax[plots]'"
-    ) from error
+  need_matplotlib()
+  from matplotlib import ticker
 
   ends = []
   for i, (name, curve) in enumerate(curves.items()):
@@ -167,12 +165,8 @@ def save_scaling_figure(
     path: of the PNG file.
     panels: curves by method, by task, by the label of the compute axis.
   """
-  try:
-    from matplotlib.figure import Figure
-  except ImportError as error:
-    raise ImportError(
-      "plots need matplotlib: pip install 'ttc-jax[plots]'"
-    ) from error
+  need_matplotlib()
+  from matplotlib.figure import Figure
 
   columns = max(len(tasks) for tasks in panels.values())
   figure = Figure(figsize=(4.6 * columns, 3.9 * len(panels) + 0.6), dpi=110)

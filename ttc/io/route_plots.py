@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ttc.io import files
+from ttc.io.matplotlib_extra import pyplot
 
 _INK = '#333333'
 
@@ -28,14 +29,7 @@ def save_routes(
   Raises:
     ImportError: naming the extra, without matplotlib.
   """
-  try:
-    import matplotlib
-  except ImportError:
-    raise ImportError(
-      "pictures need matplotlib: pip install 'ttc-jax[plots]'"
-    ) from None
-  matplotlib.use('Agg')
-  import matplotlib.pyplot as plt
+  plt = pyplot()
 
   shapes = np.shape(next(iter(routes.values())))
   width = np.clip(0.16 * shapes[2] + 1.1, 2.2, 6.0)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ttc.io import files
+from ttc.io.matplotlib_extra import pyplot
 from ttc.io.plots import COLORS, MARKERS
 
 _INK, _FAINT = '#333333', '#e4e4e4'
@@ -28,7 +29,7 @@ def save_search_curves(
   Raises:
     ImportError: naming the extra, without matplotlib.
   """
-  plt = _pyplot()
+  plt = pyplot()
   fig, axes = plt.subplots(
     1, len(panels), figsize=(4.4 * len(panels), 4.2), layout='constrained'
   )
@@ -81,7 +82,7 @@ def save_tree(
   Raises:
     ImportError: naming the extra, without matplotlib.
   """
-  plt = _pyplot()
+  plt = pyplot()
   from matplotlib import patches
 
   widest = max(len(parents) for parents, _, _ in levels)
@@ -137,16 +138,3 @@ def _clean(ax):
   ax.tick_params(length=0, colors=_INK)
   ax.spines[['top', 'right', 'left']].set_visible(False)
   ax.spines['bottom'].set_color('#bbbbbb')
-
-
-def _pyplot():
-  try:
-    import matplotlib
-  except ImportError:
-    raise ImportError(
-      "pictures need matplotlib: pip install 'ttc-jax[plots]'"
-    ) from None
-  matplotlib.use('Agg')
-  import matplotlib.pyplot as plt
-
-  return plt

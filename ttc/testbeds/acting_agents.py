@@ -352,19 +352,9 @@ def tti(
     index, counts = finetuning.draw_without_replacement(draw_key, probs, num)
     batches = _in_batches(buffer, index, counts)
     state, _ = jax.lax.scan(train_step, state, batches)
-    tested = roll_out(
-      site, state.params, test_key, 512, site.longest, num_thoughts
-    )
-    right = tested.rewards > 0
+    tested = tried(site, state.params, test_key, num_thoughts)
     steps = jnp.sum(episodes.lengths)
-    seen = (
-      jnp.mean(right, dtype=jnp.float32),
-      jnp.sum(jnp.where(right, tested.lengths, 0))
-      / jnp.maximum(right.sum(), 1),
-      steps,
-      steps * (1 + num_thoughts),
-    )
-    return (state, buffer, kept), seen
+    return (state, buffer, kept), (*tested, steps, steps * (1 + num_thoughts))
 
   start = finetuning.init_state(lambda _: params, optimizer, key)
   carry = start, buffer, jnp.zeros((room,), bool)
@@ -374,6 +364,19 @@ def tti(
   success, length, steps, tokens = seen
   totals = jnp.cumsum(steps), jnp.cumsum(tokens)
   return state.params, Curve(success, length, *totals)
+
+
+def tried(
+  site: Site, params: Params, key: PRNGKeyArray, num_thoughts: int
+) -> tuple[Float[Array, ''], Float[Array, '']]:
+  """Success in 512 tasks at the longest horizon, and the steps of those."""
+  tested = roll_out(site, params, key, 512, site.longest, num_thoughts)
+  right = tested.rewards > 0
+  steps = jnp.sum(jnp.where(right, tested.lengths, 0))
+  return (
+    jnp.mean(right, dtype=jnp.float32),
+    steps / jnp.maximum(right.sum(), 1),
+  )
 
 
 def _over_episodes(fn, *trees: Episodes) -> Episodes:

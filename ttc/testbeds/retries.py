@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from ttc import models, tasks
-from ttc.testbeds.revision import MODEL, attempt, trained_on
+from ttc.testbeds.revision import MODEL, attempt, trained_on, written
 from ttc.testbeds.train import Directory
 from ttc.testbeds.world import Size
 
@@ -58,16 +58,12 @@ def sequence(key: jax.Array) -> tuple[jax.Array, jax.Array]:
   count = jnp.where(jax.random.bernoulli(keys[4], AT_ONCE), 0, count)
   edge = lambda token: jnp.full((MOST, 1), token)
   block = jnp.concatenate([edge(COPY), values, edge(NEXT)], axis=1)
-  written = jnp.arange(MOST)[:, None] < count
-  kept = written & ((jnp.arange(_BLOCK) > 0) | copies[:, None])
-  order = jnp.argsort(~kept.reshape(-1), stable=True)
-  thought = block.reshape(-1)[order]
+  counted = jnp.arange(MOST)[:, None] < count
+  kept = counted & ((jnp.arange(_BLOCK) > 0) | copies[:, None])
   answer = _vote(values[:, -1], count, problem)
-  at = jnp.arange(CAPACITY) - jnp.sum(kept)
   ending = jnp.stack([jnp.int32(ANSWER), answer, jnp.int32(TASK.eos_id)])
-  closing = ending[jnp.clip(at, 0, 2)]
-  stream = jnp.where(at < 0, jnp.pad(thought, (0, 3)), closing)
-  tokens = jnp.concatenate([problem.prompt, jnp.where(at < 3, stream, 0)])
+  response, at = written(block, kept, ending)
+  tokens = jnp.concatenate([problem.prompt, response])
   learned = jnp.append(jnp.zeros(problem.prompt.size, bool), at < 3)
   return tokens.astype(jnp.int32), learned
 

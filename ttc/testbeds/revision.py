@@ -16,6 +16,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Int
 
 from ttc import models, tasks
 from ttc.testbeds.train import Directory, Recipe, trained_transformer
@@ -88,6 +89,22 @@ def attempt(key, problem, noise):
     step, problem.data.start, (problem.data.steps, jnp.where(errs, offset, 0))
   )
   return jnp.append(3 + values, TASK.eos_id)
+
+
+def written(
+  block: Int[Array, '*A'], kept: Bool[Array, '*A'], ending: Int[Array, ' E']
+) -> tuple[Int[Array, ' T'], Int[Array, ' T']]:
+  """What is kept of a block, in order, with an ending behind it and zeros.
+
+  Returns:
+    `block.size + E` tokens, and their places counted from the ending's first.
+  """
+  order = jnp.argsort(~kept.reshape(-1), stable=True)
+  E = ending.size
+  stream = jnp.pad(block.reshape(-1)[order], (0, E))
+  at = jnp.arange(stream.size) - jnp.sum(kept)
+  stream = jnp.where(at < 0, stream, ending[jnp.clip(at, 0, E - 1)])
+  return jnp.where(at < E, stream, 0), at
 
 
 def sequence(key):

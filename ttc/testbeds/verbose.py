@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from ttc import models, tasks
-from ttc.testbeds.revision import MODEL, trained_on
+from ttc.testbeds.revision import MODEL, trained_on, written
 from ttc.testbeds.train import Directory
 from ttc.testbeds.world import Size
 
@@ -55,14 +55,9 @@ def sequence(key: jax.Array) -> tuple[jax.Array, jax.Array]:
   block = jnp.stack([values, again, values, again, values], axis=1)
   place = jnp.arange(2 * MOST_WRITTEN - 1)
   kept = (place <= 2 * repeats[:, None]) & (jnp.arange(LENGTH)[:, None] < last)
-  order = jnp.argsort(~kept.reshape(-1), stable=True)
-  count = jnp.sum(kept)
-  stream = jnp.append(block.reshape(-1)[order], jnp.zeros(3, jnp.int32))
   ending = jnp.array([ANSWER, 0, TASK.eos_id]).at[1].set(right_from_there)
-  at = jnp.arange(CAPACITY) - count
-  stream = jnp.where(at < 0, stream, 0)
-  closing = jnp.where((at >= 0) & (at < 3), ending[jnp.clip(at, 0, 2)], stream)
-  tokens = jnp.concatenate([problem.prompt, closing]).astype(jnp.int32)
+  response, at = written(block, kept, ending)
+  tokens = jnp.concatenate([problem.prompt, response]).astype(jnp.int32)
   # To break off is not to be learned.
   learned = (at < 3) & ~((at == 0) & breaks)
   return tokens, jnp.append(jnp.zeros(problem.prompt.size, bool), learned)
