@@ -4,6 +4,7 @@ As `tpu_compile_test`, and with the CUDA wheels of the extra `kernels-aot` for
 an H200.
 """
 
+import dataclasses
 import functools
 import importlib.util
 
@@ -117,6 +118,15 @@ class EngineTest(parameterized.TestCase):
       self.assertNotEmpty(vector_memory(loops))
       reduced = [x for x in copies(loops, 1, ('all-reduce',)) if 'Block/' in x]
       self.assertLen(reduced, 2 * LAYERS)  # Megatron's two per layer
+
+  def test_what_scanned_layers_cost(self):
+    """Keys and values of a layer are sliced out of the stack and put back."""
+    model = models.transformer(dataclasses.replace(CONFIG, scan_layers=True))
+    text = compiled('v5e', *program(model, 'sample'))
+    loops, _, _ = text.partition('\nENTRY ')
+    self.assertLen(copies(loops, CACHE, ('dynamic-slice',)), 2)
+    self.assertLen(copies(loops, CACHE, ('dynamic-update-slice',)), 2)
+    self.assertEmpty(copies(loops, CACHE))
 
   @parameterized.parameters('dense', 'sparse')
   def test_sampling_on_a_gpu(self, model):

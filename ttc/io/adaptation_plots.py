@@ -88,7 +88,8 @@ def save_stream_errors(
   ax.set_ylabel(label, color=_INK)
   ax.grid(axis='y', color=_FAINT, linewidth=0.8)
   _plain(ax)
-  every = max(1, len(visits) // 12)
+  longest = max((len(name) for _, name in visits), default=0)
+  every = max(1, -(-len(visits) * (longest + 2) // 110))  # as fit side by side
   for i, (start, name) in enumerate(visits):
     ax.axvline(start, color='#d0d0d0', linewidth=0.8, zorder=0)
     if i % every == 0:
