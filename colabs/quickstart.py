@@ -2,6 +2,11 @@
 # jupyter:
 #   jupytext:
 #     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -23,8 +28,6 @@ SMOKE = True  # False: more problems and samples
 NUM_ITEMS, NUM_SAMPLES = (6, 8) if SMOKE else (60, 32)
 
 # %%
-import functools
-
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
@@ -39,18 +42,10 @@ print(task.prompt(task.items[0]))
 
 # %% [markdown]
 # ## Draw the samples
-# Each prompt is run once; its samples share its keys and values.
+# Each prompt is run once; its samples share its keys and values. A problem that
+# is finished gives its place to the next.
 
 # %%
-sample_fn = functools.partial(
-  sampling.generate,
-  model=loaded.model,
-  capacity=task.max_new_tokens,
-  stop=sampling.stop_at_texts(
-    loaded.tokenizer, loaded.model.vocab_size, task.stop
-  ),
-  sampling=sampling.SamplingParams(temperature=0.7),
-)
 problems = [
   sampling.Problem(
     loaded.tokenizer.prompt(task.prompt(item)),
@@ -60,11 +55,19 @@ problems = [
   for item in task.items
 ]
 generations = {}
-for indices, batch in sampling.decode_batches(
-  loaded.params, problems, sample_fn, NUM_SAMPLES, 2, 1024
+for index, generation, _ in sampling.decode_stream(
+  loaded.params,
+  problems,
+  model=loaded.model,
+  capacity=task.max_new_tokens,
+  stop=sampling.stop_at_texts(
+    loaded.tokenizer, loaded.model.vocab_size, task.stop
+  ),
+  num_slots=4,
+  num_rows=4,
+  sampling=sampling.SamplingParams(temperature=0.7),
 ):
-  for row, index in enumerate(indices):
-    generations[index] = jax.tree.map(lambda x, row=row: x[row], batch)
+  generations[index] = generation
 
 # %% [markdown]
 # ## Grade them

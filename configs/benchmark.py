@@ -45,6 +45,7 @@ def get_config() -> config_dict.ConfigDict:
 
   config.grade_seconds = 30.0  # for one completion
   config.num_workers = 0  # processes that grade; 0: one for each processor
-  config.batch_size = 2  # items decoded together; changes no result
+  config.batch_size = 16  # items decoded together; changes no result
+  config.num_rows = 4  # samples of each that are, 0 for all; neither does this
   config.model_parallel = 1  # devices that share one copy of the model
   return config

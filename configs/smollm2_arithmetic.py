@@ -50,6 +50,7 @@ def get_config() -> config_dict.ConfigDict:
   config.kv_budget = 256
   config.block_size = 16
 
-  config.batch_size = 2  # items decoded together; changes no result
+  config.batch_size = 16  # items decoded together; changes no result
+  config.num_rows = 4  # samples of each that are, 0 for all; neither does this
   config.model_parallel = 1  # devices that share one copy of the model
   return config

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 # `python PROGRAM directory process_index process_count address`
 PROGRAM = """
-  import functools, sys
+  import sys
   import jax
   from jax.experimental import multihost_utils
   from ttc import evaluation, models, sampling
@@ -35,9 +35,6 @@ PROGRAM = """
 
   model = models.table_model(7)
   params = model.init(jax.random.key(0))
-  sample_fn = functools.partial(
-    sampling.generate, model=model, capacity=12,
-    stop=sampling.stop_rules(7, [0]))
   items = [f'table/{i}' for i in range(11)]
   mine = sampling.share(items, index, count)
   problems = [
@@ -45,21 +42,20 @@ PROGRAM = """
       [1 + len(item) % 5, int(item[6:]) % 7],
       evaluation.problem_key(5, item), range(4))
     for item in mine]
-  for indices, out in sampling.decode_batches(
-      params, problems, sample_fn, num_samples=4, batch_size=2,
-      max_prompt_length=64):
+  for i, out, _ in sampling.decode_stream(
+      params, problems, model=model, capacity=12,
+      stop=sampling.stop_rules(7, [0]), num_slots=2, num_rows=3):
     records = []
-    for row, i in enumerate(indices):
-      for sample in range(4):
-        length = int(out.lengths[row, sample])
-        sum_logprob = float(out.log_probs[row, sample].sum())
-        records.append(evaluation.SampleRecord(
-          item_id=mine[i], sample_idx=sample,
-          seed=evaluation.sample_seed(5, mine[i], sample), prompt_hash='',
-          prompt_tokens=2, completion_tokens=length,
-          completion=' '.join(map(str, out.tokens[row, sample, :length])),
-          finish_reason='stop', sum_logprob=sum_logprob,
-          mean_logprob=sum_logprob / length, wall_s=float(index)))
+    for sample in range(4):
+      length = int(out.lengths[sample])
+      sum_logprob = float(out.log_probs[sample].sum())
+      records.append(evaluation.SampleRecord(
+        item_id=mine[i], sample_idx=sample,
+        seed=evaluation.sample_seed(5, mine[i], sample), prompt_hash='',
+        prompt_tokens=2, completion_tokens=length,
+        completion=' '.join(map(str, out.tokens[sample, :length])),
+        finish_reason='stop', sum_logprob=sum_logprob,
+        mean_logprob=sum_logprob / length, wall_s=float(index)))
     journal.append_records(
       directory, records, process_index=index, process_count=count)
 

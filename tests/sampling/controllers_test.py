@@ -1,5 +1,3 @@
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -78,42 +76,6 @@ class ControllerTest(parameterized.TestCase):
   def test_empty_templates_are_refused(self):
     with self.assertRaisesRegex(ValueError, 'at least one token'):
       stack_templates([[1], []])
-
-
-class BatchingTest(absltest.TestCase):
-  def test_a_thousand_prompts_compile_five_programs(self):
-    rng = np.random.default_rng(0)
-    traced = []
-
-    def sample_fn(params, keys, prompt, num_samples, **options):
-      traced.append(prompt.tokens.shape)
-      return sampling.generate(
-        params, keys, prompt, num_samples, **options, **settings
-      )
-
-    settings = dict(model=MODEL, capacity=3, stop=sampling.stop_rules(10, [9]))
-    key = jax.random.key(0)
-    problems = [
-      sampling.Problem(rng.integers(0, 10, length).tolist(), key, [0, 1])
-      for length in rng.integers(20, 401, 1000)
-    ]
-    seen = []
-    for indices, generation in sampling.decode_batches(
-      TABLE, problems, sample_fn, 2, batch_size=64, max_prompt_length=512
-    ):
-      seen += indices
-      self.assertEqual(generation.tokens.shape, (len(indices), 2, 3))
-    self.assertEqual(sorted(seen), list(range(1000)))
-    self.assertEqual([shape[1] for shape in traced], [32, 64, 128, 256, 512])
-
-  def test_long_prompts_are_named(self):
-    problems = [sampling.Problem([1] * 9, jax.random.key(0), [0])]
-    with self.assertRaisesRegex(ValueError, 'prompt 0 has 9 tokens; 1 to 8'):
-      next(
-        sampling.decode_batches(
-          TABLE, problems, functools.partial(sampling.generate), 1, 1, 8
-        )
-      )
 
 
 if __name__ == '__main__':

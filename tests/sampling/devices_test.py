@@ -46,6 +46,23 @@ PROGRAM = """
       getattr(eight, name), getattr(one, name), atol=2e-4)
   assert len(np.unique(one.lengths)) > 3, one.lengths
 
+  rng = np.random.default_rng(0)
+  problems = [
+    sampling.Problem(
+      rng.integers(0, 32, rng.integers(1, 32)).tolist(), jax.random.key(i),
+      range(3))
+    for i in range(12)]
+  stream = lambda params, place: {
+    decoded.index: decoded.generation.tokens
+    for decoded in sampling.decode_stream(
+      params, problems, model=model, capacity=8, stop=stop, num_slots=8,
+      num_rows=2, place=place)}
+  expected = stream(params, lambda x: x)
+  got = stream(
+    jax.device_put(params, everywhere), lambda x: models.shard_batch(x, mesh))
+  assert len(got) == 12
+  jax.tree.map(np.testing.assert_array_equal, got, expected)
+
   explicit = mesh_of(2, 4, kind='Explicit')
   for enter in (contextlib.nullcontext, lambda: jax.set_mesh(explicit)):
     with enter():

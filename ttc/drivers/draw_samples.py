@@ -1,6 +1,5 @@
 """The stage of an evaluation that touches the model: missing samples, drawn."""
 
-import functools
 import hashlib
 import pathlib
 import time
@@ -108,7 +107,7 @@ class Job:
     self.shape = costs.model_shape(loaded.config, num_params)
 
   def draw(self, workdir, params, place, missing, bar) -> None:
-    """Draws what is missing and appends it batch by batch."""
+    """Draws what is missing and appends each item as it is finished."""
     chosen = self.chosen
     items = [item for item in self.task.items if missing.get(item.id)]
     problems = [
@@ -119,29 +118,22 @@ class Job:
       )
       for item in items
     ]
-    vocab_size = self.model.vocab_size
-    sample_fn = functools.partial(
-      sampling.generate,
-      model=self.model,
-      capacity=self.capacity,
-      stop=sampling.stop_at_texts(self.tokenizer, vocab_size, self.task.stop),
-      sampling=chosen.sampling,
-    )
     tokens, began = 0, time.perf_counter()
-    for indices, generation in sampling.decode_batches(
+    for index, generation, _ in sampling.decode_stream(
       params,
       problems,
-      sample_fn,
-      chosen.num_samples,
-      chosen.batch_size,
-      self.model.max_length - self.capacity,
-      place,
+      model=self.model,
+      capacity=self.capacity,
+      stop=sampling.stop_at_texts(
+        self.tokenizer, self.model.vocab_size, self.task.stop
+      ),
+      num_slots=chosen.batch_size,
+      num_rows=chosen.num_rows or None,
+      sampling=chosen.sampling,
+      place=place,
     ):
-      records = []
-      for row, index in enumerate(indices):
-        ids = problems[index].sample_ids
-        one = jax.tree.map(lambda x: x[row, : len(ids)], generation)  # noqa: B023
-        records += self.to_records(items[index], ids, one)
+      ids = problems[index].sample_ids
+      records = self.to_records(items[index], ids, generation)
       journal.append_records(
         workdir,
         records,

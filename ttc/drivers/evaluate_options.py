@@ -45,6 +45,7 @@ class EvaluateOptions:
   kv_budget: int = option(_whole(1))
   block_size: int = option(_whole(1))
   batch_size: int = option(_whole(1, 100_000))
+  num_rows: int = option(_whole(0, 100_000))
   model_parallel: int = option(_whole(1))
 
   @property

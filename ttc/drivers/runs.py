@@ -22,7 +22,13 @@ from ttc.evaluation.records import SCHEMA_VERSION
 from ttc.io import files
 
 # Top-level keys of a configuration that change no result.
-HARMLESS_KEYS = ('batch_size', 'output_dir', 'verbosity', 'workdir')
+HARMLESS_KEYS = (
+  'batch_size',
+  'num_rows',
+  'output_dir',
+  'verbosity',
+  'workdir',
+)
 _NAME = 'run.json'
 
 

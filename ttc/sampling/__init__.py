@@ -2,9 +2,10 @@
 
 from ttc.sampling.acceptance import accept, redraw
 from ttc.sampling.batching import (
+  Decoded,
   Problem,
-  decode_batches,
-  plan_batches,
+  decode_stream,
+  plan_streams,
   share,
 )
 from ttc.sampling.controllers import Controller, stack_templates
@@ -46,6 +47,7 @@ __all__ = [
   'Controller',
   'Counters',
   'DecodeState',
+  'Decoded',
   'Policy',
   'Problem',
   'Progress',
@@ -57,14 +59,14 @@ __all__ = [
   'StopRules',
   'accept',
   'check_sampling_params',
-  'decode_batches',
+  'decode_stream',
   'draw',
   'extend',
   'filter_logits',
   'first_finish',
   'fork',
   'generate',
-  'plan_batches',
+  'plan_streams',
   'prefill',
   'redraw',
   'response_text',

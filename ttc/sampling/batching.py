@@ -1,37 +1,67 @@
-"""Many prompts of many lengths through few compiled programs.
+"""Many problems through few compiled programs: continuous batching.
 
-Prompts are padded to power-of-two lengths and grouped into batches of one size,
-so a thousand prompts of 20 to 400 tokens compile at most five programs. Since a
-sample does not depend on its batch, neither grouping nor order changes results.
+A fixed number of slots decode together, each one problem with a few rows that
+draw its samples one after another. A slot whose problem is finished takes up
+the next prompt at once, without waiting for the others; what it drew is handed
+out while the others go on. Prompts are padded to powers of two, so a thousand
+prompts of 20 to 400 tokens compile a handful of programs. Since a sample does
+not depend on its slot, neither the number of slots nor the order changes one.
+
+Costs as many model steps of `slots x rows` tokens as list scheduling of the
+problems onto the slots takes, and each prompt once.
 """
 
-import operator
+import collections
+import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
-from ttc.types import Generation, Params, Prompt, SampleFn
+from ttc.models.base import LanguageModel
+from ttc.models.sharding import cache_shardings, on_auto_axes
+from ttc.sampling import loop as loops
+from ttc.sampling.controllers import Controller
+from ttc.sampling.logits import SamplingParams, check_sampling_params
+from ttc.sampling.state import prefill
+from ttc.sampling.stopping import Policy, StopRules, wait_for_all
+from ttc.types import Generation, Params, Prompt
 
 Item = TypeVar('Item')
 
 
 class Problem(NamedTuple):
-  """A prompt and which of its samples are wanted."""
+  """A prompt and which of its samples are wanted.
+
+  Attributes:
+    tokens: of the prompt.
+    key: of the problem; each sample's is derived from it and from its id.
+    sample_ids: of the samples that are wanted.
+    max_new_tokens: limit of each of them; None for the capacity.
+  """
 
   tokens: Sequence[int]
-  key: PRNGKeyArray  # of the problem
+  key: PRNGKeyArray
   sample_ids: Sequence[int]
+  max_new_tokens: Sequence[int] | None = None
 
 
-class Batch(NamedTuple):
-  """Problems that are decoded together."""
+class Decoded(NamedTuple):
+  """A problem whose samples are drawn.
 
-  indices: list[int]  # into the list of problems
-  length: int  # that their prompts are padded to
+  Attributes:
+    index: into the list of problems.
+    generation: NumPy arrays `[len(sample_ids), ...]`, in their order.
+    row_steps: rows that the model has run on so far, idle ones included; those
+      of prompts are not counted.
+  """
+
+  index: int
+  generation: Generation
+  row_steps: int
 
 
 def share(
@@ -50,97 +80,291 @@ def share(
   return list(items[process_index::process_count])
 
 
-def plan_batches(
-  lengths: Sequence[int],
-  batch_size: int,
-  min_length: int = 32,
-) -> list[Batch]:
-  """Groups prompts by their length, padded to a power of two.
+def plan_streams(
+  lengths: Sequence[int], num_slots: int, min_length: int = 32
+) -> list[tuple[int, list[int]]]:
+  """Groups prompts by the width of the slots that read them.
+
+  A slot reads as many keys of a prompt as it is wide, so short prompts are not
+  read beside long ones, unless they are too few to keep all slots busy.
 
   Args:
     lengths: of the prompts, in tokens.
-    batch_size: problems in a batch.
-    min_length: shortest padded length.
+    num_slots: problems that are decoded together.
+    min_length: least width.
 
   Returns:
-    Batches, shortest prompts first; order is kept within a length.
+    Widths, powers of two, with indices of prompts; shortest prompts first, in
+    the order given within a group.
   """
-  buckets: dict[int, list[int]] = {}
+  groups: dict[int, list[int]] = {}
   for index, length in enumerate(lengths):
-    padded = max(min_length, 1 << (length - 1).bit_length())
-    buckets.setdefault(padded, []).append(index)
-  return [
-    Batch(indices[i : i + batch_size], length)
-    for length, indices in sorted(buckets.items())
-    for i in range(0, len(indices), batch_size)
-  ]
+    groups.setdefault(_padded(length, min_length), []).append(index)
+  streams, few = [], []
+  widest = max(groups, default=0)
+  for width, indices in sorted(groups.items()):
+    few = sorted(few + indices)
+    if len(few) >= 4 * num_slots or width == widest:
+      streams.append((width, few))
+      few = []
+  return streams
 
 
-def decode_batches(
+def decode_stream(
   params: Params,
   problems: Sequence[Problem],
-  sample_fn: SampleFn,
-  num_samples: int,
-  batch_size: int,
-  max_prompt_length: int,
+  *,
+  model: LanguageModel,
+  capacity: int,
+  stop: StopRules,
+  num_slots: int,
+  num_rows: int | None = None,
+  sampling: SamplingParams = SamplingParams(),  # noqa: B008
+  policy: Policy = wait_for_all,
+  controller: Controller | None = None,
   place: Callable = lambda arrays: arrays,
-) -> Iterator[tuple[list[int], Generation]]:
-  """Draws the wanted samples of every problem, batch by batch.
+) -> Iterator[Decoded]:
+  """Draws the wanted samples of every problem, whatever is finished first.
 
   Args:
     params: of the policy.
     problems: prompts, keys and the ids of the samples that are wanted.
-    sample_fn: see `ttc.sampling.generate`; is jitted here.
-    num_samples: most samples wanted of a problem.
-    batch_size: problems in a batch.
-    max_prompt_length: longest prompt that leaves room for the response.
+    model: this and what follows, see `sample`.
+    capacity: most tokens in a response.
+    stop: what ends a response.
+    num_slots: problems that are decoded together.
+    num_rows: samples of each that are; None for all. Fewer rows and more slots
+      wait less for long samples, and read more prompts in each step.
+    sampling: the law of a draw.
+    policy: when to end a problem early.
+    controller: forces templates into responses.
     place: puts a pytree with leading axis `B` on devices, e.g. by sharding it.
 
   Yields:
-    Indices of the problems of a batch and their samples as NumPy arrays,
-    `[len(indices), N, ...]`, in the order of `sample_ids`; what is beyond their
-    number is empty and cancelled.
+    The problems, each once, in the order in which they are finished.
 
   Raises:
-    ValueError: if a prompt is empty or longer than `max_prompt_length`.
+    ValueError: if a prompt is empty, or too long for the model beside a
+      response, or there are no slots.
   """
+  check_sampling_params(sampling)
+  if num_slots < 1 or (num_rows is not None and num_rows < 1):
+    raise ValueError(f'{num_slots=} and {num_rows=} must be at least 1')
+  room = model.max_length - capacity
   for index, problem in enumerate(problems):
     length = len(problem.tokens)
-    if not 0 < length <= max_prompt_length:
+    if not 0 < length <= room:
       raise ValueError(
-        f'prompt {index} has {length} tokens; 1 to {max_prompt_length} fit '
-        'with the response into the context of the model'
+        f'prompt {index} has {length} tokens; 1 to {room} fit with the '
+        'response into the context of the model'
       )
-  step = jax.jit(
-    lambda params, keys, prompt, sample_ids, active: sample_fn(
-      params, keys, prompt, num_samples, sample_ids=sample_ids, active=active
-    )
-  )
+  num_samples = max((len(p.sample_ids) for p in problems), default=0)
+  rows = num_samples if num_rows is None else min(num_rows, num_samples)
+  steering = controller and controller._replace(templates=None)
+  static = _Static(model, num_samples, rows, capacity, policy, steering)
+  shared = _Shared(params, stop, controller and controller.templates, sampling)
+  row_steps = 0
   lengths = [len(problem.tokens) for problem in problems]
-  for batch in plan_batches(lengths, batch_size):
-    chosen = [problems[i] for i in batch.indices]
-    arrays = _stack(chosen, batch, batch_size, num_samples)
-    generation = jax.device_get(step(params, *place(arrays)))
-    real = operator.itemgetter(slice(len(chosen)))
-    yield batch.indices, jax.tree.map(real, generation)
+  for width, indices in plan_streams(lengths, num_slots):
+    for decoded in _decode_width(
+      static, shared, problems, indices, width, num_slots, place
+    ):
+      steps = row_steps + decoded.row_steps
+      yield decoded._replace(row_steps=steps)
+    row_steps = steps
 
 
-def _stack(problems, batch, batch_size, num_samples):
-  """Keys, prompt, sample ids and mask of a batch, padded to its full size."""
-  tokens = np.zeros((batch_size, batch.length), np.int32)
-  lengths = np.ones((batch_size,), np.int32)
-  ids = np.zeros((batch_size, num_samples), np.int32)
-  active = np.zeros((batch_size, num_samples), bool)
+class _Static(NamedTuple):
+  """What the programs are made for."""
+
+  model: LanguageModel
+  num_samples: int
+  num_rows: int
+  capacity: int
+  policy: Policy
+  controller: Controller | None  # without its templates
+
+
+class _Shared(NamedTuple):
+  """What all problems share; arrays."""
+
+  params: Params
+  stop: StopRules
+  templates: Int[Array, 'M F'] | None
+  sampling: SamplingParams
+
+
+class _Wanted(NamedTuple):
+  """Problems as arrays, padded to the number of samples."""
+
+  keys: PRNGKeyArray
+  prompt: Prompt
+  sample_ids: Int[Array, 'B N']
+  limits: Int[Array, 'B N']
+  active: Bool[Array, 'B N']
+
+
+def _decode_width(static, shared, problems, indices, width, num_slots, place):
+  """Slots of one width, until every problem is drawn."""
+  to_arrays = functools.partial(_to_arrays, static)
+  waiting = collections.deque(indices)
+  held = [waiting.popleft() for _ in range(min(num_slots, len(waiting)))]
+  first = place(to_arrays([problems[i] for i in held], width, num_slots))
+  slots = _spread(static, _fill(static, shared, first), first)
+  held += [None] * (num_slots - len(held))
+  ready: list[Decoded] = []
+  while any(index is not None for index in held):
+    taken = np.array([index is not None for index in held])
+    slots, idle, steps = _run(static, shared, slots, taken)
+    yield from ready  # while the others are decoded
+    ready = []
+    row_steps = int(steps) * num_slots * static.num_rows
+    for slot in np.flatnonzero(np.asarray(idle) & taken):
+      index = held[slot]
+      wanted = len(problems[index].sample_ids)
+      generation = jax.device_get(_take(slots, int(slot)))
+      generation = jax.tree.map(lambda x: x[:wanted], generation)  # noqa: B023
+      ready.append(Decoded(index, generation, row_steps))
+      held[slot] = waiting.popleft() if waiting else None
+      if held[slot] is not None:
+        problem = problems[held[slot]]
+        one = to_arrays([problem], _padded(len(problem.tokens)), 1)
+        slots = _admit(static, shared, slots, one, int(slot))
+  yield from ready
+
+
+def _to_arrays(static: _Static, problems, width, num_slots) -> _Wanted:
+  """What is wanted; slots beyond the problems are empty."""
+  tokens = np.zeros((num_slots, width), np.int32)
+  lengths = np.ones((num_slots,), np.int32)
+  ids = np.zeros((num_slots, static.num_samples), np.int32)
+  limits = np.full(ids.shape, static.capacity, np.int32)
+  active = np.zeros(ids.shape, bool)
   for row, problem in enumerate(problems):
     tokens[row, : len(problem.tokens)] = problem.tokens
     lengths[row] = len(problem.tokens)
     ids[row, : len(problem.sample_ids)] = problem.sample_ids
+    if problem.max_new_tokens is not None:
+      limits[row, : len(problem.sample_ids)] = problem.max_new_tokens
     active[row, : len(problem.sample_ids)] = True
   keys = [problem.key for problem in problems]
-  keys += [problems[0].key] * (batch_size - len(problems))
-  return (
+  keys += [problems[0].key] * (num_slots - len(problems))
+  return _Wanted(
     jnp.stack(keys),
     Prompt(jnp.asarray(tokens), jnp.asarray(lengths)),
     jnp.asarray(ids),
+    jnp.asarray(limits),
     jnp.asarray(active),
   )
+
+
+class _Slots(NamedTuple):
+  """What is wanted in every slot, and how far it is."""
+
+  jobs: loops.Jobs  # the rows of its state are those of the loop
+  loop: loops.Loop
+
+
+@functools.partial(jax.jit, static_argnums=0)
+@on_auto_axes
+def _fill(static: _Static, shared: _Shared, wanted: _Wanted) -> _Slots:
+  """Reads a prompt into every slot."""
+  model, num_samples, num_rows, capacity, _, _ = static
+  state = prefill(model, shared.params, wanted.prompt, num_rows, capacity)
+  jobs = loops.make_jobs(
+    model,
+    wanted.keys,
+    state,
+    num_samples,
+    shared.sampling,
+    max_new_tokens=wanted.limits,
+    active=wanted.active,
+    sample_ids=wanted.sample_ids,
+  )
+  loop = loops.start(_plan(static, shared, jobs))
+  state = state._replace(suffix=None, tokens=None, lengths=None)
+  return _Slots(jobs._replace(state=state), loop)
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
+@on_auto_axes
+def _admit(
+  static: _Static,
+  shared: _Shared,
+  slots: _Slots,
+  wanted: _Wanted,
+  slot: Int[Array, ''] | int,
+) -> _Slots:
+  """Reads one prompt and puts it into a slot, whose rows begin anew."""
+  one = _fill(static, shared, wanted)
+  keep = lambda slots: slots._replace(
+    jobs=slots.jobs._replace(state=slots.jobs.state._replace(prefix=None)),
+    loop=slots.loop._replace(suffix=None, steps=None),
+  )
+  axis = static.model.batch_axis
+  put = lambda axis: functools.partial(_put, slot=slot, axis=axis)
+  prefix = jax.tree.map(
+    put(axis), slots.jobs.state.prefix, one.jobs.state.prefix
+  )
+  new = jax.tree.map(put(0), keep(slots), keep(one))
+  return _Slots(
+    new.jobs._replace(state=new.jobs.state._replace(prefix=prefix)),
+    # What a row wrote before is behind its length: nothing reads it.
+    new.loop._replace(suffix=slots.loop.suffix, steps=slots.loop.steps),
+  )
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
+@on_auto_axes
+def _run(
+  static: _Static, shared: _Shared, slots: _Slots, taken: Bool[Array, ' B']
+) -> tuple[_Slots, Bool[Array, ' B'], Int[Array, '']]:
+  """Decodes until a slot that is taken has nothing to do; says which have."""
+  is_idle = lambda loop: ~jnp.any(loops.is_busy(loop), axis=1)
+  step = functools.partial(loops.step, _plan(static, shared, slots.jobs))
+  loop = jax.lax.while_loop(
+    lambda loop: ~jnp.any(is_idle(loop) & taken), step, slots.loop
+  )
+  return _Slots(slots.jobs, loop), is_idle(loop), loop.steps
+
+
+def _spread(static: _Static, slots: _Slots, wanted: _Wanted) -> _Slots:
+  """Has the rows lie where their prompts do; no program knows while empty."""
+  sharding = wanted.prompt.tokens.sharding
+  if not isinstance(sharding, jax.sharding.NamedSharding):
+    return slots
+  suffix = slots.loop.suffix
+  shardings = cache_shardings(
+    suffix, sharding.mesh, batch_axis=static.model.batch_axis
+  )
+  loop = slots.loop._replace(suffix=jax.device_put(suffix, shardings))
+  return slots._replace(loop=loop)
+
+
+@jax.jit
+def _take(slots: _Slots, slot: Int[Array, ''] | int) -> Generation:
+  """What was drawn in a slot, `[N, ...]`."""
+  return jax.tree.map(lambda x: x[slot], slots.loop.out)
+
+
+def _plan(static: _Static, shared: _Shared, jobs: loops.Jobs) -> loops.Plan:
+  controller = static.controller
+  if controller is not None:
+    controller = controller._replace(templates=shared.templates)
+  return loops.Plan(
+    static.model, shared.params, shared.stop, static.policy, controller, jobs
+  )
+
+
+def _put(
+  all_slots: Any, one: Any, slot: Int[Array, ''] | int, axis: int
+) -> Any:
+  """Writes one slot, of which `one` may be only the beginning."""
+  begin = [0] * all_slots.ndim
+  begin[axis] = slot
+  return jax.lax.dynamic_update_slice(all_slots, one, begin)
+
+
+def _padded(length: int, min_length: int = 32) -> int:
+  """The next power of two."""
+  return max(min_length, 1 << (length - 1).bit_length())
