@@ -17,40 +17,11 @@ import numpy as np
 
 from ttc import models, sampling
 from ttc.drivers.kernel_cases import attempt, need_gpu
+from ttc.models.published import PUBLISHED
 from ttc.types import Prompt
 
 _RUNS = 4  # the first one warms up
-QWEN3 = {
-  'Qwen3-0.6B': models.TransformerConfig(
-    vocab_size=151_936,
-    num_layers=28,
-    embed_dim=1024,
-    mlp_dim=3072,
-    num_heads=16,
-    num_kv_heads=8,
-    head_dim=128,
-    max_length=40_960,
-    rope_theta=1e6,
-    norm_eps=1e-6,
-    qk_norm=True,
-    dtype='bfloat16',
-  ),
-  'Qwen3-8B': models.TransformerConfig(
-    vocab_size=151_936,
-    num_layers=36,
-    embed_dim=4096,
-    mlp_dim=12_288,
-    num_heads=32,
-    num_kv_heads=8,
-    head_dim=128,
-    max_length=40_960,
-    rope_theta=1e6,
-    norm_eps=1e-6,
-    qk_norm=True,
-    tie_embeddings=False,
-    dtype='bfloat16',
-  ),
-}
+QWEN3 = {name: PUBLISHED[name] for name in ('Qwen3-0.6B', 'Qwen3-8B')}
 TINY = models.TransformerConfig(
   vocab_size=300,
   num_layers=2,

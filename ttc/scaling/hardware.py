@@ -17,6 +17,11 @@ class Hardware(NamedTuple):
   flops: float  # per second
   bandwidth: float  # bytes per second, of its main memory
   source: str
+  memory: float = 0.0  # bytes
+  # Between devices: bytes per second that one sends and receives, together.
+  link: float = 0.0
+  most_linked: int = 1  # devices that such links connect
+  price: float | None = None  # USD for an hour; None: ask who rents it out
 
   @property
   def intensity(self) -> float:
@@ -24,15 +29,31 @@ class Hardware(NamedTuple):
     return self.flops / self.bandwidth
 
 
+# Memory and links are those of the same data sheets; prices of TPUs are list
+# prices on demand of 2025, which change.
 HARDWARE = {
   # The paper's 562.5 FLOPs per byte pair FP8 products with a 16-bit cache.
-  'b200_fp8': Hardware(4.5e15, 8e12, 'NVIDIA HGX B200 data sheet, FP8'),
-  'b200': Hardware(2.25e15, 8e12, 'NVIDIA HGX B200 data sheet, BF16'),
-  'h100': Hardware(989e12, 3.35e12, 'NVIDIA H100 SXM data sheet, BF16'),
-  'h200': Hardware(989e12, 4.8e12, 'NVIDIA H200 SXM data sheet, BF16'),
-  'tpu_v5e': Hardware(197e12, 819e9, 'Google Cloud TPU v5e, BF16'),
-  'tpu_v5p': Hardware(459e12, 2765e9, 'Google Cloud TPU v5p, BF16'),
-  'tpu_v6e': Hardware(918e12, 1638e9, 'Google Cloud TPU v6e, BF16'),
+  'b200_fp8': Hardware(
+    4.5e15, 8e12, 'NVIDIA HGX B200 data sheet, FP8', 180e9, 1800e9, 8
+  ),
+  'b200': Hardware(
+    2.25e15, 8e12, 'NVIDIA HGX B200 data sheet, BF16', 180e9, 1800e9, 8
+  ),
+  'h100': Hardware(
+    989e12, 3.35e12, 'NVIDIA H100 SXM data sheet, BF16', 80e9, 900e9, 8
+  ),
+  'h200': Hardware(
+    989e12, 4.8e12, 'NVIDIA H200 SXM data sheet, BF16', 141e9, 900e9, 8
+  ),
+  'tpu_v5e': Hardware(
+    197e12, 819e9, 'Google Cloud TPU v5e, BF16', 16e9, 400e9, 256, 1.2
+  ),
+  'tpu_v5p': Hardware(
+    459e12, 2765e9, 'Google Cloud TPU v5p, BF16', 95e9, 1200e9, 8960, 4.2
+  ),
+  'tpu_v6e': Hardware(
+    918e12, 1638e9, 'Google Cloud TPU v6e, BF16', 32e9, 800e9, 256, 2.7
+  ),
 }
 
 

@@ -1,0 +1,81 @@
+"""What `plan.py` prints and refuses."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from ttc import models
+from ttc.drivers import plan, plan_check
+from ttc.models.published import PUBLISHED
+from ttc.scaling.slices import Work
+
+# Parameters in billions, as the cards of the models count them.
+CARDS = {
+  'SmolLM2-135M': 0.1345,
+  'Qwen3-0.6B': 0.596,
+  'Qwen3-8B': 8.19,
+  'Qwen3-32B': 32.76,
+  'Qwen3-30B-A3B': 30.53,
+  'Llama-3.1-70B': 70.55,
+}
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_shapes_have_the_parameters_of_their_cards(name):
+  config = PUBLISHED[name]
+  config = dataclasses.replace(config, scan_layers=True)
+  params = jax.eval_shape(models.transformer(config).init, jax.random.key(0))
+  count = models.num_params(params) / 1e9
+  np.testing.assert_allclose(count, CARDS[name], rtol=2e-3)
+
+
+def test_a_table_of_layouts_and_a_picture(tmp_path, capsys):
+  out = tmp_path / 'plan.png'
+  work = Work(2048, 1024, 64, 8)
+  plan.plan(plan.Plan('Qwen3-8B', 'v5e-8', work, out=str(out)))
+  printed = capsys.readouterr().out
+  assert '| 8 x 1 | 16.38 |' in printed and '| 1 x 8 | 2.05 |' in printed
+  assert 'data=1 copies by model=8' in printed
+  assert out.read_bytes().startswith(b'\x89PNG')
+  plan.plan(plan.Plan('Llama-3.1-70B', 'v5e-8', work))
+  assert 'Nothing fits' in capsys.readouterr().out
+
+
+def test_a_directory(tmp_path, capsys):
+  values = {
+    'architectures': ['LlamaForCausalLM'],
+    'vocab_size': 64,
+    'hidden_size': 32,
+    'intermediate_size': 64,
+    'num_hidden_layers': 2,
+    'num_attention_heads': 4,
+    'num_key_value_heads': 2,
+    'max_position_embeddings': 512,
+    'rms_norm_eps': 1e-5,
+    'tie_word_embeddings': True,
+  }
+  (tmp_path / 'config.json').write_text(json.dumps(values))
+  plan.plan(plan.Plan(str(tmp_path), 'h100-2', Work(16, 8, 2), price=2.0))
+  assert 'of what fits' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  ('asked', 'message'),
+  [
+    (('Qwen4', 'v5e-8', Work(1, 1, 1)), "--model=Qwen4 is neither .*Qwen3-8B'"),
+    (('Qwen3-8B', 'v9-8', Work(1, 1, 1)), "'v9-8' is not KIND-COUNT.*v5e"),
+    (('Qwen3-8B', 'v5e-8', Work(40_000, 1000, 1)), '41000 tokens; .* 40960'),
+  ],
+)
+def test_bad_input(asked, message):
+  with pytest.raises(ValueError, match=message):
+    plan.plan(plan.Plan(*asked))
+
+
+def test_the_check_runs(capsys):
+  ratios = plan_check.check_here((2,), small=True, repetitions=1)
+  assert len(ratios) == 1 and ratios[0] > 0
+  assert 'predicted / measured' in capsys.readouterr().out

@@ -1,0 +1,193 @@
+"""What fits on a slice, how fast and at what price, before it is rented."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+
+from ttc import evaluation, models
+from ttc.io.matplotlib_extra import need_matplotlib, pyplot
+from ttc.io.plots import COLORS, MARKERS
+from ttc.models.published import PUBLISHED
+from ttc.models.safetensors import huggingface_config
+from ttc.scaling import costs, slices
+from ttc.scaling.hardware import HARDWARE
+
+HEADER = (
+  'copies x devices',
+  'weights GB',
+  'cache GB',
+  'fits',
+  'TFLOPs',
+  'GB read',
+  'MB sent',
+  'step ms',
+  'prompt s',
+  'tokens/s',
+  'USD per M tokens',
+)
+
+
+class Plan(NamedTuple):
+  """What is asked.
+
+  Attributes:
+    model: a name of `PUBLISHED`, or a Hugging Face directory.
+    slice: see `slices.parse_slice`.
+    work: what is decoded at once.
+    bytes_per_param: of the weights.
+    combine: how reading and computing add up, 'sum' or 'max'.
+    price: USD for an hour of a device; None for that of the table.
+    out: PNG of the speed on slices of other sizes; None for no picture.
+  """
+
+  model: str
+  slice: str
+  work: slices.Work
+  bytes_per_param: float = 2.0
+  combine: str = 'sum'
+  price: float | None = None
+  out: str | None = None
+
+
+def plan(asked: Plan) -> None:
+  """Prints a table of all layouts, and which is the fastest that fits.
+
+  Raises:
+    ValueError: for a model or slice that is not known, before anything else.
+    OSError: if the picture cannot be written.
+  """
+  devices = slices.parse_slice(asked.slice)
+  config = find_config(asked.model)
+  longest = asked.work.prompt_tokens + asked.work.new_tokens
+  if longest > config.max_length:
+    raise ValueError(
+      f'--context and --new_tokens are {longest} tokens; {asked.model} reads '
+      f'{config.max_length}'
+    )
+  if asked.out:
+    need_matplotlib()
+  shape = find_shape(config)
+  predictions = predict_all(asked, shape, config.embed_dim, devices)
+  rows = [list(_row(prediction)) for prediction in predictions]
+  print(
+    f'{asked.model} on {asked.slice}: {devices.num_devices} devices of '
+    f'{devices.hardware.memory / 1e9:.0f} GB ({devices.hardware.source})\n'
+  )
+  print('\n'.join(evaluation.markdown_table(HEADER, rows)))
+  chosen = slices.best(predictions)
+  if chosen is None:
+    least = min(p.param_bytes + p.cache_bytes for p in predictions)
+    print(
+      f'\nNothing fits: the least is {least / 1e9:.1f} GB a device; take more '
+      'devices, fewer samples or problems, or a shorter context.'
+    )
+  else:
+    data, split = chosen.layout
+    print(
+      f'\nBest of what fits: a mesh of data={data} copies by model={split} '
+      'devices.'
+    )
+  if asked.out:
+    draw(asked, shape, config.embed_dim)
+    print(f'wrote {asked.out}')
+
+
+def find_config(model: str) -> models.TransformerConfig:
+  """Of a published model or of a directory; ValueError naming the known."""
+  if model in PUBLISHED:
+    return PUBLISHED[model]
+  if os.path.isdir(model):
+    return huggingface_config(model, dtype='bfloat16')
+  raise ValueError(
+    f'--model={model} is neither a directory nor one of {sorted(PUBLISHED)}'
+  )
+
+
+def find_shape(config: models.TransformerConfig) -> costs.ModelShape:
+  """What the costs of a model depend on."""
+  if config.experts is None or config.experts.layers is None:
+    config = dataclasses.replace(config, scan_layers=True)  # traced once
+  params = jax.eval_shape(models.transformer(config).init, jax.random.key(0))
+  return costs.model_shape(config, models.num_params(params))
+
+
+def predict_all(
+  asked: Plan,
+  shape: costs.ModelShape,
+  embed_dim: int,
+  devices: slices.Slice,
+) -> list[slices.Prediction]:
+  """One of each layout."""
+  if asked.price is not None:
+    hardware = devices.hardware._replace(price=asked.price)
+    devices = devices._replace(hardware=hardware)
+  return [
+    slices.predict(
+      shape,
+      embed_dim,
+      devices,
+      layout,
+      asked.work,
+      bytes_per_param=asked.bytes_per_param,
+      combine=asked.combine,  # pyright: ignore[reportArgumentType]
+    )
+    for layout in slices.layouts(shape, devices)
+  ]
+
+
+def draw(asked: Plan, shape: costs.ModelShape, embed_dim: int) -> None:
+  """The best layout on slices of many sizes: speed, and price where known."""
+  plt = pyplot()
+  figure, axes = plt.subplots(1, 2, figsize=(11, 4), constrained_layout=True)
+  for index, (name, hardware) in enumerate(HARDWARE.items()):
+    sizes, chosen = [], []
+    for size in (1, 2, 4, 8, 16, 32, 64, 128, 256):
+      devices = slices.Slice(hardware, size)
+      found = slices.best(predict_all(asked, shape, embed_dim, devices))
+      if found is not None:
+        sizes.append(size)
+        chosen.append(found)
+    style = {'label': name, 'color': COLORS[index % len(COLORS)]}
+    style['marker'] = MARKERS[index % len(MARKERS)]
+    axes[0].plot(sizes, [p.tokens_per_s for p in chosen], **style)
+    prices = [p.usd_per_million_tokens for p in chosen]
+    if chosen and None not in prices:
+      axes[1].plot(sizes, prices, **style)
+  labels = 'tokens/s', 'USD per million tokens'
+  for ax, label in zip(axes, labels, strict=True):
+    ax.set(xscale='log', yscale='log', xlabel='devices', ylabel=label)
+    ax.set_xticks([1, 4, 16, 64, 256], ['1', '4', '16', '64', '256'])
+    ax.grid(alpha=0.2)
+  axes[0].legend(fontsize=8, frameon=False)
+  work = asked.work
+  figure.suptitle(
+    f'{asked.model}: {work.num_problems} x {work.num_samples} responses of '
+    f'{work.new_tokens} tokens behind {work.prompt_tokens}, best layout',
+    fontsize=10,
+  )
+  out = pathlib.Path(asked.out or 'plan.png')
+  out.parent.mkdir(parents=True, exist_ok=True)
+  figure.savefig(out, dpi=120)
+  plt.close(figure)
+
+
+def _row(prediction: slices.Prediction) -> Sequence[str]:
+  data, split = prediction.layout
+  usd = prediction.usd_per_million_tokens
+  return (
+    f'{data} x {split}',
+    f'{prediction.param_bytes / 1e9:.2f}',
+    f'{prediction.cache_bytes / 1e9:.2f}',
+    'yes' if prediction.fits else 'no',
+    f'{prediction.flops / 1e12:.3g}',
+    f'{prediction.read_bytes / 1e9:.3g}',
+    f'{prediction.link_bytes / 1e6:.3g}',
+    f'{1e3 * prediction.step_s:.3g}',
+    f'{prediction.prefill_s:.3g}',
+    f'{prediction.tokens_per_s:.0f}',
+    '' if usd is None else f'{usd:.3g}',
+  )
