@@ -19,7 +19,7 @@ import pathlib
 
 from absl import flags
 
-from ttc.drivers import command
+from ttc.drivers import command, processes
 from ttc.drivers.diffuse import diffuse
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -28,10 +28,14 @@ _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Directory for all output.', required=True
 )
 
+processes.define_flags()
+
 
 def main():
   """Measures what is missing, and draws."""
+  processes.start()
   diffuse(_CONFIG.value.to_dict(), _WORKDIR.value)
+  processes.finish()
 
 
 if __name__ == '__main__':

@@ -4,14 +4,17 @@ r"""Says before a slice is rented what fits on it, how fast, and at what price.
       --samples=64 --new_tokens=4096
   python scripts/plan.py --model=Llama-3.1-70B --slice=h100-8 --problems=16 \
       --out=plan.png
+  python scripts/plan.py --slice=v5e-8 --compile  # minutes
   python scripts/plan.py --check  # this machine, predicted and measured
 
 A line for each way to split the devices: copies of the model, and devices of
 each copy. Weights and cache are what one device holds, the next four columns
 what it does in a step in the middle of the responses, by the cost model of
 Kinetics (arXiv 2506.05333) and the peaks of data sheets: a bound that a real
-slice approaches from below. --check measures the bandwidth and the rate of
-matrix products of this machine and says how far off that law is here.
+slice approaches from below. --compile has the compiler of TPUs make the program
+of the best layout, without a device, and prints what it needs beside that.
+--check measures the bandwidth and the rate of matrix products of this machine
+and says how far off the law is here.
 
 Slices: v5e-8, v6e-8, v5p-8 (four chips, named by cores), h100-8, h200-8,
 b200-8 and so on. Prices are list prices; --price=USD is yours.
@@ -43,6 +46,9 @@ _COMBINE = flags.DEFINE_enum(
 )
 _PRICE = flags.DEFINE_float('price', None, 'USD for an hour of a device.', 0)
 _OUT = flags.DEFINE_string('out', None, 'PNG: slices of other sizes beside it.')
+_COMPILE = flags.DEFINE_bool(
+  'compile', False, 'Compile it too, for TPUs; extra kernels-aot.'
+)
 _CHECK = flags.DEFINE_bool(
   'check', False, 'Predict SmolLM2 on this machine, then measure it.'
 )
@@ -69,6 +75,7 @@ def main():
       _COMBINE.value,
       _PRICE.value,
       _OUT.value,
+      _COMPILE.value,
     )
   )
 

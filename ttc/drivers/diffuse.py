@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from ttc.drivers import options, training_files
+from ttc.drivers import options, processes, training_files
 from ttc.drivers.diffuse_options import DiffuseOptions, check
 from ttc.drivers.diffuse_videos import diffuse_videos, mean_and_error
 from ttc.drivers.journal import Journal
@@ -50,18 +50,27 @@ def diffuse(config: Mapping[str, Any], workdir: files.Path) -> None:
   chosen = options.parse(DiffuseOptions, config)
   check(chosen)
   workdir = pathlib.Path(workdir)
-  with files.lock_directory(workdir):
-    training_files.keep_config(dataclasses.asdict(chosen), workdir)
+  if chosen.bed == 'video' and jax.process_count() > 1:
+    raise ValueError('--distributed shares searches, and a video has one')
+  with processes.hold(workdir):
+    if jax.process_index() == 0:
+      training_files.keep_config(dataclasses.asdict(chosen), workdir)
+    processes.wait_for_all('started')
     if chosen.bed == 'video':
       diffuse_videos(chosen, workdir)
       return
-    journal = Journal(workdir / 'metrics.jsonl')
-    measure = _measure_fn(chosen, workdir)
-    jobs = list(_jobs(chosen))
+    journal = processes.open_journal(workdir / 'metrics.jsonl')
+    measure = processes.after_first(
+      lambda: _measure_fn(chosen, workdir), 'measure'
+    )
+    jobs = processes.share(list(_jobs(chosen)))
     for job in tqdm.tqdm(jobs, unit='job', disable=len(jobs) < 2):
       if job.what not in journal:
         _run(measure, job, journal, workdir)
-    _show(chosen, journal, workdir)
+    processes.wait_for_all('measured')
+    if jax.process_index() == 0:
+      journal.merge()
+      _show(chosen, journal, workdir)
 
 
 class Job(NamedTuple):

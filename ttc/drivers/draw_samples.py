@@ -10,7 +10,7 @@ import numpy as np
 import tqdm
 
 from ttc import evaluation, models, sampling, tasks
-from ttc.drivers import devices, journal, runs
+from ttc.drivers import devices, journal, processes, runs
 from ttc.drivers.evaluate_options import EvaluateOptions
 from ttc.evaluation import SampleRecord
 from ttc.scaling import costs, kinetics
@@ -65,8 +65,7 @@ def draw_samples(
   )
   params, place = devices.place(loaded.params, chosen.model_parallel)
   for task in loaded_tasks:
-    mine = sampling.share(task.items, jax.process_index(), jax.process_count())
-    kept = {item.id for item in mine}
+    kept = {item.id for item in processes.share(task.items)}
     for item in task.items:
       if item.id not in kept:
         del missing[item.id]

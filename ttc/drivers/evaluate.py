@@ -63,10 +63,7 @@ def evaluate(
     for name in chosen.tasks
   ]
   workdir = pathlib.Path(workdir)
-  if jax.process_index() == 0:
-    with files.lock_directory(workdir):
-      _run(chosen, choices, loaded_tasks, workdir, allow_config_change)
-  else:
+  with processes.hold(workdir):
     _run(chosen, choices, loaded_tasks, workdir, allow_config_change)
 
 

@@ -8,7 +8,6 @@ are lines `{"what": {...}, ...}`, keyed by what was measured.
 """
 
 import json
-import os
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -23,27 +22,31 @@ _FILES = {SampleRecord: 'samples', ScoreRecord: 'scores'}
 class Journal:
   """Measurements by what was measured; a second one of the same is refused."""
 
-  def __init__(self, path: files.Path):
-    """Reads what is there.
+  def __init__(
+    self, path: files.Path, process_index: int = 0, process_count: int = 1
+  ):
+    """Reads what is there, of all processes.
 
     Args:
       path: of the file, made by the first `append`.
+      process_index: of this process.
+      process_count: with more than one, each appends to a shard of its own
+        until `merge`.
 
     Raises:
       ValueError: naming file and line of what no journal writes.
     """
     self.path = pathlib.Path(path)
+    self._own = self.path
+    if process_count > 1:
+      self._own = self.path.with_name(
+        _shard_name(self.path.stem, process_index, process_count)
+      )
     self._lines: dict[str, dict[str, Any]] = {}
-    for number, text in enumerate(files.read_lines(self.path), start=1):
-      try:
-        line = json.loads(text)
-        if not isinstance(line, dict) or not isinstance(line['what'], dict):
-          raise ValueError("an object with an object 'what' was expected")
-      except (ValueError, KeyError) as error:
-        raise ValueError(
-          f'{self.path}:{number}: corrupt line: {error}'
-        ) from None
-      self._lines[files.to_json(line['what'])] = line
+    for shard in _shards_of(self.path):
+      for number, text in enumerate(files.read_lines(shard), start=1):
+        line = _parse(text, f'{shard}:{number}')
+        self._lines.setdefault(files.to_json(line['what']), line)
 
   def __contains__(self, what: Mapping[str, Any]) -> bool:
     """Whether it has been measured."""
@@ -70,9 +73,21 @@ class Journal:
     if what in self:
       raise ValueError(f'{self.path}: {what} was measured twice')
     text = files.to_json({'what': dict(what), **measured})
-    files.append_lines(self.path, [text])
+    files.append_lines(self._own, [text])
     line = json.loads(text)
     self._lines[files.to_json(line['what'])] = line
+
+  def merge(self) -> None:
+    """Replaces the shards of all processes by one file, as `merge_shards`."""
+    shards = _shards_of(self.path)
+    if shards in ([], [self.path]):
+      return
+    self._lines = Journal(self.path)._lines
+    texts = [files.to_json(line) + '\n' for line in self._lines.values()]
+    files.write_atomically(self.path, ''.join(texts))
+    for shard in shards:
+      if shard != self.path:
+        shard.unlink()
 
 
 def append_records(
@@ -102,7 +117,7 @@ def append_records(
     raise ValueError('one call appends records of one kind')
   name = f'{stem}.jsonl'
   if process_count > 1:
-    name = f'{stem}-{process_index:05d}-of-{process_count:05d}.jsonl'
+    name = _shard_name(stem, process_index, process_count)
   lines = [_to_line(record) for record in batch]
   files.append_lines(pathlib.Path(directory, name), lines)
 
@@ -176,8 +191,26 @@ def _agree(first: Record, second: Record) -> bool:
   return records_lib.canonical([first]) == records_lib.canonical([second])
 
 
+def _parse(text: str, where: str) -> dict[str, Any]:
+  """A line of a journal; ValueError naming the place of another one."""
+  try:
+    line = json.loads(text)
+    if not isinstance(line, dict) or not isinstance(line['what'], dict):
+      raise ValueError("an object with an object 'what' was expected")
+  except (ValueError, KeyError) as error:
+    raise ValueError(f'{where}: corrupt line: {error}') from None
+  return line
+
+
 def _shards(directory: files.Path, kind: type[Record]) -> list[pathlib.Path]:
-  stem = _FILES[kind]
-  whole = pathlib.Path(os.fspath(directory), f'{stem}.jsonl')
-  shards = sorted(pathlib.Path(directory).glob(f'{stem}-*-of-*.jsonl'))
+  return _shards_of(pathlib.Path(directory, f'{_FILES[kind]}.jsonl'))
+
+
+def _shards_of(whole: pathlib.Path) -> list[pathlib.Path]:
+  """The file and the shards beside it, as far as they are there."""
+  shards = sorted(whole.parent.glob(f'{whole.stem}-*-of-*.jsonl'))
   return [whole, *shards] if whole.exists() else shards
+
+
+def _shard_name(stem: str, process_index: int, process_count: int) -> str:
+  return f'{stem}-{process_index:05d}-of-{process_count:05d}.jsonl'

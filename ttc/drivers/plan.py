@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 
 from ttc import evaluation, models
+from ttc.drivers import plan_compile
 from ttc.io.matplotlib_extra import need_matplotlib, pyplot
 from ttc.io.plots import COLORS, MARKERS
 from ttc.models.published import PUBLISHED
@@ -42,6 +43,7 @@ class Plan(NamedTuple):
     combine: how reading and computing add up, 'sum' or 'max'.
     price: USD for an hour of a device; None for that of the table.
     out: PNG of the speed on slices of other sizes; None for no picture.
+    compile: also make the program of the best layout, and look into it.
   """
 
   model: str
@@ -51,6 +53,7 @@ class Plan(NamedTuple):
   combine: str = 'sum'
   price: float | None = None
   out: str | None = None
+  compile: bool = False
 
 
 def plan(asked: Plan) -> None:
@@ -91,6 +94,12 @@ def plan(asked: Plan) -> None:
       f'\nBest of what fits: a mesh of data={data} copies by model={split} '
       'devices.'
     )
+    if asked.compile:
+      compiled = plan_compile.compile_sample(
+        config, asked.slice, chosen.layout, asked.work
+      )
+      print()
+      plan_compile.print_compiled(compiled, chosen)
   if asked.out:
     draw(asked, shape, config.embed_dim)
     print(f'wrote {asked.out}')

@@ -6,17 +6,24 @@ process 0; the system closes it when a process dies, however it dies, and the
 others end at once with one line and status 3.
 """
 
+import contextlib
 import os
 import socket
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import jax
 import numpy as np
 from absl import flags
 
-from ttc.drivers import command
+from ttc import sampling
+from ttc.drivers import command, journal
+from ttc.io import files
+
+Item = TypeVar('Item')
 
 LOST = 3  # exit status of a process whose peer is gone
 _MEET_S = 300  # how long process 0 is waited for
@@ -75,6 +82,36 @@ def start() -> None:
     ) from None
   if jax.process_count() > 1:
     _watch()
+
+
+@contextlib.contextmanager
+def hold(workdir: files.Path) -> Iterator[None]:
+  """Locks a directory for all processes of a run; process 0 does."""
+  if jax.process_index():
+    yield
+  else:
+    with files.lock_directory(workdir):
+      yield
+
+
+def share(items: Sequence[Item]) -> list[Item]:
+  """What this process takes of a list."""
+  return sampling.share(items, jax.process_index(), jax.process_count())
+
+
+def open_journal(path: files.Path) -> journal.Journal:
+  """A journal in which every process writes a shard of its own."""
+  return journal.Journal(path, jax.process_index(), jax.process_count())
+
+
+def after_first(make: Callable[[], Item], name: str) -> Item:
+  """`make()` in process 0, and then in the others, who find what it left."""
+  if jax.process_index() == 0:
+    made = make()
+    wait_for_all(name)
+    return made
+  wait_for_all(name)
+  return make()
 
 
 def wait_for_all(name: str) -> None:

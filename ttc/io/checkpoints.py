@@ -9,6 +9,7 @@ equal five, a restart, and five more, bit for bit.
   state = restore_checkpoint(manager, jax.eval_shape(init, key))
 """
 
+import functools
 import os
 import pathlib
 from typing import Any, TypeAlias
@@ -25,6 +26,7 @@ def open_checkpoints(
   *,
   max_to_keep: int | None = 3,
   save_interval_steps: int = 1,
+  alone: bool = False,
 ) -> CheckpointManager:
   """Opens a directory of checkpoints, made if missing.
 
@@ -32,6 +34,7 @@ def open_checkpoints(
     directory: local, or on a bucket (`gs://...`).
     max_to_keep: older checkpoints are deleted; None keeps all.
     save_interval_steps: steps that are no multiple are not saved.
+    alone: of this process and its devices, whatever others there are.
 
   Returns:
     An `orbax.checkpoint.CheckpointManager`; `close` it at the end.
@@ -41,8 +44,17 @@ def open_checkpoints(
   directory = os.fspath(directory)
   if '://' not in directory:
     directory = pathlib.Path(directory).absolute()
+  index = jax.process_index()
   options = ocp.CheckpointManagerOptions(
-    max_to_keep=max_to_keep, save_interval_steps=save_interval_steps
+    max_to_keep=max_to_keep,
+    save_interval_steps=save_interval_steps,
+    multiprocessing_options=ocp.options.MultiprocessingOptions(
+      primary_host=index,
+      active_processes={index},
+      barrier_sync_key_prefix=f'{directory} of process {index}',
+    )
+    if alone and jax.process_count() > 1
+    else ocp.options.MultiprocessingOptions(),
   )
   return ocp.CheckpointManager(
     directory, options=options, item_handlers=ocp.StandardCheckpointHandler()
@@ -71,7 +83,11 @@ def save_checkpoint(
 
 
 def restore_checkpoint(
-  manager: CheckpointManager, abstract_state: PyTree, step: int | None = None
+  manager: CheckpointManager,
+  abstract_state: PyTree,
+  step: int | None = None,
+  *,
+  alone: bool = False,
 ) -> PyTree:
   """Restores a pytree.
 
@@ -82,6 +98,7 @@ def restore_checkpoint(
       first device (on each of several processes a copy); where they lay when
       they were saved does not matter.
     step: which checkpoint; the latest if None.
+    alone: as for `open_checkpoints`.
 
   Returns:
     The state that was saved.
@@ -119,7 +136,7 @@ def restore_checkpoint(
       f'checkpoint {step} in {manager.directory} does not match: '
       + '; '.join(differing)
     )
-  placed = jax.tree.map(_placed, filled)
+  placed = jax.tree.map(functools.partial(_placed, alone=alone), filled)
   restored = manager.restore(step, args=ocp.args.StandardRestore(placed))
   return jax.tree.map(
     lambda want, x: x if want.size else jnp.zeros(want.shape, want.dtype),
@@ -133,11 +150,11 @@ def _filled(shape: tuple[int, ...]) -> tuple[int, ...]:
   return tuple(max(length, 1) for length in shape)
 
 
-def _placed(leaf: Any) -> jax.ShapeDtypeStruct:
+def _placed(leaf: Any, *, alone: bool) -> jax.ShapeDtypeStruct:
   """The leaf with a sharding, its own if it has one."""
   place = getattr(leaf, 'sharding', None)
-  if place is None and jax.process_count() == 1:
-    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  if place is None and (alone or jax.process_count() == 1):
+    place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   elif place is None:
     auto = (jax.sharding.AxisType.Auto,)
     mesh = jax.make_mesh((jax.device_count(),), ('all',), axis_types=auto)

@@ -1,0 +1,93 @@
+"""Long runs under --distributed: two processes write what one does."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+RUNS = {
+  'adapt': [
+    "--config.methods=('source','tent(learning_rate=0.01)','batch_norm')",
+    '--config.dataset=painted',
+    "--config.corruptions=('brightness','contrast')",
+    '--config.batch_size=20',
+    '--config.num_items=50',
+    '--config.num_clean=20',
+    '--config.num_source=20',
+    '--config.num_seeds=2',
+    '--config.num_epochs=0.1',
+    '--config.cache={cache}',
+  ],
+  'diffuse': [
+    '--config.num_steps=8',
+    "--config.searches=('best of N','zero order')",
+    '--config.budgets=(4,9)',
+    '--config.num_seeds=3',
+  ],
+}
+
+
+def start(name, workdir, cache, *flags):
+  arguments = [text.format(cache=cache) for text in RUNS[name]]
+  return subprocess.Popen(
+    [
+      sys.executable,
+      str(ROOT / 'scripts' / f'{name}.py'),
+      f'--workdir={workdir}',
+      *arguments,
+      *flags,
+    ],
+    cwd=ROOT,
+    env=os.environ
+    | {
+      'JAX_PLATFORMS': 'cpu',
+      'PYTHONPATH': os.pathsep.join(filter(None, sys.path)),
+    },
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  )
+
+
+def start_two(name, workdir, cache):
+  with socket.socket() as free:
+    free.bind(('127.0.0.1', 0))
+    address = f'127.0.0.1:{free.getsockname()[1]}'
+  flags = f'--distributed --num_processes=2 --coordinator={address}'.split()
+  return [
+    start(name, workdir, cache, *flags, f'--process_id={i}') for i in range(2)
+  ]
+
+
+def finish(*processes):
+  for process in processes:
+    output, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, output[-3000:]
+
+
+def measured(workdir):
+  """What each line of the journal says, but for the seconds."""
+  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+  found = [json.loads(line) for line in lines]
+  for line in found:
+    line.pop('seconds', None)
+  return sorted(found, key=lambda line: json.dumps(line['what']))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', RUNS)
+def test_two_processes_measure_what_one_does(name, tmp_path):
+  one, two = tmp_path / 'one', tmp_path / 'two'
+  finish(start(name, one, tmp_path / 'cache'))
+  finish(*start_two(name, two, tmp_path / 'cache'))
+  assert measured(two) == measured(one)
+  assert not list(two.glob('metrics-*')), 'shards that were not merged'
+  assert (two / 'table.md').exists()
+  # Again: nothing is measured twice, nothing is lost.
+  finish(*start_two(name, two, tmp_path / 'cache'))
+  assert measured(two) == measured(one)
