@@ -73,27 +73,7 @@ def chain_task(
   num_written = -(-drawn.maps.shape[0] // stride)
 
   def generate(key: PRNGKeyArray) -> token_task.Problem:
-    draw_key, where_key, what_key = jax.random.split(key, 3)
-    chain = jax.tree.map(lambda x: x.astype(jnp.int32), draw(draw_key))
-    steps = _compose(chain.maps, chain.num_maps, stride)
-    num_steps = -(-chain.num_maps // stride)
-    values = _run(chain.start, steps, jnp.zeros((num_written,), jnp.int32))
-    errors = jnp.where(
-      jax.random.bernoulli(where_key, noise, (num_written,)),
-      jax.random.randint(what_key, (num_written,), 1, num_values, jnp.int32),
-      0,
-    )
-    written = _run(chain.start, steps, errors)
-    return token_task.Problem(
-      prompt=chain.prompt,
-      prompt_length=chain.prompt_length,
-      trace=token_task.close(
-        token_task.FIRST_ID + written, num_steps, token_task.EOS_ID
-      ),
-      trace_length=num_steps + 1,
-      answer=values[num_steps - 1],
-      data=ChainData(chain.start, steps, values, num_steps),
-    )
+    return _generate(draw, key, num_written, num_values, stride, noise)
 
   def answer(
     problem: token_task.Problem,
@@ -159,6 +139,38 @@ def noise_for_accuracy(accuracy: Any, num_steps: Any, num_values: Any) -> Any:
   """Inverts `noisy_chain_accuracy`, for accuracies in [1 / num_values, 1]."""
   excess = (accuracy - 1 / num_values) / (1 - 1 / num_values)
   return (1 - excess ** (1 / num_steps)) * (num_values - 1) / num_values
+
+
+def _generate(
+  draw: Callable[[PRNGKeyArray], Chain],
+  key: PRNGKeyArray,
+  num_written: int,
+  num_values: int,
+  stride: int,
+  noise: float,
+) -> token_task.Problem:
+  """A chain, its true values, and a trace with errors."""
+  draw_key, where_key, what_key = jax.random.split(key, 3)
+  chain = jax.tree.map(lambda x: x.astype(jnp.int32), draw(draw_key))
+  steps = _compose(chain.maps, chain.num_maps, stride)
+  num_steps = -(-chain.num_maps // stride)
+  values = _run(chain.start, steps, jnp.zeros((num_written,), jnp.int32))
+  errors = jnp.where(
+    jax.random.bernoulli(where_key, noise, (num_written,)),
+    jax.random.randint(what_key, (num_written,), 1, num_values, jnp.int32),
+    0,
+  )
+  written = _run(chain.start, steps, errors)
+  return token_task.Problem(
+    prompt=chain.prompt,
+    prompt_length=chain.prompt_length,
+    trace=token_task.close(
+      token_task.FIRST_ID + written, num_steps, token_task.EOS_ID
+    ),
+    trace_length=num_steps + 1,
+    answer=values[num_steps - 1],
+    data=ChainData(chain.start, steps, values, num_steps),
+  )
 
 
 def _run(

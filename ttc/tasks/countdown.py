@@ -55,40 +55,11 @@ def countdown(
     raise ValueError('Needs num_numbers >= 2 and 1 <= max_number <= max_value.')
   num_steps = num_numbers - 1
   num_tokens = _STEP_LENGTH * num_steps  # of a response before its EOS
-  first_op_id = token_task.FIRST_ID + max_value + 1
-
-  def results(a: Int[Array, ''], b: Int[Array, '']) -> Int[Array, ' 4']:
-    """Applies each operation; 0 where the rules forbid it."""
-    divisor = jnp.maximum(b, 1)
-    quotient = jnp.where(a % divisor == 0, a // divisor, 0)
-    values = jnp.stack([a + b, a - b, a * b, quotient])
-    return jnp.where((values >= 1) & (values <= max_value), values, 0)
 
   def generate(key: PRNGKeyArray) -> token_task.Problem:
     number_key, derivation_key = jax.random.split(key)
     numbers = jax.random.randint(number_key, (num_numbers,), 1, max_number + 1)
-
-    def step(pool, key):
-      pair_key, op_key = jax.random.split(key)
-      ranks = jax.random.uniform(pair_key, pool.shape) + (pool > 0)
-      i, j = jax.lax.top_k(ranks, 2)[1]  # two numbers that are there
-      # The larger first: then 1 = a / a or a - b is allowed if nothing else is.
-      a, b = jnp.maximum(pool[i], pool[j]), jnp.minimum(pool[i], pool[j])
-      values = results(a, b)
-      op = jax.random.categorical(op_key, jnp.where(values > 0, 0.0, -jnp.inf))
-      tokens = jnp.stack(
-        [
-          token_task.FIRST_ID + a,
-          first_op_id + op,
-          token_task.FIRST_ID + b,
-          jnp.full_like(a, token_task.EQUALS_ID),
-          token_task.FIRST_ID + values[op],
-        ]
-      )
-      return pool.at[i].set(values[op]).at[j].set(0), (tokens, values[op])
-
-    keys = jax.random.split(derivation_key, num_steps)
-    _, (steps, values) = jax.lax.scan(step, numbers, keys)
+    steps, values = _derive(derivation_key, numbers, max_value)
     prompt = jnp.concatenate(
       [
         token_task.FIRST_ID + numbers,
@@ -107,25 +78,7 @@ def countdown(
 
   def run(problem: token_task.Problem, response: Int[Array, ' T']) -> _Run:
     tokens = token_task.fit(response, num_tokens, token_task.PAD_ID)
-    # Room for a result even where an equation took nothing away.
-    pool = token_task.fit(problem.data, num_numbers + num_steps, 0)
-
-    def step(pool, tokens):
-      a, op, b, equals, c = tokens
-      a, b, c = (_number(x, max_value) for x in (a, b, c))
-      pool, has_a = _take(pool, a)
-      pool, has_b = _take(pool, b)
-      op = op - first_op_id
-      is_op = (op >= 0) & (op < len(_OPS))
-      result = results(a, b)[jnp.clip(op, 0, len(_OPS) - 1)]
-      right = has_a & has_b & is_op & (equals == token_task.EQUALS_ID)
-      right &= (c == result) & (c > 0)
-      return pool.at[jnp.argmin(pool)].set(c), (right, c)
-
-    _, (is_right, values) = jax.lax.scan(
-      step, pool, tokens.reshape(num_steps, _STEP_LENGTH)
-    )
-    return _Run(is_right, values[-1])
+    return _check(problem.data, tokens.reshape(-1, _STEP_LENGTH), max_value)
 
   def answer(
     problem: token_task.Problem,
@@ -136,15 +89,6 @@ def countdown(
     is_complete = token_task.end_of(response, length) == num_tokens
     return jnp.where(is_complete & jnp.all(is_right), result, -1)
 
-  def mark(is_right, is_end_right, response, length) -> Float[Array, ' T']:
-    written = token_task.is_written(response, length)
-    # An equation that breaks off earns nothing.
-    ends = _STEP_LENGTH * jnp.arange(1, num_steps + 1)
-    is_right &= ends <= jnp.sum(written)
-    marks = jnp.append(jnp.repeat(is_right, _STEP_LENGTH), is_end_right)
-    marks = token_task.fit(marks, response.size, False)
-    return (marks & written).astype(jnp.float32)
-
   def process_rewards(
     problem: token_task.Problem,
     response: Int[Array, ' T'],
@@ -152,7 +96,7 @@ def countdown(
   ) -> Float[Array, ' T']:
     is_right = jnp.cumprod(run(problem, response).is_right).astype(bool)
     is_reached = answer(problem, response, length) == problem.answer
-    return mark(is_right, is_reached, response, length)
+    return _mark(is_right, is_reached, response, length)
 
   def consistency_rewards(
     problem: token_task.Problem,
@@ -160,7 +104,7 @@ def countdown(
     length: Int[Array, ''],
   ) -> Float[Array, ' T']:
     is_end = token_task.end_of(response, length) == num_tokens
-    return mark(run(problem, response).is_right, is_end, response, length)
+    return _mark(run(problem, response).is_right, is_end, response, length)
 
   return token_task.TokenTask(
     name=f'countdown_{num_numbers}_{max_number}_{max_value}',
@@ -176,6 +120,86 @@ def countdown(
     process_rewards=process_rewards,
     consistency_rewards=consistency_rewards,
   )
+
+
+def _results(
+  a: Int[Array, ''], b: Int[Array, ''], max_value: int
+) -> Int[Array, ' 4']:
+  """Applies each operation; 0 where the rules forbid it."""
+  divisor = jnp.maximum(b, 1)
+  quotient = jnp.where(a % divisor == 0, a // divisor, 0)
+  values = jnp.stack([a + b, a - b, a * b, quotient])
+  return jnp.where((values >= 1) & (values <= max_value), values, 0)
+
+
+def _derive(
+  key: PRNGKeyArray, numbers: Int[Array, ' K'], max_value: int
+) -> tuple[Int[Array, 'M 5'], Int[Array, ' M']]:
+  """A random derivation: its equations as tokens, and their results."""
+
+  def step(pool, key):
+    pair_key, op_key = jax.random.split(key)
+    ranks = jax.random.uniform(pair_key, pool.shape) + (pool > 0)
+    i, j = jax.lax.top_k(ranks, 2)[1]  # two numbers that are there
+    # The larger first: then 1 = a / a or a - b is allowed if nothing else is.
+    a, b = jnp.maximum(pool[i], pool[j]), jnp.minimum(pool[i], pool[j])
+    values = _results(a, b, max_value)
+    op = jax.random.categorical(op_key, jnp.where(values > 0, 0.0, -jnp.inf))
+    tokens = jnp.stack(
+      [
+        token_task.FIRST_ID + a,
+        _first_op_id(max_value) + op,
+        token_task.FIRST_ID + b,
+        jnp.full_like(a, token_task.EQUALS_ID),
+        token_task.FIRST_ID + values[op],
+      ]
+    )
+    return pool.at[i].set(values[op]).at[j].set(0), (tokens, values[op])
+
+  keys = jax.random.split(key, len(numbers) - 1)
+  return jax.lax.scan(step, numbers, keys)[1]
+
+
+def _check(
+  numbers: Int[Array, ' K'], equations: Int[Array, 'M 5'], max_value: int
+) -> _Run:
+  """Runs equations on the numbers that are there before each."""
+  # Room for a result even where an equation took nothing away.
+  pool = token_task.fit(numbers, len(numbers) + len(equations), 0)
+
+  def step(pool, tokens):
+    a, op, b, equals, c = tokens
+    a, b, c = (_number(x, max_value) for x in (a, b, c))
+    pool, has_a = _take(pool, a)
+    pool, has_b = _take(pool, b)
+    op = op - _first_op_id(max_value)
+    is_op = (op >= 0) & (op < len(_OPS))
+    result = _results(a, b, max_value)[jnp.clip(op, 0, len(_OPS) - 1)]
+    right = has_a & has_b & is_op & (equals == token_task.EQUALS_ID)
+    right &= (c == result) & (c > 0)
+    return pool.at[jnp.argmin(pool)].set(c), (right, c)
+
+  _, (is_right, values) = jax.lax.scan(step, pool, equations)
+  return _Run(is_right, values[-1])
+
+
+def _mark(
+  is_right: Bool[Array, ' M'],
+  is_end_right: Bool[Array, ''],
+  response: Int[Array, ' T'],
+  length: Int[Array, ''],
+) -> Float[Array, ' T']:
+  """Spreads marks over the tokens of equations; one cut short earns nothing."""
+  written = token_task.is_written(response, length)
+  ends = _STEP_LENGTH * jnp.arange(1, len(is_right) + 1)
+  is_right &= ends <= jnp.sum(written)
+  marks = jnp.append(jnp.repeat(is_right, _STEP_LENGTH), is_end_right)
+  marks = token_task.fit(marks, response.size, False)
+  return (marks & written).astype(jnp.float32)
+
+
+def _first_op_id(max_value: int) -> int:
+  return token_task.FIRST_ID + max_value + 1
 
 
 def _number(token: Int[Array, ''], max_value: int) -> Int[Array, '']:
