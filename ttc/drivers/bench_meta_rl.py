@@ -7,6 +7,7 @@ environments, steps, epochs and minibatches, same widths; ours has a network of
 its own for values, the peer a second head.
 """
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -159,34 +160,7 @@ def peer_update(sizes: Sizes) -> Callable[[], None]:
     done = terminated | truncated
     return obs, state, reward, done, jnp.where(done[:, None], 0.0, carry)
 
-  @jax.jit
-  def targets(reward, value, done, last):
-    def back(carry, x):
-      advantage, following = carry
-      reward, value, done = x
-      delta = reward + 0.99 * following * (1 - done) - value
-      advantage = delta + 0.99 * 0.95 * (1 - done) * advantage
-      return (advantage, value), advantage
-
-    start = (jnp.zeros_like(last), last)
-    return jax.lax.scan(back, start, (reward, value, done), reverse=True)[1]
-
-  def loss(params, carry, batch):
-    def step(carry, x):
-      obs, done = x
-      carry, logits, value = net.apply(params, carry, obs)
-      return jnp.where(done[:, None], 0.0, carry), (logits, value)
-
-    obs, action, old, old_value, done, advantage = batch
-    _, (logits, value) = jax.lax.scan(step, carry, (obs, done))
-    log_probs = jax.nn.log_softmax(logits)
-    own = jnp.take_along_axis(log_probs, action[..., None], axis=-1)[..., 0]
-    ratio, target = jnp.exp(own - old), old_value + advantage
-    scaled = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-    clipped = jnp.clip(ratio, 0.8, 1.2) * scaled
-    entropy = -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1).mean()
-    policy = -jnp.minimum(ratio * scaled, clipped).mean()
-    return policy + 0.25 * jnp.mean((value - target) ** 2) - 0.01 * entropy
+  loss = functools.partial(_peer_loss, net)
 
   @jax.jit
   def learn(params, opt_state, carry, batch):
@@ -205,7 +179,7 @@ def peer_update(sizes: Sizes) -> Callable[[], None]:
       steps.append((seen, action, log_prob, value, done, reward))
     stacked = [jnp.stack(x) for x in zip(*steps, strict=True)]
     last = act(params, carry, obs, key)[3]
-    advantage = targets(stacked[5], stacked[3], stacked[4], last)
+    advantage = _peer_advantage(stacked[5], stacked[3], stacked[4], last)
     batch = (*stacked[:5], advantage)
     for _ in range(sizes.num_epochs):
       key, order_key = jax.random.split(key)
@@ -218,3 +192,34 @@ def peer_update(sizes: Sizes) -> Callable[[], None]:
     jax.block_until_ready(params)
 
   return run
+
+
+@jax.jit
+def _peer_advantage(reward, value, done, last):
+  def back(carry, x):
+    advantage, following = carry
+    reward, value, done = x
+    delta = reward + 0.99 * following * (1 - done) - value
+    advantage = delta + 0.99 * 0.95 * (1 - done) * advantage
+    return (advantage, value), advantage
+
+  start = (jnp.zeros_like(last), last)
+  return jax.lax.scan(back, start, (reward, value, done), reverse=True)[1]
+
+
+def _peer_loss(net, params, carry, batch):
+  def step(carry, x):
+    obs, done = x
+    carry, logits, value = net.apply(params, carry, obs)
+    return jnp.where(done[:, None], 0.0, carry), (logits, value)
+
+  obs, action, old, old_value, done, advantage = batch
+  _, (logits, value) = jax.lax.scan(step, carry, (obs, done))
+  log_probs = jax.nn.log_softmax(logits)
+  own = jnp.take_along_axis(log_probs, action[..., None], axis=-1)[..., 0]
+  ratio, target = jnp.exp(own - old), old_value + advantage
+  scaled = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+  clipped = jnp.clip(ratio, 0.8, 1.2) * scaled
+  entropy = -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1).mean()
+  policy = -jnp.minimum(ratio * scaled, clipped).mean()
+  return policy + 0.25 * jnp.mean((value - target) ** 2) - 0.01 * entropy

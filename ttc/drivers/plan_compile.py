@@ -180,9 +180,13 @@ def _mesh(name: str, layout: slices.Layout) -> jax.sharding.Mesh:
   count = layout.data * layout.model
   rows = 2 ** (int(math.log2(count)) // 2)
   shape = f'{rows}x{count // rows}' + ('x1' if kind == 'v5p' else '')
-  topology = topologies.get_topology_desc(
-    platform='tpu', topology_name=f'{kind}:{shape}'
-  )
+  try:
+    topology = topologies.get_topology_desc(
+      platform='tpu', topology_name=f'{kind}:{shape}'
+    )
+  except RuntimeError as error:  # one process at a time has the compiler
+    text = ' '.join(str(error).split())[:200]
+    raise OSError(f'--compile: {text}') from None
   devices = np.array(topology.devices).reshape(layout)
   return jax.sharding.Mesh(devices, ('data', 'model'))
 

@@ -18,6 +18,7 @@ costs `E` evaluations, the first about `S M`. Axes: `S` stages, `M` models, `K`
 numbers of samples.
 """
 
+import functools
 import itertools
 
 import numpy as np
@@ -67,42 +68,7 @@ def guided(stage_costs: Float[np.ndarray, 'S M K'], budget: float) -> ProposeFn:
   cheapest = stage_costs.min(axis=(1, 2)).sum()
   if cheapest > budget:
     raise ValueError(f'the cheapest allocation costs {cheapest}, over {budget}')
-  num_stages, num_models, num_samples = stage_costs.shape
-
-  def cost(point: Point) -> float:
-    pairs = np.reshape(point, (num_stages, 2))
-    return sum(stage_costs[s, m, k] for s, (m, k) in enumerate(pairs))
-
-  def affordable(point: Point, stage: int, model: int) -> Point | None:
-    """With this model and the samples that are paid for at that stage."""
-    rest = cost(_replaced(point, stage, point[2 * stage], 0))
-    rest -= stage_costs[stage, point[2 * stage], 0]
-    within = np.flatnonzero(stage_costs[stage, model] <= budget - rest + 1e-9)
-    return (
-      _replaced(point, stage, model, int(within[-1])) if within.size else None
-    )
-
-  def neighbours(point: Point) -> list[Point]:
-    """One stage more or less, and one more with another less."""
-    steps = {stage: [] for stage in range(num_stages)}
-    for stage in range(num_stages):
-      model, samples = point[2 * stage : 2 * stage + 2]
-      for other in (samples + 1, samples - 1):
-        if 0 <= other < num_samples:
-          steps[stage].append((model, other))
-      for other in range(num_models):
-        if other != model:  # the samples that cost about the same
-          gap = stage_costs[stage, other] - stage_costs[stage, model, samples]
-          steps[stage].append((other, int(np.argmin(np.abs(gap)))))
-    single = [
-      _replaced(point, stage, *step) for stage in steps for step in steps[stage]
-    ]
-    double = [
-      _replaced(_replaced(point, a, *step), b, *other)
-      for a, b in itertools.combinations(range(num_stages), 2)
-      for step, other in itertools.product(steps[a], steps[b])
-    ]
-    return [p for p in (*single, *double) if cost(p) <= budget + 1e-9]
+  cost = functools.partial(_cost, stage_costs)
 
   def propose(sizes: tuple[int, ...], rng: np.random.Generator) -> Proposals:
     del sizes
@@ -116,25 +82,17 @@ def guided(stage_costs: Float[np.ndarray, 'S M K'], budget: float) -> ProposeFn:
     # Each model of a stage with all that the others leave, then the best of
     # each together, with samples dropped where they cost most.
     best = list(base)
-    for stage in range(num_stages):
+    for stage in range(len(stage_costs)):
       tried = {}
-      for model in rng.permutation(num_models):
-        point = affordable(base, stage, int(model))
+      for model in rng.permutation(stage_costs.shape[1]):
+        point = _affordable(stage_costs, budget, base, stage, int(model))
         if point is not None:
           values[point] = tried[point] = yield point
-      best[2 * stage : 2 * stage + 2] = max(tried, key=tried.__getitem__)[
-        2 * stage : 2 * stage + 2
-      ]
-    while cost(tuple(best)) > budget + 1e-9:
-      spent = [
-        stage_costs[s, best[2 * s], best[2 * s + 1]] if best[2 * s + 1] else 0.0
-        for s in range(num_stages)
-      ]
-      if not any(spent):  # one sample each is too dear
-        best = list(max(values, key=values.__getitem__))
-        break
-      best[2 * int(np.argmax(spent)) + 1] -= 1
-    start = tuple(int(i) for i in best)
+      chosen = max(tried, key=tried.__getitem__)
+      best[2 * stage : 2 * stage + 2] = chosen[2 * stage : 2 * stage + 2]
+    start = _within(stage_costs, budget, tuple(best))
+    if start is None:
+      start = max(values, key=values.__getitem__)
     values[start] = yield start
     finished: set[Point] = set()
     while len(finished) < len(values):
@@ -142,8 +100,10 @@ def guided(stage_costs: Float[np.ndarray, 'S M K'], budget: float) -> ProposeFn:
       centre = max(
         (p for p in values if p not in finished), key=values.__getitem__
       )
-      new = [p for p in dict.fromkeys(neighbours(centre)) if p not in values]
-      for point in new:
+      near = dict.fromkeys(_neighbours(stage_costs, centre))
+      for point in near:
+        if point in values or cost(point) > budget + 1e-9:
+          continue
         values[point] = yield point
         if values[point] > values[centre]:
           break
@@ -151,6 +111,61 @@ def guided(stage_costs: Float[np.ndarray, 'S M K'], budget: float) -> ProposeFn:
         finished.add(centre)
 
   return propose
+
+
+def _cost(stage_costs, point: Point) -> float:
+  pairs = np.reshape(point, (len(stage_costs), 2))
+  return sum(stage_costs[s, m, k] for s, (m, k) in enumerate(pairs))
+
+
+def _affordable(
+  stage_costs, budget: float, point: Point, stage: int, model: int
+) -> Point | None:
+  """With this model and the samples that are paid for at that stage."""
+  rest = _cost(stage_costs, _replaced(point, stage, point[2 * stage], 0))
+  rest -= stage_costs[stage, point[2 * stage], 0]
+  within = np.flatnonzero(stage_costs[stage, model] <= budget - rest + 1e-9)
+  if not within.size:
+    return None
+  return _replaced(point, stage, model, int(within[-1]))
+
+
+def _within(stage_costs, budget: float, point: Point) -> Point | None:
+  """Samples dropped where they cost most; None if one each is too dear."""
+  best = [int(i) for i in point]
+  while _cost(stage_costs, tuple(best)) > budget + 1e-9:
+    spent = [
+      stage_costs[s, best[2 * s], best[2 * s + 1]] if best[2 * s + 1] else 0.0
+      for s in range(len(stage_costs))
+    ]
+    if not any(spent):
+      return None
+    best[2 * int(np.argmax(spent)) + 1] -= 1
+  return tuple(best)
+
+
+def _neighbours(stage_costs, point: Point) -> list[Point]:
+  """One stage more or less, and one more with another less."""
+  num_stages, num_models, num_samples = stage_costs.shape
+  steps = {stage: [] for stage in range(num_stages)}
+  for stage in range(num_stages):
+    model, samples = point[2 * stage : 2 * stage + 2]
+    for other in (samples + 1, samples - 1):
+      if 0 <= other < num_samples:
+        steps[stage].append((model, other))
+    for other in range(num_models):
+      if other != model:  # the samples that cost about the same
+        gap = stage_costs[stage, other] - stage_costs[stage, model, samples]
+        steps[stage].append((other, int(np.argmin(np.abs(gap)))))
+  single = [
+    _replaced(point, stage, *step) for stage in steps for step in steps[stage]
+  ]
+  double = [
+    _replaced(_replaced(point, a, *step), b, *other)
+    for a, b in itertools.combinations(range(num_stages), 2)
+    for step, other in itertools.product(steps[a], steps[b])
+  ]
+  return [*single, *double]
 
 
 def _replaced(point: Point, stage: int, model: int, samples: int) -> Point:

@@ -61,16 +61,7 @@ def measure(seed, size, cache):
     }
     return jax.tree.map(of_tested, run)
 
-  # Group `r` of a block calibrates turn `r` for the whole block. Up to there it
-  # was run like the tested group, so that the scores of both have one law.
-  calibration = never(num)
-  for turn in range(NUM_TURNS):
-    turns = jax.tree.map(lambda x, r=turn: x[r, :, 0], run(calibration).turns)
-    calibration = jax.tree.map(
-      lambda x, new, r=turn: x.at[:, r].set(new),
-      calibration,
-      from_group(turn, turns.scores, turns.tested),
-    )
+  calibration = calibrate_by_turns(run, num)
   own = summary(run(calibration), calibration)
 
   only_first = jax.tree.map(
@@ -95,15 +86,8 @@ def measure(seed, size, cache):
     for limit in (*BUDGETS, NO_LIMIT)
   ]
   budgets = np.stack([right(y.generation).mean(axis=1) for y in many[:-1]])
-  turns = many[-1].turns
   per_token = models.num_params(target_params) / models.num_params(draft_params)
-  lengths = [
-    jnp.moveaxis(x, 0, -1)  # [problems, chains, turns]
-    for x in (turns.draft_tokens, per_token * turns.target_tokens)
-  ]
-  times = jax.vmap(
-    lambda d, t: scaling.makespans(scaling.barrier_segments(d, t))
-  )(*lengths)
+  times = times_of(many[-1].turns, per_token)
   return {
     'own': own,
     'first': first,
@@ -113,6 +97,34 @@ def measure(seed, size, cache):
     'budgets': budgets,
     'times': np.stack(times),
   }
+
+
+def times_of(turns, per_token):
+  """With a barrier after each turn and without, on so much dearer targets."""
+  lengths = [
+    jnp.moveaxis(x, 0, -1)  # [problems, chains, turns]
+    for x in (turns.draft_tokens, per_token * turns.target_tokens)
+  ]
+  return jax.vmap(
+    lambda d, t: scaling.makespans(scaling.barrier_segments(d, t))
+  )(*lengths)
+
+
+def calibrate_by_turns(run, num):
+  """Group `r` of a block calibrates turn `r` for the whole block.
+
+  Up to there it was run like the tested group, so that the scores of both have
+  one law.
+  """
+  calibration = never(num)
+  for turn in range(NUM_TURNS):
+    turns = jax.tree.map(lambda x, r=turn: x[r, :, 0], run(calibration).turns)
+    calibration = jax.tree.map(
+      lambda x, new, r=turn: x.at[:, r].set(new),
+      calibration,
+      from_group(turn, turns.scores, turns.tested),
+    )
+  return calibration
 
 
 def rate_off(run, turn):
