@@ -14,7 +14,7 @@ import pytest
 from absl.testing import absltest, parameterized
 
 from ttc import evaluation, sampling
-from ttc.drivers import journal
+from ttc.drivers import journal, processes
 
 pytestmark = pytest.mark.slow
 
@@ -126,7 +126,9 @@ MORTAL = """
 """
 
 
-def run_mortal(*flags, count=3):
+def run_mortal(*flags, count=3, odd=None):
+  """Statuses and errors of processes; the last has other flags."""
+  last = flags if odd is None else odd
   address = f'127.0.0.1:{free_port()}'
   environment = os.environ | {
     'JAX_PLATFORMS': 'cpu',
@@ -137,7 +139,7 @@ def run_mortal(*flags, count=3):
       [
         *(sys.executable, '-c', textwrap.dedent(MORTAL), '--distributed'),
         *(f'--coordinator={address}', f'--num_processes={count}'),
-        *(f'--process_id={index}', *flags),
+        *(f'--process_id={index}', *(flags if index < count - 1 else last)),
       ],
       env=environment,
       stderr=subprocess.PIPE,
@@ -171,6 +173,21 @@ class DistributedTest(parameterized.TestCase):
       self.assertIn('another process ended; so does this\n', error)
       self.assertNotIn('Traceback', error)
       self.assertNotIn('Check failure', error)
+
+  def test_processes_that_disagree_are_one_line_of_the_first(self):
+    codes, errors = run_mortal('--die=-1', odd=('--die=-2',))
+    self.assertEqual(codes, [1, 1, 1], errors)
+    self.assertEndsWith(
+      errors[0], ': processes [2] have other arguments than process 0\n'
+    )
+    self.assertNotIn('Traceback', errors[0])
+    self.assertEqual(errors[1:], ['', ''])
+
+  def test_what_says_which_process_it_is_may_differ(self):
+    shared = processes._shared_arguments(
+      ['--a=1', '--process_id', '2', '--b', '--process_id=3', '-coordinator=x']
+    )
+    self.assertEqual(shared, ['--a=1', '--b'])
 
   def test_without_a_death_all_end_well(self):
     codes, _ = run_mortal()

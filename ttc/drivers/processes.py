@@ -7,18 +7,21 @@ others end at once with one line and status 3.
 """
 
 import contextlib
+import hashlib
 import os
+import pathlib
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import jax
 import numpy as np
 from absl import flags
 
+import ttc
 from ttc import sampling
 from ttc.drivers import command, journal
 from ttc.io import files
@@ -27,6 +30,7 @@ Item = TypeVar('Item')
 
 LOST = 3  # exit status of a process whose peer is gone
 _MEET_S = 300  # how long process 0 is waited for
+_END_S = 60  # and for the others to end
 _GOODBYE = b'.'
 
 
@@ -81,6 +85,7 @@ def start() -> None:
       f'--distributed: the processes did not meet: {text}'
     ) from None
   if jax.process_count() > 1:
+    _check_equal()
     _watch()
 
 
@@ -127,13 +132,57 @@ def wait_for_all(name: str) -> None:
 
 
 def finish() -> None:
-  """Waits for all processes and stops watching them."""
+  """Waits for all processes and stops watching them.
+
+  Process 0, which the others would miss while they end, ends last.
+  """
   wait_for_all('finish')
   for connection in _connections:
     connection.sendall(_GOODBYE)
+  if jax.process_index() == 0:
+    for watch, connection in zip(_watches, _connections, strict=True):
+      watch.join(_END_S)
+      connection.settimeout(_END_S)
+      with contextlib.suppress(OSError):
+        connection.recv(1)  # nothing: its process is gone
 
 
 _connections: list[socket.socket] = []  # of this process, to the others
+_watches: list[threading.Thread] = []  # one each
+
+
+def _check_equal() -> None:
+  """Ends all if one has other arguments or code; process 0 says which."""
+  from jax.experimental import multihost_utils
+
+  code = sorted(pathlib.Path(ttc.__file__).parent.rglob('*.py'))
+  digests = [
+    hashlib.sha256(data).digest()
+    for data in (
+      '\0'.join(_shared_arguments(sys.argv[1:])).encode(),
+      b'\0'.join(file.read_bytes() for file in code),
+    )
+  ]
+  mine = np.frombuffer(b''.join(digests), np.uint8).reshape(2, 32)
+  everyone = np.asarray(multihost_utils.process_allgather(mine))
+  differs = np.any(everyone != everyone[0], axis=-1)  # [processes, 2]
+  for what, others in zip(('arguments', 'code'), differs.T, strict=True):
+    if others.any():
+      indices = np.flatnonzero(others).tolist()
+      says = f'processes {indices} have other {what} than process 0'
+      _end(says if jax.process_index() == 0 else '', 1)
+
+
+def _shared_arguments(arguments: Sequence[str]) -> list[str]:
+  """Without what says which process this is."""
+  shared, is_value = [], False
+  for argument in arguments:
+    name, equals, _ = argument.lstrip('-').partition('=')
+    if is_value or name in ('process_id', 'coordinator'):
+      is_value = not is_value and not equals
+    else:
+      shared.append(argument)
+  return shared
 
 
 def _watch() -> None:
@@ -157,7 +206,9 @@ def _watch() -> None:
     where = '.'.join(map(str, address[:4])), int(address[4] << 8 | address[5])
     _connections.append(socket.create_connection(where))
   for connection in _connections:
-    threading.Thread(target=_listen, args=(connection,), daemon=True).start()
+    watch = threading.Thread(target=_listen, args=(connection,), daemon=True)
+    _watches.append(watch)
+    watch.start()
 
 
 def _listen(connection: socket.socket) -> None:
@@ -170,10 +221,14 @@ def _listen(connection: socket.socket) -> None:
     _end()
 
 
-def _end() -> None:
+def _end(
+  says: str = 'another process ended; so does this', status: int = LOST
+) -> NoReturn:
+  """At once: jax would wait for the others, and then abort."""
   program = os.path.basename(sys.argv[0]).removesuffix('.py')
-  os.write(2, f'\n{program}: another process ended; so does this\n'.encode())
-  os._exit(LOST)
+  if says:
+    os.write(2, f'\n{program}: {says}\n'.encode())
+  os._exit(status)
 
 
 def _try_address(address: str, *, is_first: bool) -> None:
