@@ -247,6 +247,35 @@ class JournalTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, r'lines\.jsonl:2: corrupt'):
       journal.Journal(self.path)
 
+  def test_processes_write_shards_that_are_merged(self):
+    path = self.path
+    journal.Journal(path).append({'job': 0}, x=0)
+    shards = [journal.Journal(path, i, 2) for i in range(2)]
+    for i, shard in enumerate(shards):
+      self.assertIn({'job': 0}, shard)
+      shard.append({'job': 1 + i}, x=1 + i)
+    self.assertNotIn({'job': 2}, shards[0])  # what the other wrote since
+    again = journal.Journal(path, 1, 2)  # after a kill
+    self.assertIn({'job': 1}, again)
+    shards[0].merge()
+    names = [file.name for file in path.parent.iterdir()]
+    self.assertEqual(names, ['lines.jsonl'])
+    lines = shards[0].lines()
+    self.assertEqual(lines, journal.Journal(path).lines())
+    self.assertEqual([line['x'] for line in lines], [0, 1, 2])
+
+  def test_a_merge_that_died_loses_nothing(self):
+    path = self.path
+    shard = journal.Journal(path, 0, 2)
+    shard.append({'job': 0}, x=0)
+    path.write_text(
+      shard.path.with_name('lines-00000-of-00002.jsonl').read_text()
+    )  # and then it died
+    merged = journal.Journal(path)
+    merged.merge()
+    self.assertEqual(len(journal.Journal(path).lines()), 1)
+    self.assertLen(list(path.parent.iterdir()), 1)
+
 
 if __name__ == '__main__':
   absltest.main()

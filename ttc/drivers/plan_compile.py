@@ -97,10 +97,12 @@ def compile_sample(
 
   def sample(params, state, keys):
     out = sampling.sample(model, params, keys, state, stop)
-    return out.generation.tokens, out.generation.lengths
+    return out.generation, out.state
 
   arguments = _on_mesh(mesh, model, params, state, keys)
-  compiled = jax.jit(sample).trace(*arguments).lower().compile()
+  # Caches are written where they lie, as `sampling.decode_stream` has it.
+  program = jax.jit(sample, donate_argnums=1).trace(*arguments).lower()
+  compiled = program.compile()
   memory = compiled.memory_analysis()
   text = compiled.as_text()
   loops, _, _ = text.partition('\nENTRY ')
