@@ -205,6 +205,13 @@ def _first_of(platform, kernels, reference):
   return run
 
 
+def say_that_none_can(case: str) -> None:
+  """Says once that decoding with `case` has no kernel, if others would."""
+  platform = {'gpu': 'cuda'}.get(jax.default_backend(), jax.default_backend())
+  if platform in _KERNELS_OF_PLATFORM:
+    _say_once(f'a kernel of {platform}', f'decoding attention with {case}')
+
+
 @functools.cache
 def _say_once(name: str, reason: str) -> None:
   logging.warning('%s cannot serve a case, the next does: %s', name, reason)

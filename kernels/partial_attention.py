@@ -24,20 +24,23 @@ class Segment(NamedTuple):
 
 
 def softmax_attention(
-  query: Float[Array, '*A D'], keys: Segment, mask: Bool[Array, '*#M']
+  query: Float[Array, '*A D'],
+  keys: Segment,
+  mask: Bool[Array, '*#M'],
+  softcap: float | None = None,
 ) -> tuple[Float[Array, '*A D'], Float[Array, '*A']]:
   """Attention over the keys that `mask` keeps; both results in float32.
 
   The axes of `query` between those of `keys` and `D` are rows of one matrix
   product; `mask` broadcasts to `[*A, S]`. A query that sees no key gets output
-  0 and log-sum-exp `-inf`.
+  0 and log-sum-exp `-inf`. `softcap` is of the scaled logits.
   """
   scale = query.shape[-1] ** -0.5
   rows = query.reshape(*keys.k.shape[:-2], -1, query.shape[-1])
   logits = scale * jnp.einsum(
     '...md,...sd->...ms', rows, keys.k, preferred_element_type=jnp.float32
   )
-  logits = logits.reshape(*query.shape[:-1], -1)
+  logits = soft_cap(logits, softcap).reshape(*query.shape[:-1], -1)
   logits = jnp.where(mask, logits, -jnp.inf)
   top = _finite(jnp.max(logits, axis=-1, keepdims=True))
   weights = jnp.exp(logits - top)
@@ -50,6 +53,11 @@ def softmax_attention(
   ).reshape(query.shape)
   output = output / jnp.where(total > 0, total, 1.0)
   return output, (jnp.log(total) + top)[..., 0]
+
+
+def soft_cap(x: Float[Array, '*A'], cap: float | None) -> Float[Array, '*A']:
+  """`c tanh(x / c)` (Gemma 2, 2408.00118); None leaves `x` as it is."""
+  return x if cap is None else cap * jnp.tanh(x / cap)
 
 
 def merge_partials(

@@ -2,6 +2,7 @@
 
 from jaxtyping import Array, Float, Int
 
+from ttc.kernels import dispatch
 from ttc.kernels.dispatch import Implementation
 from ttc.kernels.partial_attention import Segment
 from ttc.kernels.shared_prefix_attention import cascade, reference
@@ -15,6 +16,7 @@ def shared_prefix_attention(
   suffix_lengths: Int[Array, 'B N'],
   *,
   window: Int[Array, ''] | int | None = None,
+  softcap: float | None = None,
   implementation: Implementation | None = None,
 ) -> tuple[Float[Array, 'B N T K G D'], Float[Array, 'B N T K G']]:
   r"""Attends to a prompt that `N` samples share and to each sample's suffix.
@@ -40,13 +42,15 @@ def shared_prefix_attention(
     suffix_lengths: number of suffix entries before the new queries. Query `t`
       sees suffix entries `0..suffix_lengths + t`.
     window: if given, a query sees keys at distance less than this.
-    implementation: of decoding without a window, see `dispatch.call`; all else
-      is the XLA reference.
+    softcap: if given, scaled logits `s` become `softcap tanh(s / softcap)`.
+    implementation: of decoding without a window and a soft-cap, which no kernel
+      has, see `dispatch.call`; all else is the XLA reference.
 
   Returns:
     The output and the log-sum-exp of the scaled logits, the latter in float32.
   """
-  if query.shape[2] == 1 and window is None:
+  is_decoding = query.shape[2] == 1
+  if is_decoding and window is None and softcap is None:
     output, lse = cascade.shared_prefix_decode(
       query[:, :, 0],
       prefix,
@@ -56,6 +60,14 @@ def shared_prefix_attention(
       implementation=implementation,
     )
     return output[:, :, None], lse[:, :, None]
+  if is_decoding:
+    dispatch.say_that_none_can('a window' if softcap is None else 'a soft-cap')
   return reference.shared_prefix_attention(
-    query, prefix, prefix_lengths, suffix, suffix_lengths, window=window
+    query,
+    prefix,
+    prefix_lengths,
+    suffix,
+    suffix_lengths,
+    window=window,
+    softcap=softcap,
   )

@@ -32,6 +32,7 @@ def shared_prefix_attention(
   suffix_lengths: Int[Array, 'B N'],
   *,
   window: Int[Array, ''] | int | None = None,
+  softcap: float | None = None,
 ) -> tuple[Float[Array, 'B N T K G D'], Float[Array, 'B N T K G']]:
   """See `api.shared_prefix_attention`."""
   B, N, T, K, G, _ = query.shape
@@ -41,7 +42,9 @@ def shared_prefix_attention(
   if T == 1 or (is_small and B * N * of_row <= _MOST_LOGITS):
     position = _positions(prefix_lengths, suffix_lengths, T)
     partials = [
-      attend(query, keys, jnp.arange(size), prefix_lengths, position, window)
+      attend(
+        query, keys, jnp.arange(size), prefix_lengths, position, window, softcap
+      )
       for attend, keys, size in zip(
         (_to_suffix, _to_prefix), (suffix, prefix), num_keys, strict=False
       )
@@ -68,6 +71,7 @@ def shared_prefix_attention(
       suffix,
       suffix_lengths + start,
       window,
+      softcap,
       key_block,
     )
     return output.astype(query.dtype), lse
@@ -80,7 +84,14 @@ def shared_prefix_attention(
 
 
 def _in_key_blocks(
-  query, prefix, prefix_lengths, suffix, suffix_lengths, window, key_block
+  query,
+  prefix,
+  prefix_lengths,
+  suffix,
+  suffix_lengths,
+  window,
+  softcap,
+  key_block,
 ):
   """Attention of one block of queries, key block by key block."""
   position = _positions(prefix_lengths, suffix_lengths, query.shape[2])
@@ -102,7 +113,9 @@ def _in_key_blocks(
         lambda x: jax.lax.dynamic_slice_in_dim(x, begin, size, axis=-2), keys
       )
       index = jnp.where(index < start, _UNSEEN, index)
-      new = attend(query, some, index, prefix_lengths, position, window)
+      new = attend(
+        query, some, index, prefix_lengths, position, window, softcap
+      )
       return merge_partials([found, new])
 
     def step(found, start):
@@ -130,7 +143,9 @@ def _positions(prefix_lengths, suffix_lengths, T) -> Int[Array, 'B N T']:
   return position[:, :, None] + jnp.arange(T)
 
 
-def _to_suffix(query, keys, key_index, prefix_lengths, position, window):
+def _to_suffix(
+  query, keys, key_index, prefix_lengths, position, window, softcap
+):
   """Each sample's queries to its own keys, of which these are `key_index`."""
   key_position = prefix_lengths[:, None] + key_index  # [B, S]
   distance = position[..., None] - key_position[:, None, None]  # [B, N, T, S]
@@ -138,11 +153,14 @@ def _to_suffix(query, keys, key_index, prefix_lengths, position, window):
     query.transpose(0, 1, 3, 2, 4, 5),  # [B, N, K, (T, G), D]
     keys,
     _visible(distance, window)[:, :, None, :, None],
+    softcap,
   )
   return output.transpose(0, 1, 3, 2, 4, 5), lse.transpose(0, 1, 3, 2, 4)
 
 
-def _to_prefix(query, keys, key_index, prefix_lengths, position, window):
+def _to_prefix(
+  query, keys, key_index, prefix_lengths, position, window, softcap
+):
   """All samples' queries are rows of one matrix product per head."""
   real = (key_index < prefix_lengths[:, None])[:, None, None, None, None]
   if window is not None:
@@ -152,6 +170,7 @@ def _to_prefix(query, keys, key_index, prefix_lengths, position, window):
     query.transpose(0, 3, 1, 2, 4, 5),  # [B, K, (N, T, G), D]
     keys,
     real,
+    softcap,
   )
   return output.transpose(0, 2, 3, 1, 4, 5), lse.transpose(0, 2, 3, 1, 4)
 

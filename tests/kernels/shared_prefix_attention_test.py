@@ -6,13 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from ttc.kernels import dispatch
 from ttc.kernels.partial_attention import Segment, merge_partials
 from ttc.kernels.shared_prefix_attention import (
   reference,
   shared_prefix_attention,
 )
 
-attend = jax.jit(shared_prefix_attention)
+attend = jax.jit(shared_prefix_attention, static_argnames='softcap')
 
 
 def random(*shape, seed):
@@ -20,7 +21,7 @@ def random(*shape, seed):
   return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def plain_attention(query, keys, values, window):
+def plain_attention(query, keys, values, window, softcap=None):
   """Causal attention of the last `T` of `S` positions; one head, float64.
 
   query `[T, D]`, keys and values `[S, D]`.
@@ -28,6 +29,8 @@ def plain_attention(query, keys, values, window):
   T, S = len(query), len(keys)
   distance = np.arange(S - T, S)[:, None] - np.arange(S)
   logits = np.float64(query) @ np.float64(keys).T / np.sqrt(query.shape[-1])
+  if softcap is not None:
+    logits = softcap * np.tanh(logits / softcap)
   seen = (distance >= 0) & (distance < (window or S))
   logits = np.where(seen, logits, -np.inf)
   lse = np.logaddexp.reduce(logits, axis=-1)
@@ -35,9 +38,18 @@ def plain_attention(query, keys, values, window):
 
 
 class SharedPrefixAttentionTest(parameterized.TestCase):
-  @parameterized.product(groups=(1, 3), num_queries=(1, 4), window=(None, 3))
+  @parameterized.product(
+    groups=(1, 3),
+    num_queries=(1, 4),
+    options=(
+      {},
+      {'window': 3},
+      {'softcap': 1.5},
+      {'window': 3, 'softcap': 2.0},
+    ),
+  )
   def test_equals_attention_over_the_concatenation(
-    self, groups, num_queries, window
+    self, groups, num_queries, options
   ):
     B, N, T, K, G, D, P, S = 3, 2, num_queries, 2, groups, 8, 6, 9
     query = random(B, N, T, K, G, D, seed=0)
@@ -48,8 +60,9 @@ class SharedPrefixAttentionTest(parameterized.TestCase):
     prefix_lengths = np.array([0, 1, P])
     suffix_lengths = np.array([[0, 1], [S - T, 2], [3, S - T]])
     output, lse = attend(
-      query, prefix, prefix_lengths, suffix, suffix_lengths, window=window
+      query, prefix, prefix_lengths, suffix, suffix_lengths, **options
     )
+    window, softcap = options.get('window'), options.get('softcap')
     output, lse = np.asarray(output), np.asarray(lse)
     for b, n, k, g in np.ndindex(B, N, K, G):
       p, s = int(prefix_lengths[b]), int(suffix_lengths[b, n]) + T
@@ -58,7 +71,7 @@ class SharedPrefixAttentionTest(parameterized.TestCase):
         for one, two in zip(prefix, suffix, strict=True)
       )
       expected, expected_lse = plain_attention(
-        query[b, n, :, k, g], keys, values, window
+        query[b, n, :, k, g], keys, values, window, softcap
       )
       np.testing.assert_allclose(output[b, n, :, k, g], expected, atol=1e-5)
       np.testing.assert_allclose(lse[b, n, :, k, g], expected_lse, atol=1e-5)
@@ -97,8 +110,10 @@ class SharedPrefixAttentionTest(parameterized.TestCase):
     np.testing.assert_array_equal(one[0], two[0])
     np.testing.assert_array_equal(one[1], two[1])
 
-  @parameterized.parameters((None, 4), (3, 3), (2, 4), (3, 5), (100, 12))
-  def test_blocks_change_nothing(self, window, key_block):
+  @parameterized.parameters(
+    (None, 4), (3, 3), (2, 4), (3, 5), (100, 12), (3, 5, 0.7)
+  )
+  def test_blocks_change_nothing(self, window, key_block, softcap=None):
     B, N, T, K, G, D, P, S = 2, 2, 9, 2, 2, 4, 7, 12
     arrays = (
       random(B, N, T, K, G, D, seed=0),
@@ -111,7 +126,13 @@ class SharedPrefixAttentionTest(parameterized.TestCase):
     def total(arrays):
       query, prefix, suffix = arrays
       output, lse = reference.shared_prefix_attention(
-        query, prefix, lengths[0], suffix, lengths[1], window=window
+        query,
+        prefix,
+        lengths[0],
+        suffix,
+        lengths[1],
+        window=window,
+        softcap=softcap,
       )
       return jnp.sum(jnp.sin(output)) + jnp.sum(jnp.cos(lse)), (output, lse)
 
@@ -126,6 +147,27 @@ class SharedPrefixAttentionTest(parameterized.TestCase):
     jax.tree.map(
       functools.partial(np.testing.assert_allclose, atol=1e-5), blocks, whole
     )
+
+  def test_a_cap_that_no_kernel_has_is_left_to_the_reference(self):
+    query = random(1, 2, 1, 2, 1, 8, seed=0)
+    keys = Segment(*(random(1, 2, 2, 4, 8, seed=i) for i in (1, 2)))
+    lengths = np.zeros(1, np.int32), np.full((1, 2), 3, np.int32)
+    query, keys, lengths = jax.tree.map(jnp.asarray, (query, keys, lengths))
+    run = lambda name, **options: shared_prefix_attention(
+      query, None, lengths[0], keys, lengths[1], implementation=name, **options
+    )[0]
+    with mock.patch.object(dispatch, 'say_that_none_can') as said:
+      run('interpret')
+      said.assert_not_called()
+      got = run('interpret', softcap=1.0)
+    said.assert_called_once_with('a soft-cap')
+    np.testing.assert_array_equal(got, run('xla', softcap=1.0))
+    with mock.patch.object(dispatch, '_say_once') as said:
+      dispatch.say_that_none_can('a soft-cap')
+      said.assert_not_called()  # a CPU has no kernels anyway
+      with mock.patch.object(jax, 'default_backend', lambda: 'gpu'):
+        dispatch.say_that_none_can('a soft-cap')
+    said.assert_called_once()
 
   @parameterized.parameters(1500, 4096)
   def test_memory_is_linear_in_the_prompt(self, T):

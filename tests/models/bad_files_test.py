@@ -261,8 +261,11 @@ BAD_GGUF = [
   ({'tail': b'x'}, 'the tensors end at byte'),
   ({'size': 100}, "truncated: tensor 'a' needs bytes"),
   ({'tensors': []}, "there is no tensor 'token_embd.weight'"),
-  ({'metadata': [('llama.rope.scaling.factor', 4.0)]}, "scaling 'linear' by 4"),
-  ({'metadata': [('llama.rope.scaling.type', 'yarn')]}, "scaling 'yarn' by"),
+  ({'metadata': [('llama.rope.scaling.factor', -4.0)]}, 'factor=-4.0 is not a'),
+  (
+    {'metadata': [('llama.rope.scaling.type', 'yarn')]},
+    'lacks .llama.rope',
+  ),
   ({'metadata': [('llama.rope.scaling.type', 7)]}, 'rope scaling 7 by'),
 ]
 
@@ -352,6 +355,10 @@ OURS = {
     ({'sliding_window': 0}, 'sliding_window=0 is not'),
     ({'dtype': 'float31'}, "dtype='float31' is not the name"),
     ({'rope_scaling': {'speed': 2}}, 'not a config'),
+    ({'rope_scaling': {'kind': 'warp'}}, 'not a config'),
+    ({'attention_softcap': 0}, 'attention_softcap=0 is not a positive number'),
+    ({'rotary_dim': 1}, 'rotary_dim=1 is not an even number of the 2'),
+    ({'activation': 'relu'}, "activation='relu' is not 'silu'"),
     ({'windowed_layers': 3}, 'not a config'),
     ({'unknown': 1}, 'not a config'),
     (b'[]', 'not a config'),

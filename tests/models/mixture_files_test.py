@@ -79,7 +79,7 @@ def test_what_is_saved_is_loaded_bit_for_bit(name, tmp_path):
     ({'experts': EXPERTS, 'qkv_bias': True}, 'qkv_bias'),
     ({'experts': SHARED, 'qk_norm': True}, 'experts.shared_mlp_dim'),
     ({'experts': FREE, 'clip_qkv': 1.0}, 'clip_qkv without full_qk_norm'),
-    ({'full_qk_norm': True}, 'full_qk_norm without experts'),
+    ({'full_qk_norm': True}, 'full_qk_norm'),
   ],
 )
 def test_what_no_architecture_has_is_not_saved(changes, message, tmp_path):

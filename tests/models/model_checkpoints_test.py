@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import pathlib
 import tempfile
@@ -41,6 +42,18 @@ class ModelCheckpointsTest(absltest.TestCase):
     config, params = models.load_checkpoint(self.path)
     self.assertEqual(config, TINY)
     chex.assert_trees_all_equal(params, self.params)
+
+  def test_options_come_back(self):
+    long = models.LongRopeScaling((1.0,), (2.0,), 16, 1.25)
+    for changes in (
+      {'rope_scaling': long, 'rotary_dim': 2, 'rotary_layers': (1,)},
+      {'rope_scaling': models.YarnScaling(4.0, 16), 'windowed_theta': 50.0},
+      {'attention_softcap': 5.0, 'activation': 'gelu_tanh', 'embed_scale': 3.0},
+      {'norm_plus_one': True, 'residual_scale': 0.5, 'logits_divisor': 8.0},
+    ):
+      config = dataclasses.replace(TINY, **changes)
+      models.save_checkpoint(self.path, config, self.params)
+      self.assertEqual(models.load_checkpoint(self.path)[0], config)
 
   def test_saving_again_replaces(self):
     models.save_checkpoint(self.path, TINY, self.params)

@@ -1,3 +1,4 @@
+import json
 import math
 
 import jax
@@ -6,6 +7,9 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from ttc.models import rope
+
+SHORT = (1.0, 1.0, 1.5, 2.0, 2.0, 2.0)
+LONG = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
 def published_llama3(frequencies, scaling):
@@ -45,6 +49,103 @@ class RopeTest(parameterized.TestCase):
     self.assertEqual(ratio.min(), 1.0)
     self.assertAlmostEqual(ratio.max(), scaling.factor)
     self.assertTrue(np.any((ratio > 1) & (ratio < scaling.factor)))
+
+  @parameterized.named_parameters(
+    (
+      'yarn',
+      (16, 1e6, rope.YarnScaling(4.0, 32768)),
+      {0: 1, 1: 0.177828, 2: 0.0316228, 3: 0.00421756, 4: 5e-4},
+    ),
+    (
+      'yarn_not_truncated',
+      (16, 1e6, rope.YarnScaling(4.0, 32768, truncate=False)),
+      {3: 0.00551727, 4: 6.07408e-4},
+    ),
+    (
+      'yarn_of_128_channels',
+      (128, 1e6, rope.YarnScaling(4.0, 32768)),
+      {23: 0.006978306, 30: 0.001064361, 40: 4.445699e-5},
+    ),
+    (
+      'yarn_by_40',
+      (16, 1e4, rope.YarnScaling(40.0, 4096)),
+      {3: 0.0239147, 5: 8.49862e-4},
+    ),
+    (
+      'llama3',
+      (16, 5e5, rope.Llama3Scaling()),
+      {4: 5.24846e-4, 5: 3.4281e-5, 6: 6.64787e-6},
+    ),
+    (
+      'dynamic',
+      (16, 1e4, rope.DynamicScaling(2.0, 128), 256),
+      {1: 0.270296, 7: 1.05409e-4},
+    ),
+    (
+      'longrope_long',
+      (12, 1e4, rope.LongRopeScaling((1.0,) * 6, LONG, 4096), 131072),
+      {1: 0.107722, 5: 1.4505e-5},
+    ),
+    (
+      'longrope_short',
+      (12, 1e4, rope.LongRopeScaling(SHORT, LONG, 4096), 4096),
+      {1: 10 ** (-2 / 3), 2: 10 ** (-4 / 3) / 1.5, 5: 10 ** (-10 / 3) / 2},
+    ),
+    (
+      'linear',
+      (16, 1e4, rope.LinearScaling(8.0)),
+      {0: 1 / 8, 7: 1e4 ** (-7 / 8) / 8},
+    ),
+  )
+  def test_frequencies(self, arguments, expected):
+    got = rope.frequencies(*arguments)
+    np.testing.assert_allclose(
+      got[np.array([*expected])], [*expected.values()], rtol=1e-5
+    )
+
+  def test_dynamic_scaling_begins_behind_the_original_length(self):
+    scaling = rope.DynamicScaling(2.0, 128)
+    plain = rope.frequencies(16, 1e4)
+    for length in (None, 5, 128):
+      got = rope.frequencies(16, 1e4, scaling, length)
+      np.testing.assert_array_equal(got, plain)
+
+  def test_attention_factors(self):
+    yarn = rope.attention_factor(rope.YarnScaling(4.0, 32768))
+    self.assertAlmostEqual(yarn, 1.1386294)
+    above, below = (
+      rope.yarn_sharpness(40.0, 0.707),
+      rope.yarn_sharpness(40.0, 1.0),
+    )
+    self.assertAlmostEqual(below, 1.3688879)
+    self.assertLess(above / below, 1)
+    for scaling in (None, rope.LinearScaling(2.0), rope.YarnScaling(1.0, 8)):
+      self.assertIsNone(rope.attention_factor(scaling))
+
+  def test_the_rest_of_a_partial_rotation_stays(self):
+    x = jax.random.normal(jax.random.key(2), (3, 2, 10))
+    positions, frequency = jnp.arange(3), rope.frequencies(6, 100.0)
+    got = rope.rotate(x, positions, frequency, factor=2.0)
+    np.testing.assert_array_equal(got[..., 6:], x[..., 6:])
+    np.testing.assert_allclose(
+      got[..., :6],
+      2 * rope.rotate(x[..., :6], positions, frequency),
+      rtol=1e-5,
+    )
+
+  def test_values(self):
+    for scaling in (
+      None,
+      rope.LinearScaling(2.0),
+      rope.DynamicScaling(2.0, 7),
+      rope.Llama3Scaling(3.0),
+      rope.YarnScaling(4.0, 8, truncate=False),
+      rope.LongRopeScaling(SHORT, LONG, 9, 1.5),
+    ):
+      values = json.loads(json.dumps(rope.to_values(scaling)))
+      self.assertEqual(rope.from_values(values), scaling)
+    old = {'factor': 3.0}  # from before there were others
+    self.assertEqual(rope.from_values(old), rope.Llama3Scaling(3.0))
 
   @parameterized.parameters(False, True)
   def test_products_depend_on_the_distance_only(self, interleaved):

@@ -212,7 +212,9 @@ class SafetensorsTest(parameterized.TestCase):
       "'GPT2LMHeadModel' is not one of LlamaForCausalLM, Mistral",
     ),
     ('none', {'architectures': None}, 'None is not one of'),
-    ('yarn', {'rope_scaling': {'type': 'yarn'}}, "'yarn' is not one of"),
+    ('ntk', {'rope_scaling': {'type': 'ntk'}}, "'ntk' is not one of 'default'"),
+    ('linear', {'rope_scaling': {'type': 'linear'}}, 'scaling lacks factor'),
+    ('mrope', {'rope_scaling': {'mrope_section': [1]}}, "setting 'mrope_sec"),
     ('llama3', {'rope_scaling': {'type': 'llama3'}}, 'scaling lacks factor'),
     (
       'rope_per_layer',

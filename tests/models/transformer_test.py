@@ -8,6 +8,7 @@ import pytest
 from absl.testing import absltest, parameterized
 
 from ttc import models
+from ttc.models import rope
 from ttc.types import Prompt
 
 TINY = models.TransformerConfig(
@@ -26,6 +27,29 @@ EVERYTHING = {
   'sliding_window': 3,
   'windowed_layers': (1,),
   'rope_scaling': models.Llama3Scaling(original_length=16),
+}
+GEMMA = {
+  'activation': 'gelu_tanh',
+  'norm_plus_one': True,
+  'post_norm': True,
+  'embed_scale': 4.0,
+  'attention_scale': 0.3,
+  'attention_softcap': 2.0,
+  'final_softcap': 5.0,
+  'sliding_window': 3,
+  'windowed_layers': (0,),
+  'windowed_theta': 50.0,
+  'rope_scaling': models.YarnScaling(4.0, 4),
+}
+OTHERS = {
+  'pre_norm': False,
+  'post_norm': True,
+  'full_qk_norm': True,
+  'rotary_dim': 4,
+  'rotary_layers': (1,),
+  'residual_scale': 0.5,
+  'logits_divisor': 3.0,
+  'rope_scaling': models.LongRopeScaling((1.0, 2.0), (2.0, 8.0), 9, 1.5),
 }
 
 
@@ -49,44 +73,71 @@ EMPTY = models.Cache(
 def textbook(config, params, tokens):
   """Features of one sequence, token by token and head by head."""
   c, x = config, np.asarray(params['embed'], np.float64)[tokens]
+  x = x * (c.embed_scale or 1)
   num_tokens, group = len(tokens), c.num_heads // c.num_kv_heads
-  turns = np.arange(num_tokens)[:, None] * (
-    c.rope_theta ** -(np.arange(0, c.head_dim, 2) / c.head_dim)
-  )
+  scale = c.attention_scale or 1 / np.sqrt(c.head_dim)
+  cap = lambda y: c.attention_softcap * np.tanh(y / c.attention_softcap)
 
   def heads_of(linear):
     return linear['kernel'].reshape(-1, c.head_dim, c.embed_dim)
 
-  def norm(x, scale):
-    return x / np.sqrt((x**2).mean(-1, keepdims=True) + c.norm_eps) * scale
-
-  def turn(x):
-    if not c.rotary:
+  def norm(x, scale, has=True):
+    if not has:
       return x
-    first, second = np.split(x, 2, axis=-1)
-    turned = (first + 1j * second) * np.exp(1j * turns)
-    return np.concatenate([turned.real, turned.imag], axis=-1)
+    rms = np.sqrt((x**2).mean(-1, keepdims=True) + c.norm_eps)
+    return x / rms * (scale['scale'] + c.norm_plus_one)
 
-  for p in params['layers']:
+  def turn(x, i):
+    dim = c.rotary_dim or c.head_dim
+    if not c.rotary or (c.rotary_layers and i not in c.rotary_layers):
+      return x
+    if c.windowed_theta and i in c.windowed_layers:
+      frequency, factor = rope.frequencies(dim, c.windowed_theta), 1
+    else:
+      scaling = c.rope_scaling
+      frequency = rope.frequencies(dim, c.rope_theta, scaling, c.max_length)
+      factor = rope.attention_factor(scaling) or 1
+    turns = np.arange(num_tokens)[:, None] * np.asarray(frequency, np.float64)
+    first, second = np.split(x[:, :dim], 2, axis=-1)
+    turned = (first + 1j * second) * np.exp(1j * turns) * factor
+    return np.concatenate([turned.real, turned.imag, x[:, dim:]], axis=-1)
+
+  def activation(x):
+    if c.activation == 'silu':
+      return x / (1 + np.exp(-x))
+    return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+  for i, p in enumerate(params['layers']):
     p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), p)
-    h = norm(x, p['attention_norm']['scale'])
+    h = norm(x, p.get('attention_norm'), c.pre_norm)
+    q, k, v = (h @ p[name]['kernel'].T for name in ('query', 'key', 'value'))
+    q = norm(q, p.get('query_norm'), c.full_qk_norm)
+    k = norm(k, p.get('key_norm'), c.full_qk_norm)
+    q, k, v = (y.reshape(num_tokens, -1, c.head_dim) for y in (q, k, v))
     outputs = []
     for head in range(c.num_heads):
-      q = turn(h @ heads_of(p['query'])[head].T)
-      k = turn(h @ heads_of(p['key'])[head // group].T)
-      v, rows = h @ heads_of(p['value'])[head // group].T, []
+      of_q = turn(q[:, head], i)
+      of_k, of_v = turn(k[:, head // group], i), v[:, head // group]
+      rows = []
       for t in range(num_tokens):
-        seen = t + 1 if c.causal else num_tokens
-        logits = k[:seen] @ q[t] / np.sqrt(c.head_dim)
-        weights = np.exp(logits * (np.log(seen) if c.log_length_scale else 1))
-        rows.append(weights @ v[:seen] / weights.sum())
+        seen = np.arange(t + 1 if c.causal else num_tokens)
+        if c.sliding_window and i in c.windowed_layers:
+          seen = seen[seen > t - c.sliding_window]
+        logits = of_k[seen] @ of_q[t] * scale
+        logits *= np.log(len(seen)) if c.log_length_scale else 1
+        weights = np.exp(cap(logits) if c.attention_softcap else logits)
+        rows.append(weights @ of_v[seen] / weights.sum())
       outputs.append(np.stack(rows))
-    x = x + np.concatenate(outputs, axis=-1) @ p['output']['kernel'].T
-    h = norm(x, p['mlp_norm']['scale'])
+    y = np.concatenate(outputs, axis=-1) @ p['output']['kernel'].T
+    y = norm(y, p.get('attention_post_norm'), c.post_norm)
+    x = x + c.residual_scale * y
+    h = norm(x, p.get('mlp_norm'), c.pre_norm)
     gate = h @ p['gate']['kernel'].T
     up = h @ p['up']['kernel'].T
-    x = x + (gate / (1 + np.exp(-gate)) * up) @ p['down']['kernel'].T
-  return norm(x, np.asarray(params['final_norm'], np.float64))
+    y = (activation(gate) * up) @ p['down']['kernel'].T
+    y = norm(y, p.get('mlp_post_norm'), c.post_norm)
+    x = x + c.residual_scale * y
+  return norm(x, {'scale': np.asarray(params['final_norm'], np.float64)})
 
 
 forward = jax.jit(models.forward, static_argnums=0)
@@ -107,6 +158,8 @@ class TransformerTest(parameterized.TestCase):
   @parameterized.named_parameters(
     ('everything', EVERYTHING),
     ('interleaved', {'rope_interleaved': True}),
+    ('gemma', GEMMA),
+    ('others_scanned', OTHERS | {'scan_layers': True}),
   )
   def test_incremental_equals_full(self, changes):
     self.assert_incremental(changes)
@@ -167,7 +220,12 @@ class TransformerTest(parameterized.TestCase):
       taken += count
     np.testing.assert_array_equal(cache.suffix_lengths, T)
 
-  @parameterized.named_parameters(('llama', {}), ('everything', EVERYTHING))
+  @parameterized.named_parameters(
+    ('llama', {}),
+    ('everything', EVERYTHING),
+    ('gemma', GEMMA),
+    ('others', OTHERS),
+  )
   def test_scanned_equals_unrolled(self, changes):
     _, model, params = make(**changes)
     _, scanned, shapes = make(**changes, scan_layers=True)
@@ -273,6 +331,10 @@ class TransformerTest(parameterized.TestCase):
     {'rotary': False, 'causal': False},
     {'rotary': False, 'causal': False, 'log_length_scale': True},
     {'causal': False, 'many_rows': True, 'scan_layers': True},
+    GEMMA,
+    OTHERS,
+    OTHERS | {'max_length': 9, 'scan_layers': True},
+    {'causal': False, 'attention_softcap': 1.0},
   )
   def test_is_the_textbooks(self, **changes):
     config, model, params = make(**changes)
@@ -304,6 +366,46 @@ class TransformerTest(parameterized.TestCase):
       )
     with self.assertRaisesRegex(ValueError, 'sliding_window=3 needs causal'):
       dataclasses.replace(TINY, causal=False, sliding_window=3)
+
+  def test_logits_are_divided_and_capped(self):
+    _, plain, params = make()
+    _, capped, _ = make(logits_divisor=2.0, final_softcap=30.0)
+    features = jax.random.normal(jax.random.key(0), (5, TINY.embed_dim))
+    expected = plain.logits(params, features) / 2
+    got = capped.logits(params, features)
+    np.testing.assert_allclose(got, 30 * np.tanh(expected / 30), rtol=1e-5)
+
+  def test_embeddings_in_place_of_tokens_are_scaled_already(self):
+    _, model, params = make(embed_scale=4.0)
+    tokens = random_tokens(2, 5)
+    tokens = jnp.asarray(tokens)
+    embedded = models.embed(model, params, tokens)
+    np.testing.assert_array_equal(embedded, 4 * params['embed'][tokens])
+    run = jax.jit(models.read, static_argnums=0)
+    np.testing.assert_array_equal(
+      run(model, params, embedded), run(model, params, tokens)
+    )
+
+  def test_what_goes_with_nothing_else_is_refused(self):
+    attention = models.block_topk(budget=64)
+    for changes, says in (
+      ({'attention_softcap': 5.0}, 'no soft-cap; the config has attention_s'),
+      ({'sliding_window': 5}, 'its own window'),
+    ):
+      config = dataclasses.replace(TINY, **changes)
+      with self.assertRaisesRegex(ValueError, says):
+        models.transformer(config, attention=attention)
+    for changes, says in (
+      ({'rotary_dim': 5}, 'rotary_dim=5 is not an even number of the 6'),
+      ({'rotary_dim': 8}, 'rotary_dim=8 is not an even'),
+      ({'rotary_layers': (2,)}, r'rotary_layers=\(2,\) must be ascending'),
+      ({'windowed_theta': 5.0}, 'windowed_theta needs sliding_window'),
+      ({'pre_norm': False}, 'pre_norm=False needs post_norm=True'),
+      ({'activation': 'relu'}, "activation='relu' is not 'silu' or 'gelu_t"),
+      ({'rope_scaling': OTHERS['rope_scaling']}, '2 divisors .* the 3 pairs'),
+    ):
+      with self.assertRaisesRegex(ValueError, says):
+        dataclasses.replace(TINY, **changes)
 
   def test_num_params_of_smollm2(self):
     config = models.TransformerConfig(

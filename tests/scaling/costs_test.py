@@ -52,6 +52,26 @@ class CostsTest(absltest.TestCase):
     for p, row, got in zip(PROMPTS, LENGTHS, both, strict=True):
       np.testing.assert_array_equal(got, scaling.prefill_flops(SHAPE, p + row))
 
+  def test_windows_limit_what_some_layers_attend_to(self):
+    shape = SHAPE._replace(window=6, windowed_layers=30)
+
+    def flops(context):
+      windowed = token_flops(min(context, 6)) - token_flops(0)
+      full = token_flops(context) - token_flops(0)
+      return token_flops(0) + (30 * windowed + 6 * full) / 36
+
+    np.testing.assert_array_equal(
+      scaling.prefill_flops(shape, PROMPTS),
+      [sum(flops(t) for t in range(1, p + 1)) for p in PROMPTS],
+    )
+    np.testing.assert_array_equal(
+      scaling.decode_flops(shape, PROMPTS, LENGTHS),
+      [
+        [sum(flops(p + i) for i in range(1, l + 1)) for l in row]
+        for p, row in zip(PROMPTS, LENGTHS, strict=True)
+      ],
+    )
+
   def test_reads_and_writes_step_by_step(self):
     for shared in (True, False):
       read, written = np.zeros(2), np.zeros(2)

@@ -256,14 +256,16 @@ def manual(study: Study, tokenizer, length: int) -> np.ndarray:
   from pydoc_data import topics
 
   ids = tokenizer.encode('\n\n'.join(topics.topics.values()))
+  front, total = tokenizer.bos_ids, length
+  length -= len(front)
   available = len(ids) // length
   if available < study.texts:
     raise ValueError(
-      f'texts={study.texts} of {length} tokens are more than the {available} '
+      f'texts={study.texts} of {total} tokens are more than the {available} '
       f'of the manual'
     )
   starts = np.linspace(0, len(ids) - length, study.texts).astype(int)
-  return np.stack([ids[s : s + length] for s in starts])
+  return np.stack([[*front, *ids[s : s + length]] for s in starts])
 
 
 def padded(sequences, width):

@@ -25,7 +25,13 @@ from ttc.models.gguf import load_gguf
 from ttc.models.layer_cache import summarise_prefix
 from ttc.models.load import Loaded, load
 from ttc.models.low_rank import LowRankSum
-from ttc.models.rope import Llama3Scaling
+from ttc.models.rope import (
+  DynamicScaling,
+  LinearScaling,
+  Llama3Scaling,
+  LongRopeScaling,
+  YarnScaling,
+)
 from ttc.models.routing import read_routed, routing
 from ttc.models.safetensors import load_safetensors
 from ttc.models.save_safetensors import save_safetensors
@@ -44,10 +50,13 @@ __all__ = [
   'CHAT_LAYOUTS',
   'Cache',
   'ChatLayout',
+  'DynamicScaling',
   'Experts',
   'LanguageModel',
+  'LinearScaling',
   'Llama3Scaling',
   'Loaded',
+  'LongRopeScaling',
   'LowRankSum',
   'RouteOverride',
   'Router',
@@ -56,6 +65,7 @@ __all__ = [
   'SparseAttention',
   'Tokenizer',
   'TransformerConfig',
+  'YarnScaling',
   'block_topk',
   'cache_shardings',
   'check_override',

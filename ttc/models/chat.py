@@ -14,6 +14,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ttc.models.chat_template import DEFAULT, ChatTemplate, render
+
 ROLES = ('system', 'user', 'assistant')
 
 
@@ -109,8 +111,9 @@ def find_layout(
   if digest in _KNOWN_TEMPLATES:
     return CHAT_LAYOUTS[_KNOWN_TEMPLATES[digest]]
   try:
-    rendered = [_rendered(template, probe, special or {}) for probe in _PROBES]
-  except Exception:  # a template may raise anything, and jinja2 may be missing
+    own = ChatTemplate({DEFAULT: template}, special or {})
+    rendered = [render(own, probe).text for probe in _PROBES]
+  except (ValueError, ImportError):  # it raises, or jinja2 is missing
     return None
   for layout in (_CHATML, _LLAMA3):
     for strip in (False, True):
@@ -202,29 +205,3 @@ def _fitted(layout: ChatLayout, rendered: str) -> ChatLayout | None:
     system = front[len(head) : len(front) - len(tail)]
     layout = layout._replace(default_system=system)
   return layout
-
-
-def _rendered(
-  template: str, messages: list[dict[str, str]], special: Mapping[str, str]
-) -> str:
-  """The template on messages, as transformers renders it."""
-  import jinja2
-  import jinja2.sandbox
-
-  environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-    trim_blocks=True,
-    lstrip_blocks=True,
-    extensions=['jinja2.ext.loopcontrols'],
-  )
-
-  def refuse(message):
-    raise jinja2.TemplateError(message)
-
-  environment.globals['raise_exception'] = refuse
-  return environment.from_string(template).render(
-    messages=messages,
-    tools=None,
-    documents=None,
-    add_generation_prompt=True,
-    **special,
-  )

@@ -1,6 +1,7 @@
 """Checkpoints of our own transformers: an Orbax tree and its config."""
 
 import dataclasses
+import functools
 import json
 import os
 from typing import Any
@@ -34,7 +35,9 @@ def save_checkpoint(
   directory.mkdir(parents=True, exist_ok=True)
   with ocp.StandardCheckpointer() as checkpointer:
     checkpointer.save(directory / _PARAMS_NAME, params, force=True)
-  text = json.dumps(dataclasses.asdict(config), indent=2)
+  values = dataclasses.asdict(config)
+  values['rope_scaling'] = rope.to_values(config.rope_scaling)
+  text = json.dumps(values, indent=2)
   (directory / CONFIG_NAME).write_text(text + '\n')
 
 
@@ -106,14 +109,14 @@ def checkpoint_config(
     raise FileNotFoundError(f'{file}: no such file')
   try:
     values: dict[str, Any] = json.loads(file.read_bytes().decode())
-    if values['rope_scaling'] is not None:
-      values['rope_scaling'] = rope.Llama3Scaling(**values['rope_scaling'])
+    values['rope_scaling'] = rope.from_values(values['rope_scaling'])
     if (experts := values.get('experts')) is not None:
       if experts['layers'] is not None:
         experts['layers'] = tuple(experts['layers'])
       values['experts'] = Experts(**experts)
-    if values['windowed_layers'] is not None:
-      values['windowed_layers'] = tuple(values['windowed_layers'])
+    for name in ('windowed_layers', 'rotary_layers'):
+      if values.get(name) is not None:
+        values[name] = tuple(values[name])
     if dtype is not None:
       values['dtype'] = dtype
     if scan_layers is not None:
@@ -145,21 +148,16 @@ def _first_device() -> jax.sharding.Sharding:
 
 def _check_types(values: dict[str, Any], file: str) -> None:
   """Refuses sizes that are no whole numbers, and the like."""
-  optional = ('sliding_window',)
+  checks = {
+    int: fields.integer,
+    int | None: functools.partial(fields.integer, default=None),
+    float: fields.positive,
+    float | None: functools.partial(fields.positive, default=None),
+    bool: fields.boolean,
+  }
   for field in dataclasses.fields(TransformerConfig):
-    name = field.name
-    if name not in values:
-      continue
-    if name in optional:
-      fields.integer(values, name, file, None)
-    elif name == 'clip_qkv':
-      fields.positive(values, name, file, None)
-    elif field.type in (int, 'int'):
-      fields.integer(values, name, file)
-    elif field.type in (float, 'float'):
-      fields.positive(values, name, file)
-    elif field.type in (bool, 'bool'):
-      fields.boolean(values, name, file)
+    if field.name in values and field.type in checks:
+      checks[field.type](values, field.name, file)
   try:
     jnp.dtype(values.get('dtype', 'float32'))
   except TypeError:

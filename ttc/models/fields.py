@@ -26,7 +26,7 @@ def read_json(file: str) -> dict[str, Any]:
   except RecursionError:
     raise ValueError(f'{file}: not JSON: nested too deep') from None
   if not isinstance(values, dict):
-    raise ValueError(f'{file}: {_short(values)} is not a JSON object')
+    raise ValueError(f'{file}: {short(values)} is not a JSON object')
   return values
 
 
@@ -61,7 +61,7 @@ def integer(
     return None
   if type(value) is not int or value < low:
     raise ValueError(
-      f'{file}: {name}={_short(value)} is not a whole number of at least {low}'
+      f'{file}: {name}={short(value)} is not a whole number of at least {low}'
     )
   return value
 
@@ -75,8 +75,8 @@ def positive(
     return None
   is_number = type(value) in (int, float) and math.isfinite(value)
   if not is_number or value <= 0:
-    raise ValueError(f'{file}: {name}={_short(value)} is not a positive number')
-  return value
+    raise ValueError(f'{file}: {name}={short(value)} is not a positive number')
+  return float(value)
 
 
 def boolean(
@@ -85,9 +85,7 @@ def boolean(
   """True or false, and nothing that passes for them."""
   value = _get(values, name, file, default)
   if type(value) is not bool:
-    raise ValueError(
-      f'{file}: {name}={_short(value)} is neither true nor false'
-    )
+    raise ValueError(f'{file}: {name}={short(value)} is neither true nor false')
   return value
 
 
@@ -97,7 +95,7 @@ def mapping(
   """An object, or None where there is none or null."""
   value = values.get(name)
   if value is not None and not isinstance(value, dict):
-    raise ValueError(f'{file}: {name}={_short(value)} is not an object')
+    raise ValueError(f'{file}: {name}={short(value)} is not an object')
   return value
 
 
@@ -108,7 +106,7 @@ def token_ids(values: Mapping[str, Any], name: str, file: str) -> list[int]:
   ids = [] if value is None else ids
   if not all(type(i) is int and i >= 0 for i in ids):
     raise ValueError(
-      f'{file}: {name}={_short(value)} is neither a token id nor a list of them'
+      f'{file}: {name}={short(value)} is neither a token id nor a list of them'
     )
   return ids
 
@@ -119,7 +117,7 @@ def layers(values: Mapping[str, Any], name: str, file: str) -> list[int]:
   value = [] if value is None else value
   is_list = isinstance(value, list)
   if not is_list or not all(type(i) is int and i >= 0 for i in value):
-    raise ValueError(f'{file}: {name}={_short(value)} is not a list of layers')
+    raise ValueError(f'{file}: {name}={short(value)} is not a list of layers')
   return value
 
 
@@ -130,6 +128,7 @@ def _get(values: Mapping[str, Any], name: str, file: str, default: Any) -> Any:
   return value
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+  """How a value is shown in an error's line."""
   text = repr(value)
   return text if len(text) <= 60 else text[:57] + '...'

@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from ttc.models import fields, gguf_file, rope
+from ttc.models import fields, gguf_file
 from ttc.models.experts import Experts
+from ttc.models.fused import Tensors, split
+from ttc.models.gguf_families import RELATIVES, Shape
 from ttc.models.gguf_file import GGUFFile
+from ttc.models.gguf_rope import LLAMA3_DIVISORS, LONG_DIVISORS, read_scaling
 from ttc.models.transformer_config import TransformerConfig
 from ttc.models.weights import assemble
 from ttc.types import Params
@@ -22,6 +25,7 @@ _PERMUTED = {
   'qwen2moe': False,
   'qwen3moe': False,
   'olmoe': False,
+  **{name: relative.permuted for name, relative in RELATIVES.items()},
 }
 # Settings of experts with the one value that is implemented.
 _ONLY = {
@@ -66,7 +70,6 @@ _NAMES = {
   'mixture.shared.down.kernel': 'blk.{}.ffn_down_shexp.weight',
 }
 _GATE_OF_SHARED = 'ffn_gate_inp_shexp.weight'
-_ROPE_FACTORS = 'rope_freqs.weight'
 
 
 def load_gguf(
@@ -82,7 +85,7 @@ def load_gguf(
 
   Args:
     path: of a file whose architecture is llama (Mistral and Mixtral too),
-      qwen2, qwen3, qwen2moe, qwen3moe or olmoe.
+      qwen2, qwen3, qwen2moe, qwen3moe, olmoe or one of `gguf_families.py`.
     dtype: of the parameters and activations.
     scan_layers: see `TransformerConfig`.
     rope_interleaved: keep the rows of query and key as llama files store them
@@ -102,7 +105,9 @@ def load_gguf(
     scan_layers=scan_layers,
     rope_interleaved=rope_interleaved,
   )
-  permuted = _PERMUTED[file.metadata['general.architecture']]
+  architecture = file.metadata['general.architecture']
+  permuted = _PERMUTED[architecture]
+  relative = RELATIVES.get(architecture)
   if rope_interleaved and not permuted:
     raise ValueError(f'{file.path}: its rows are not stored for adjacent pairs')
   num_heads = {}
@@ -118,11 +123,20 @@ def load_gguf(
     array = gguf_file.tensor(file, name)
     part = name.split('.')[-2]
     array = array.reshape(shape_of(name))
+    if relative is not None and relative.is_one_more and 'norm' in part:
+      array = array - np.float32(1.0)
     return _unpermute(array, num_heads[part]) if part in num_heads else array
 
   gguf_file.check_tensors(file)
-  present = file.tensors.keys() - {_ROPE_FACTORS}
-  return config, assemble(config, read, shape_of, _NAMES, present, file.path)
+  tensors = Tensors(
+    read, shape_of, file.tensors.keys() - {LLAMA3_DIVISORS, *LONG_DIVISORS}
+  )
+  names = _NAMES
+  if relative is not None:
+    fused = relative.fused(config)
+    tensors = split(tensors, fused, config.num_layers, file.path)
+    names = {**_NAMES, **relative.names}
+  return config, assemble(config, *tensors[:2], names, tensors[2], file.path)
 
 
 def gguf_config(
@@ -139,8 +153,12 @@ def gguf_config(
       f'{file.path}: architecture {architecture!r} is not one of '
       f'{", ".join(_PERMUTED)}'
     )
-  get = lambda name, *default: _get(file, f'{architecture}.{name}', *default)
-  size = lambda name, *default: _size(file, f'{architecture}.{name}', *default)
+  get = lambda name, *default: gguf_file.get(
+    file, f'{architecture}.{name}', *default
+  )
+  size = lambda name, *default: gguf_file.size(
+    file, f'{architecture}.{name}', *default
+  )
   embedding = file.tensors.get('token_embd.weight')
   if embedding is None:
     raise ValueError(f"{file.path}: there is no tensor 'token_embd.weight'")
@@ -154,7 +172,9 @@ def gguf_config(
         f'attention.head_count={num_heads}, and there is no key_length'
       )
     head_dim = embed_dim // num_heads
-  for name in ('attention.value_length', 'rope.dimension_count'):
+  relative = RELATIVES.get(architecture)
+  fixed = ['attention.value_length', 'rope.dimension_count']
+  for name in fixed[: 1 if architecture == 'phi3' else 2]:
     if get(name, head_dim) != head_dim:
       raise ValueError(
         f'{file.path}: {name}={get(name)} differs from the head '
@@ -163,7 +183,12 @@ def gguf_config(
   if get('attention.sliding_window_pattern', None) is not None:
     raise ValueError(f'{file.path}: sliding_window_pattern is not implemented')
   has_norm = 'blk.0.attn_q_norm.weight' in file.tensors
-  theta = _positive(file, f'{architecture}.rope.freq_base', 10_000.0)
+  theta = gguf_file.positive(file, f'{architecture}.rope.freq_base', 10_000.0)
+  own: dict[str, Any] = {}  # what differs from Llama
+  if relative is not None:
+    shape = Shape(num_layers, num_heads, embed_dim, head_dim, theta)
+    own = relative.read(file, architecture, shape)
+  dim = own.get('rotary_dim') or head_dim
   settings: dict[str, Any] = dict(
     vocab_size=embedding.shape[0],
     num_layers=num_layers,
@@ -174,24 +199,27 @@ def gguf_config(
     head_dim=head_dim,
     max_length=size('context_length'),
     rope_theta=theta,
-    rope_scaling=_rope_scaling(file, architecture, head_dim, theta),
+    rope_scaling=read_scaling(file, architecture, dim, theta),
     rope_interleaved=rope_interleaved,
-    norm_eps=_positive(
+    norm_eps=gguf_file.positive(
       file, f'{architecture}.attention.layer_norm_rms_epsilon'
     ),
     qkv_bias='blk.0.attn_q.bias' in file.tensors,
     qk_norm=has_norm and architecture != 'olmoe',
     full_qk_norm=has_norm and architecture == 'olmoe',
-    clip_qkv=_positive(file, f'{architecture}.attention.clamp_kqv', None),
+    clip_qkv=gguf_file.positive(
+      file, f'{architecture}.attention.clamp_kqv', None
+    ),
     experts=_experts(file, architecture, num_layers),
     tie_embeddings='output.weight' not in file.tensors,
-    sliding_window=_size(
+    sliding_window=gguf_file.size(
       file, f'{architecture}.attention.sliding_window', None, low=0
     )
     or None,
     scan_layers=scan_layers,
     dtype=dtype,
   )
+  settings |= own
   try:
     return TransformerConfig(**settings)
   except ValueError as error:
@@ -202,8 +230,10 @@ def _experts(
   file: GGUFFile, architecture: str, num_layers: int
 ) -> Experts | None:
   """The experts of the layers that have a router; None if none has."""
-  size = lambda name, *default: _size(file, f'{architecture}.{name}', *default)
-  num_experts = _size(file, f'{architecture}.expert_count', 0, low=0)
+  size = lambda name, *default: gguf_file.size(
+    file, f'{architecture}.{name}', *default
+  )
+  num_experts = gguf_file.size(file, f'{architecture}.expert_count', 0, low=0)
   if not num_experts:
     return None
   if architecture not in _NORMALISED:
@@ -212,7 +242,7 @@ def _experts(
       f'{", ".join(_NORMALISED)}'
     )
   for name, value in _ONLY.items():
-    found = _get(file, f'{architecture}.{name}', value)
+    found = gguf_file.get(file, f'{architecture}.{name}', value)
     if found != value:
       raise ValueError(
         f'{file.path}: {name}={found} is not implemented, only {value}'
@@ -224,7 +254,7 @@ def _experts(
   if f'blk.0.{_GATE_OF_SHARED}' in file.tensors:
     shared = size('expert_shared_feed_forward_length')
   norm = f'{architecture}.expert_weights_norm'
-  values = {norm: _get(file, norm, _NORMALISED[architecture])}
+  values = {norm: gguf_file.get(file, norm, _NORMALISED[architecture])}
   return Experts(
     num_experts=num_experts,
     top_k=size('expert_used_count'),
@@ -234,65 +264,6 @@ def _experts(
     shared_mlp_dim=shared,
     layers=None if len(layers) == num_layers else layers,
   )
-
-
-def _size(file: GGUFFile, name: str, *default: Any, low: int = 1) -> Any:
-  """A whole number of the metadata, at least `low`."""
-  values = {name: _get(file, name, *default)}
-  return fields.integer(values, name, file.path, *default, low=low)
-
-
-def _positive(file: GGUFFile, name: str, *default: Any) -> Any:
-  values = {name: _get(file, name, *default)}
-  return fields.positive(values, name, file.path, *default)
-
-
-def _get(file: GGUFFile, name: str, *default: Any) -> Any:
-  """A metadata value; one given per layer must be the same in every layer."""
-  if name not in file.metadata and not default:
-    raise ValueError(f'{file.path}: the metadata lacks {name!r}')
-  value = file.metadata.get(name, *default)
-  if not isinstance(value, list):
-    return value
-  if len(set(map(repr, value))) != 1:
-    raise ValueError(f'{file.path}: {name} differs between layers: {value}')
-  return value[0]
-
-
-def _rope_scaling(
-  file: GGUFFile, architecture: str, head_dim: int, theta: float
-) -> rope.Llama3Scaling | None:
-  """The scaling whose divisors of the frequencies the file stores.
-
-  Llama 3.1 and later write the divisors and not the four numbers behind them,
-  of which all published models share three.
-  """
-  name = f'{architecture}.rope.scaling'
-  kind = file.metadata.get(f'{name}.type', 'linear')  # so llama.cpp has it
-  factor = file.metadata.get(
-    f'{name}.factor',
-    file.metadata.get(f'{architecture}.rope.scale_linear', 1.0),
-  )
-  is_plain = kind == 'none' or (kind == 'linear' and factor in (0, 1))
-  if not is_plain:
-    raise ValueError(
-      f'{file.path}: rope scaling {kind!r} by {factor} is not implemented; '
-      f"'none' and {_ROPE_FACTORS} (Llama 3) are"
-    )
-  if _ROPE_FACTORS not in file.tensors:
-    return None
-  stored = gguf_file.tensor(file, _ROPE_FACTORS)
-  if np.all(stored == 1.0):
-    return None
-  scaling = rope.Llama3Scaling(factor=float(stored.max()))
-  plain = rope.frequencies(head_dim, theta)
-  factors = plain / rope.frequencies(head_dim, theta, scaling)
-  if stored.shape != factors.shape or not np.allclose(stored, factors, 1e-4):
-    raise ValueError(
-      f'{file.path}: {_ROPE_FACTORS} is not the scaling of Llama 3 '
-      f'({scaling}); no other is implemented'
-    )
-  return scaling
 
 
 def _unpermute(

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
+from ttc.models import fields
+
 _MAGIC = b'GGUF'
 _VERSIONS = (2, 3)
 _STRING, _ARRAY = 8, 9
@@ -161,6 +163,30 @@ def _alignment(metadata: dict[str, Any]) -> int:
   if type(value) is not int or value < 1 or value & (value - 1):
     raise ValueError(f'general.alignment={value!r} is not a power of two')
   return value
+
+
+def size(file: GGUFFile, name: str, *default: Any, low: int = 1) -> Any:
+  """A whole number of the metadata, at least `low`."""
+  values = {name: get(file, name, *default)}
+  return fields.integer(values, name, file.path, *default, low=low)
+
+
+def positive(file: GGUFFile, name: str, *default: Any) -> Any:
+  """A positive number of the metadata."""
+  values = {name: get(file, name, *default)}
+  return fields.positive(values, name, file.path, *default)
+
+
+def get(file: GGUFFile, name: str, *default: Any) -> Any:
+  """A metadata value; one given per layer must be the same in every layer."""
+  if name not in file.metadata and not default:
+    raise ValueError(f'{file.path}: the metadata lacks {name!r}')
+  value = file.metadata.get(name, *default)
+  if not isinstance(value, list):
+    return value
+  if len(set(map(repr, value))) != 1:
+    raise ValueError(f'{file.path}: {name} differs between layers: {value}')
+  return value[0]
 
 
 def _read_header(file) -> tuple[dict[str, Any], dict[str, TensorInfo]]:

@@ -115,6 +115,7 @@ def attend(
   window: Int[Array, ''] | int | None,
   attention: SparseAttention | None,
   is_dense: Bool[Array, ''] | None = None,
+  softcap: float | None = None,
 ) -> Float[Array, 'B N T K G D']:
   """Attention of new queries; arguments as of `shared_prefix_attention`.
 
@@ -130,6 +131,7 @@ def attend(
       segment(suffix),
       suffix_lengths,
       window=window,
+      softcap=softcap,
     )
     return output
 
@@ -155,6 +157,7 @@ def attend_to_all(
   query: Float[Array, 'B N T K G D'],
   new: Segment,
   num_tokens: Int[Array, 'B N'],
+  softcap: float | None = None,
 ) -> Float[Array, 'B N T K G D']:
   """Attention of all tokens of sequences to all of their `num_tokens`."""
   real = jnp.arange(new.k.shape[-2]) < num_tokens[..., None]
@@ -162,6 +165,7 @@ def attend_to_all(
     query.transpose(0, 1, 3, 2, 4, 5),  # [B, N, K, (T, G), D]
     new,
     real[:, :, None, None, None],
+    softcap,
   )
   return output.transpose(0, 1, 3, 2, 4, 5).astype(query.dtype)
 

@@ -1,5 +1,7 @@
 """The layers that a transformer is made of: linear maps and norms."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,11 +14,13 @@ class RMSNorm(nn.Module):
   """`x / rms(x) * scale` (Zhang and Sennrich, 1910.07467), in float32."""
 
   eps: float
+  plus_one: bool = False  # the scale is stored less one
 
   @nn.compact
   def __call__(self, x: Float[Array, '*A D']) -> Float[Array, '*A D']:
-    scale = self.param('scale', nn.initializers.ones, (x.shape[-1],), x.dtype)
-    return rms_norm(x, scale, self.eps)
+    init = nn.initializers.zeros if self.plus_one else nn.initializers.ones
+    scale = self.param('scale', init, (x.shape[-1],), x.dtype)
+    return rms_norm(x, scale, self.eps, self.plus_one)
 
 
 class Linear(nn.Module):
@@ -37,14 +41,23 @@ class Linear(nn.Module):
     return y
 
 
-def swiglu(
-  x: Float[Array, '*A D'], mlp_dim: int, many_rows: bool
+ACTIVATIONS = {
+  'silu': nn.silu,
+  'gelu_tanh': functools.partial(nn.gelu, approximate=True),
+}
+
+
+def gated_mlp(
+  x: Float[Array, '*A D'],
+  mlp_dim: int,
+  many_rows: bool,
+  activation: str = 'silu',
 ) -> Float[Array, '*A D']:
-  """`down(silu(gate(x)) * up(x))` (Shazeer, 2002.05202), in module scope."""
+  """`down(act(gate(x)) * up(x))` (Shazeer, 2002.05202), in module scope."""
   gate = Linear(mlp_dim, many_rows=many_rows, name='gate')(x)
   up = Linear(mlp_dim, many_rows=many_rows, name='up')(x)
   down = Linear(x.shape[-1], many_rows=many_rows, name='down')
-  return down(nn.silu(gate) * up)
+  return down(ACTIVATIONS[activation](gate) * up)
 
 
 def matmul(
@@ -76,10 +89,14 @@ def matmul(
 
 
 def rms_norm(
-  x: Float[Array, '*A D'], scale: Float[Array, ' D'], eps: float
+  x: Float[Array, '*A D'],
+  scale: Float[Array, ' D'],
+  eps: float,
+  plus_one: bool = False,
 ) -> Float[Array, '*A D']:
   """See `RMSNorm`."""
   wide = x.astype(jnp.float32)
   variance = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
   normed = wide * jax.lax.rsqrt(variance + eps)
-  return (normed * scale.astype(jnp.float32)).astype(x.dtype)
+  scale = scale.astype(jnp.float32)
+  return (normed * (1.0 + scale if plus_one else scale)).astype(x.dtype)

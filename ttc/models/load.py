@@ -1,5 +1,6 @@
 """Loads a model by name or path, whatever format it is in."""
 
+import dataclasses
 import difflib
 import hashlib
 import importlib.metadata
@@ -8,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
+from absl import logging
 
 from ttc.models import gguf_file
 from ttc.models.base import LanguageModel
@@ -17,6 +19,7 @@ from ttc.models.checkpoints import (
   load_checkpoint,
 )
 from ttc.models.gguf import gguf_config, load_gguf
+from ttc.models.rope import LongRopeScaling
 from ttc.models.safetensors import (
   huggingface_config,
   load_safetensors,
@@ -72,7 +75,11 @@ _PACKAGED = {
 
 
 def load(
-  name_or_path: str, *, dtype: str = 'float32', scan_layers: bool = False
+  name_or_path: str,
+  *,
+  dtype: str = 'float32',
+  scan_layers: bool = False,
+  max_length: int | None = None,
 ) -> Loaded:
   """Loads a language model with its tokenizer.
 
@@ -87,6 +94,9 @@ def load(
         tokenizer, with random parameters (of key 0).
     dtype: of the parameters and activations.
     scan_layers: see `TransformerConfig`.
+    max_length: longest context, instead of the model's; scalings of positions
+      that depend on it (`DynamicScaling`, `LongRopeScaling`) are then those of
+      such contexts.
 
   Returns:
     The model, its parameters, its config and its tokenizer.
@@ -112,10 +122,32 @@ def load(
     if packaged is not None and sha != packaged.sha:
       raise ValueError(f'{path}: SHA-256 is {sha}, not {packaged.sha}')
     config, params = format_.weights(path, **settings)
+  config = _for_contexts_of(max_length, config)
   tokenizer = format_.tokenizer(path)
   return Loaded(
     transformer(config), params, config, tokenizer, name_or_path, sha
   )
+
+
+def _for_contexts_of(
+  max_length: int | None, config: TransformerConfig
+) -> TransformerConfig:
+  """The config for contexts of this length, if any is given."""
+  if max_length is not None and max_length < 1:
+    raise ValueError(f'max_length={max_length} must be at least 1')
+  if max_length is not None:
+    return dataclasses.replace(config, max_length=max_length)
+  scaling = config.rope_scaling
+  if isinstance(scaling, LongRopeScaling):
+    if config.max_length > scaling.original_length:
+      logging.warning(
+        'positions are scaled for contexts of up to %d tokens, short ones too; '
+        'for up to %d load with max_length=%d',
+        config.max_length,
+        scaling.original_length,
+        scaling.original_length,
+      )
+  return config
 
 
 class _Format(NamedTuple):

@@ -30,7 +30,7 @@ from jaxtyping import Array, Float, Int
 from ttc.kernels.dispatch import mesh_of
 from ttc.models import experts as routes
 from ttc.models.experts import Chosen, Experts, LayerOverride
-from ttc.models.layers import Linear, matmul, swiglu
+from ttc.models.layers import Linear, gated_mlp, matmul
 from ttc.models.sharding import RULES
 
 Implementation: TypeAlias = Literal['dense', 'ragged', 'blocks', 'pairs']
@@ -116,7 +116,7 @@ class Shared(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, '*A D']) -> Float[Array, '*A D']:
-    return swiglu(x, self.mlp_dim, self.many_rows)
+    return gated_mlp(x, self.mlp_dim, self.many_rows)
 
 
 def mix(

@@ -5,8 +5,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ttc.models import fields, rope
+from ttc.models import fields, fused
 from ttc.models.huggingface_experts import FAMILIES, read_experts
+from ttc.models.huggingface_families import RELATIVES, Family
+from ttc.models.huggingface_rope import read_rope
+from ttc.models.huggingface_windows import read_windows
 from ttc.models.transformer_config import TransformerConfig
 from ttc.models.weights import assemble
 from ttc.types import Params
@@ -18,6 +21,7 @@ _ARCHITECTURES = {
   'Qwen2ForCausalLM': False,
   'Qwen3ForCausalLM': False,
   **dict.fromkeys(FAMILIES, False),
+  **{name: relative.is_tied for name, relative in RELATIVES.items()},
 }
 _SINGLE, _INDEX = 'model.safetensors', 'model.safetensors.index.json'
 _FLOATS = ('F64', 'F32', 'F16', 'BF16')
@@ -75,20 +79,37 @@ def load_safetensors(
         f'{path}: tensor {name!r} is {kind}, not one of {", ".join(_FLOATS)}; '
         'quantised weights are not implemented'
       )
-  return config, assemble(
-    config,
+  architecture = _architecture(fields.read_json(_config_file(path)))
+  tensors = fused.Tensors(
     lambda name: homes[name].get_tensor(name),
     lambda name: tuple(homes[name].get_slice(name).get_shape()),
-    names_of(_architecture(fields.read_json(_config_file(path)))),
     present,
+  )
+  tensors = fused.split(
+    tensors, fused_of(architecture, config), config.num_layers, path
+  )
+  return config, assemble(
+    config,
+    tensors.read,
+    tensors.shape_of,
+    names_of(architecture),
+    tensors.present,
     path,
   )
 
 
 def names_of(architecture: str) -> dict[str, str]:
   """The name of the tensor of each parameter, as `assemble` takes it."""
-  family = FAMILIES.get(architecture)
-  return NAMES if family is None else NAMES | family.names
+  family = FAMILIES.get(architecture) or RELATIVES.get(architecture)
+  return NAMES if family is None else {**NAMES, **family.names}
+
+
+def fused_of(
+  architecture: str, config: TransformerConfig
+) -> tuple[fused.Fused, ...]:
+  """The tensors that are several parameters."""
+  relative = RELATIVES.get(architecture)
+  return () if relative is None else relative.fused(config)
 
 
 def huggingface_config(
@@ -99,18 +120,32 @@ def huggingface_config(
   if not os.path.isfile(file):
     raise FileNotFoundError(f'{file}: no such file')
   values = fields.read_json(file)
+  return config_of(values, file, dtype=dtype, scan_layers=scan_layers)
+
+
+def config_of(
+  values: Mapping[str, Any],
+  file: str,
+  *,
+  dtype: str = 'float32',
+  scan_layers: bool = False,
+) -> TransformerConfig:
+  """The config that the values of a `config.json` declare."""
   architecture = _architecture(values)
   if not isinstance(architecture, str) or architecture not in _ARCHITECTURES:
     raise ValueError(
       f'{file}: architecture {architecture!r} is not one of '
       f'{", ".join(_ARCHITECTURES)}'
     )
-  _refuse_unknown_settings(values, file)
+  relative = RELATIVES.get(architecture)
+  _refuse_unknown_settings(values, relative, file)
   family = architecture.removesuffix('ForCausalLM')
   is_one = lambda *families: family in families
   size = lambda name, *default: fields.integer(values, name, file, *default)
   embed_dim, num_heads = size('hidden_size'), size('num_attention_heads')
   head_dim = size('head_dim', None)
+  if head_dim is None and relative is not None:
+    head_dim = relative.head_dim
   if head_dim is None and architecture == 'Qwen3ForCausalLM':
     head_dim = 128  # its default is a number and not a quotient
   elif head_dim is None:
@@ -120,21 +155,24 @@ def huggingface_config(
         f'num_attention_heads={num_heads}, and there is no head_dim'
       )
     head_dim = embed_dim // num_heads
-  theta, scaling = _rope(values, file, 1e6 if is_one('Mixtral') else 1e4)
-  window, windowed = _windows(values, architecture, file)
+  own = {}  # what differs from Llama
+  if relative is not None:
+    own = relative.read(values, file, head_dim)
+  else:
+    own = read_rope(values, file, 1e6 if is_one('Mixtral') else 1e4)
+    own |= read_windows(values, architecture, file)
+  eps = 1e-5 if is_one('Mixtral', 'Olmoe') else 1e-6
   settings = dict(
     vocab_size=size('vocab_size'),
     num_layers=size('num_hidden_layers'),
     embed_dim=embed_dim,
-    mlp_dim=size('intermediate_size'),
+    mlp_dim=size(relative.mlp_dim if relative else 'intermediate_size'),
     num_heads=num_heads,
     num_kv_heads=size('num_key_value_heads', None) or num_heads,
     head_dim=head_dim,
     max_length=size('max_position_embeddings'),
-    rope_theta=theta,
-    rope_scaling=scaling,
     norm_eps=fields.positive(
-      values, 'rms_norm_eps', file, 1e-5 if is_one('Mixtral', 'Olmoe') else 1e-6
+      values, 'rms_norm_eps', file, relative.norm_eps if relative else eps
     ),
     qkv_bias=is_one('Qwen2')
     or (is_one('Qwen2Moe') and fields.boolean(values, 'qkv_bias', file, True)),
@@ -146,12 +184,11 @@ def huggingface_config(
     tie_embeddings=fields.boolean(
       values, 'tie_word_embeddings', file, _ARCHITECTURES[architecture]
     ),
-    sliding_window=window,
-    windowed_layers=windowed,
     experts=read_experts(values, architecture, file),
     scan_layers=scan_layers,
     dtype=dtype,
   )
+  settings |= own
   try:
     return TransformerConfig(**settings)
   except ValueError as error:
@@ -234,109 +271,25 @@ def _homes(path: str) -> dict[str, Any]:
   return {tensor: opened[name] for tensor, name in home.items()}
 
 
-def _refuse_unknown_settings(values: Mapping[str, Any], file: str) -> None:
+def _refuse_unknown_settings(
+  values: Mapping[str, Any], relative: Family | None, file: str
+) -> None:
   """Raises on a setting that would silently give other logits."""
+  name, spellings = (
+    relative.activation if relative else ('hidden_act', ('silu',))
+  )
   implemented = {
-    'hidden_act': 'silu',
-    'attention_bias': False,
-    'mlp_bias': False,
-    'quantization_config': None,
-    'partial_rotary_factor': 1.0,
+    name: spellings,
+    'attention_bias': (False,),
+    'mlp_bias': (False,),
+    'quantization_config': (None,),
   }
-  for name, value in implemented.items():
-    if values.get(name, value) not in (value, None):
+  for name, accepted in implemented.items():
+    if values.get(name) not in (*accepted, None):
       raise ValueError(
-        f'{file}: {name}={values[name]!r} is not implemented, only {value!r}'
+        f'{file}: {name}={values[name]!r} is not implemented, only '
+        f'{" or ".join(map(repr, accepted))}'
       )
-
-
-def _rope(
-  values: Mapping[str, Any], file: str, default_theta: float
-) -> tuple[float, rope.Llama3Scaling | None]:
-  """The base, and the scaling, as transformers 5 reads them.
-
-  It writes `rope_parameters`. An older `rope_scaling` beside it wins, whole: of
-  the other not even the base is used.
-  """
-  settings = (
-    fields.mapping(values, 'rope_scaling', file)
-    or fields.mapping(values, 'rope_parameters', file)
-    or {}
-  )
-  if any(isinstance(value, dict) for value in settings.values()):
-    raise ValueError(f'{file}: rope settings that differ between layers')
-  if settings.get('partial_rotary_factor', 1.0) != 1.0:
-    raise ValueError(f'{file}: partial_rotary_factor is not implemented')
-  source = settings if 'rope_theta' in settings else values
-  theta = fields.positive(source, 'rope_theta', file, default_theta)
-  kind = settings.get('rope_type', settings.get('type', 'default'))
-  if kind == 'default':
-    return theta, None
-  if kind != 'llama3':
-    raise ValueError(
-      f"{file}: rope scaling {kind!r} is not one of 'default', 'llama3'"
-    )
-  original = 'original_max_position_embeddings'
-  for name in ('factor', 'low_freq_factor', 'high_freq_factor', original):
-    if name not in settings:
-      raise ValueError(f'{file}: the rope scaling lacks {name}')
-  number = lambda name: fields.positive(settings, name, file)
-  scaling = rope.Llama3Scaling(
-    factor=number('factor'),
-    low_freq_factor=number('low_freq_factor'),
-    high_freq_factor=number('high_freq_factor'),
-    original_length=fields.integer(settings, original, file),
-  )
-  if scaling.high_freq_factor <= scaling.low_freq_factor:
-    raise ValueError(
-      f'{file}: high_freq_factor={scaling.high_freq_factor} must be above '
-      f'low_freq_factor={scaling.low_freq_factor}'
-    )
-  return theta, scaling
-
-
-def _windows(
-  values: Mapping[str, Any], architecture: str, file: str
-) -> tuple[int | None, tuple[int, ...] | None]:
-  """The sliding window, and the layers that have it (None: all)."""
-  family = architecture.removesuffix('ForCausalLM')
-  # Null is no window, and 0 where transformers writes it for none; a missing
-  # one has the architecture's default.
-  default = None if family == 'Mixtral' else 4096
-  low = 0 if family in ('Qwen2Moe', 'Qwen3Moe') else 1
-  window = (
-    fields.integer(values, 'sliding_window', file, None, low=low)
-    if 'sliding_window' in values
-    else default
-  )
-  if family in ('Mistral', 'Mixtral'):
-    return window, None
-  if family in ('Llama', 'Olmoe') or not window:
-    return None, None
-  if not fields.boolean(values, 'use_sliding_window', file, False):
-    return None, None
-  if family == 'Qwen3Moe':
-    return window, None
-  num_layers = fields.integer(values, 'num_hidden_layers', file)
-  kinds = values.get('layer_types')
-  if kinds is None:
-    border = fields.integer(values, 'max_window_layers', file, 28, low=0)
-    windowed = range(border, num_layers)
-    if family == 'Qwen2Moe':  # every other layer before the border
-      windowed = range(0, min(border, num_layers), 2)
-    return window, tuple(windowed)
-  if not isinstance(kinds, list) or len(kinds) != num_layers:
-    raise ValueError(
-      f'{file}: layer_types is not a list of num_hidden_layers={num_layers}'
-    )
-  known = ('full_attention', 'sliding_attention')
-  for kind in kinds:
-    if kind not in known:
-      raise ValueError(
-        f'{file}: layer_types {kind!r} is not one of {", ".join(known)}'
-      )
-  windowed = [i for i, kind in enumerate(kinds) if kind == 'sliding_attention']
-  return window, tuple(windowed)
 
 
 def _config_file(path: str | os.PathLike) -> str:

@@ -1,5 +1,6 @@
 """Saves transformers as Hugging Face directories: config and safetensors."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -9,12 +10,16 @@ from typing import Any
 import jax
 import numpy as np
 
+from ttc.models import fused
 from ttc.models.huggingface_experts import (
   FAMILIES,
   architecture_of,
   expert_values,
 )
-from ttc.models.safetensors import names_of
+from ttc.models.huggingface_families import RELATIVES
+from ttc.models.huggingface_rope import rope_values
+from ttc.models.huggingface_windows import window_values
+from ttc.models.safetensors import config_of, fused_of, names_of
 from ttc.models.tokenizer import Tokenizer
 from ttc.models.transformer_config import TransformerConfig
 from ttc.types import Params
@@ -74,21 +79,8 @@ def save_safetensors(
 
 
 def _config(config: TransformerConfig) -> dict[str, Any]:
-  """What `config.json` says."""
+  """What `config.json` says: the first architecture that reads it as this."""
   c = config
-  lacks = {
-    'rotary': not c.rotary,
-    'causal': not c.causal,
-    'log_length_scale': c.log_length_scale,
-    'rope_interleaved': c.rope_interleaved,
-    'qk_norm with qkv_bias': c.qk_norm and c.qkv_bias,
-    'full_qk_norm without experts': c.full_qk_norm and c.experts is None,
-    'clip_qkv without experts': c.clip_qkv is not None and c.experts is None,
-  }
-  if wrong := [name for name, is_so in lacks.items() if is_so]:
-    raise ValueError(
-      f'no architecture of Hugging Face has this {wrong[0]} of {config}'
-    )
   values = {
     'hidden_act': 'silu',
     'vocab_size': c.vocab_size,
@@ -100,38 +92,81 @@ def _config(config: TransformerConfig) -> dict[str, Any]:
     'head_dim': c.head_dim,
     'max_position_embeddings': c.max_length,
     'rms_norm_eps': c.norm_eps,
-    'rope_theta': c.rope_theta,
     'tie_word_embeddings': c.tie_embeddings,
     'torch_dtype': c.dtype,
   }
-  if (scaling := c.rope_scaling) is not None:
-    values['rope_scaling'] = {
-      'rope_type': 'llama3',
-      'rope_theta': c.rope_theta,
-      'factor': scaling.factor,
-      'low_freq_factor': scaling.low_freq_factor,
-      'high_freq_factor': scaling.high_freq_factor,
-      'original_max_position_embeddings': scaling.original_length,
-    }
+  lacking = None
+  for own in _candidates(c):
+    found = values | own
+    try:
+      differs = _difference(config, config_of(found, 'config.json'))
+    except ValueError:  # what it says does not go together there
+      continue
+    if differs is None:
+      return found
+    lacking = lacking or differs  # of Llama's nearest relative
+  raise ValueError(
+    f'no architecture of Hugging Face has this {lacking or "mixture"} of '
+    f'{config}'
+  )
+
+
+def _candidates(c: TransformerConfig) -> Iterator[dict[str, Any]]:
+  """What architectures have to say beside what all do, the likeliest first."""
   if c.experts is not None:
-    return values | _mixture_values(c)
+    yield _mixture_values(c) | rope_values(c)
+    return
   family = 'qwen3' if c.qk_norm else 'qwen2' if c.qkv_bias else 'llama'
-  if family == 'llama' and c.sliding_window is not None:
-    if c.windowed_layers is not None:
-      raise ValueError(
-        f'no architecture of Hugging Face has windowed_layers='
-        f'{c.windowed_layers} without qk_norm or qkv_bias'
-      )
-    family, values['sliding_window'] = 'mistral', c.sliding_window
-  elif c.sliding_window is not None:
-    values |= _window_values(c)
+  windows = {} if c.sliding_window is None else window_values(c)
+  if family == 'llama' and windows:
+    family, windows = 'mistral', {'sliding_window': c.sliding_window}
   names = {
     'qwen3': 'Qwen3ForCausalLM',
     'qwen2': 'Qwen2ForCausalLM',
     'mistral': 'MistralForCausalLM',
     'llama': 'LlamaForCausalLM',
   }
-  return {'architectures': [names[family]], 'model_type': family, **values}
+  own = {'architectures': [names[family]], 'model_type': family, **windows}
+  yield own | rope_values(c)
+  for architecture, relative in RELATIVES.items():
+    yield {
+      'architectures': [architecture],
+      'model_type': relative.model_type,
+      'pad_token_id': None,  # some have one that we may be too small for
+      relative.mlp_dim: c.mlp_dim,
+      **relative.write(c),
+    }
+
+
+def _difference(c: TransformerConfig, other: TransformerConfig) -> str | None:
+  """The first setting in which two transformers are not the same function."""
+  c, other = map(_normal, (c, other))
+  for field in dataclasses.fields(c):
+    if getattr(c, field.name) != getattr(other, field.name):
+      return field.name
+  return None
+
+
+def _normal(c: TransformerConfig) -> TransformerConfig:
+  """The same function, said in one way of several."""
+  everywhere = lambda layers: (
+    None if layers == tuple(range(c.num_layers)) else layers
+  )
+  experts, mlp_dim = c.experts, c.mlp_dim
+  if experts is not None:
+    layers = everywhere(experts.layers)
+    experts = dataclasses.replace(experts, layers=layers)
+    mlp_dim = 0 if layers is None else mlp_dim
+  return dataclasses.replace(
+    c,
+    experts=experts,
+    mlp_dim=mlp_dim,
+    windowed_layers=c.sliding_window and everywhere(c.windowed_layers),
+    rotary_layers=everywhere(c.rotary_layers),
+    scan_layers=False,
+    many_rows=False,
+    dtype='float32',
+  )
 
 
 def _mixture_values(c: TransformerConfig) -> dict[str, Any]:
@@ -144,25 +179,18 @@ def _mixture_values(c: TransformerConfig) -> dict[str, Any]:
   }
   if c.sliding_window is None:
     return values
-  return values | _window_values(c)
-
-
-def _window_values(c: TransformerConfig) -> dict[str, Any]:
-  windowed = range(c.num_layers)
-  windowed = windowed if c.windowed_layers is None else c.windowed_layers
-  kinds = ('full_attention', 'sliding_attention')
-  return {
-    'use_sliding_window': True,
-    'sliding_window': c.sliding_window,
-    'layer_types': [kinds[i in windowed] for i in range(c.num_layers)],
-  }
+  return values | window_values(c)
 
 
 def _tensors(
   config: TransformerConfig, params: Params, architecture: str
 ) -> Iterator[tuple[str, np.ndarray]]:
   """Each tensor with its name, linear kernels `[out, in]`."""
-  names = names_of(architecture)
+  named = _named(config, params, names_of(architecture))
+  return fused.join(named, fused_of(architecture, config), config.num_layers)
+
+
+def _named(config, params, names) -> Iterator[tuple[str, np.ndarray]]:
   rest = {name: x for name, x in params.items() if name != 'layers'}
   for name, x in rest.items():
     yield names[name], np.asarray(x)

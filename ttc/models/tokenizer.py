@@ -5,10 +5,13 @@ import hashlib
 import json
 import os
 import re
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ttc.models import chat_template
 from ttc.models.chat import CHAT_LAYOUTS, ChatLayout, check_messages, parts
+from ttc.models.chat_template import ChatTemplate
 
 # Tokens that end a turn or a text, whatever else a file declares.
 _END_TOKENS = (
@@ -16,6 +19,8 @@ _END_TOKENS = (
   '<|endoftext|>',
   '<|eot_id|>',
   '<|eom_id|>',
+  '<end_of_turn>',
+  '<|end|>',
   '<|end_of_text|>',
   '</s>',
 )
@@ -31,7 +36,8 @@ class Tokenizer:
     bos_ids: what the model expects in front of a text: one id, or none.
       `encode` does not add it, `prompt` does, and `chat` where its layout does.
     eos_ids: tokens that end a response.
-    layout: how `chat` writes messages, or None.
+    template: how the model itself writes messages, or None.
+    layout: the same as one of ours, where it is one; None otherwise.
   """
 
   def __init__(
@@ -41,6 +47,7 @@ class Tokenizer:
     bos_ids: Sequence[int] = (),
     eos_ids: Sequence[int] = (),
     layout: ChatLayout | None = None,
+    template: ChatTemplate | None = None,
   ):
     """For the tokenizers of files see `tokenizer_files.py`.
 
@@ -49,9 +56,9 @@ class Tokenizer:
       bos_ids: see the attributes.
       eos_ids: see the attributes; well-known end tokens are added.
       layout: see the attributes.
+      template: see the attributes.
     """
-    backend.encode_special_tokens = True
-    self._backend = backend
+    self._backend, self._lock = backend, threading.Lock()
     self._special = {
       token.content: i
       for i, token in backend.get_added_tokens_decoder().items()
@@ -61,6 +68,7 @@ class Tokenizer:
     self.bos_ids = list(bos_ids)
     self.eos_ids = sorted({*eos_ids, *ends} - {-1})
     self.layout = layout
+    self.template = template
     self.vocab_size = backend.get_vocab_size()
 
   def encode(self, text: str, allow_special: bool = False) -> list[int]:
@@ -75,19 +83,33 @@ class Tokenizer:
       Token ids.
     """
     if not allow_special or not self._special:
-      return self._backend.encode(text, add_special_tokens=False).ids
+      return self._ids(text)
     names = '|'.join(re.escape(name) for name in self._special)
     parts = re.split(f'({names})', text)
     return [i for part in parts for i in self._control_or_text(part)]
 
   def save(self, path: str | os.PathLike) -> None:
     """Writes `tokenizer.json` and its settings into a directory."""
-    self._backend.save(os.path.join(path, 'tokenizer.json'))
+    tokenizers = import_tokenizers()
+    backend = tokenizers.Tokenizer.from_str(self._backend.to_str())
     names = {i: token for token, i in self._special.items()}
-    settings = {'tokenizer_class': 'PreTrainedTokenizerFast'}
+    begins = self.bos_ids and not backend.encode('').ids  # llama.cpp's files
+    if begins and (token := names.get(self.bos_ids[0])):
+      backend.post_processor = tokenizers.processors.TemplateProcessing(
+        single=f'{token} $A', special_tokens=[(token, self.bos_ids[0])]
+      )
+    backend.save(os.path.join(path, 'tokenizer.json'))
+    settings: dict[str, Any] = {'tokenizer_class': 'PreTrainedTokenizerFast'}
     for name, ids in (('bos_token', self.bos_ids), ('eos_token', self.eos_ids)):
       if ids and ids[0] in names:
         settings[name] = names[ids[0]]
+    if self.template is not None:
+      special = self.template.special.items()
+      settings |= {name: token for name, token in special if token}
+      settings['chat_template'] = [
+        {'name': name, 'template': text}
+        for name, text in self.template.templates.items()
+      ]
     file = os.path.join(path, 'tokenizer_config.json')
     with open(file, 'w', encoding='utf-8') as opened:
       opened.write(json.dumps(settings, indent=2) + '\n')
@@ -124,29 +146,56 @@ class Tokenizer:
 
   def chat(
     self,
-    messages: Sequence[Mapping[str, str]],
+    messages: Sequence[Mapping[str, Any]],
     layout: ChatLayout | None = None,
+    *,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    prefill: str | None = None,
+    variables: Mapping[str, Any] | None = None,
   ) -> list[int]:
     """The prompt that asks for the reply to `messages`.
 
+    The model's own template writes it, if there is one; then messages may be
+    whatever it reads. What they say never becomes a control token.
+
     Args:
       messages: with a `role` (system, user, assistant) and a `content` each.
-      layout: instead of the model's own.
+      layout: instead of the model's own template.
+      tools: JSON schemas of functions that the model may call; for templates.
+      prefill: how the reply begins.
+      variables: more that the template reads, such as `enable_thinking`.
 
     Returns:
       Token ids, with the beginning-of-text token where the layout has one.
 
     Raises:
-      ValueError: if there is no layout, it uses tokens that are not here, or a
-        message is not text of a known role.
+      ValueError: if there is no template and no layout, the template raises,
+        the layout uses tokens that are not here, or a message is not text of a
+        known role.
     """
+    if layout is None and self.template is not None:
+      try:
+        rendered = chat_template.render(
+          self.template,
+          messages,
+          tools=tools,
+          prefill=prefill,
+          variables=variables,
+          control=self._special,
+        )
+      except ImportError:
+        if self.layout is None:  # not even one that is known by heart
+          raise
+      else:
+        return self._encode_pieces(rendered.pieces)
     layout = layout or self.layout
     if layout is None:
       raise ValueError(
-        'the tokenizer declares no known chat layout (jinja2 tells them apart: '
-        "pip install 'ttc-jax[weights]'): pass one, such as "
+        'the tokenizer has no chat template: pass a layout, such as '
         f'CHAT_LAYOUTS[{"|".join(CHAT_LAYOUTS)}]'
       )
+    if tools or variables:
+      raise ValueError('chat layouts have neither tools nor variables')
     check_messages(messages)
     ids: list[int] = []
     for part in parts(layout, messages):
@@ -154,7 +203,7 @@ class Tokenizer:
       ids += (
         self._control_or_text(*part) if len(part) == 1 else self.encode(part[1])
       )
-    return ids
+    return ids + self.encode(prefill or '')
 
   @functools.cached_property
   def sha(self) -> str:
@@ -162,6 +211,20 @@ class Tokenizer:
     names = [self._backend.id_to_token(i) for i in range(self.vocab_size)]
     facts = [names, sorted(self._special.items()), self.encode(_PROBE)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+  def _encode_pieces(self, pieces: Sequence[str]) -> list[int]:
+    """Pieces of a prompt, of which every other has no control tokens."""
+    return [
+      i
+      for number, piece in enumerate(pieces)
+      for i in self._ids(piece, has_control=number % 2 == 0)
+    ]
+
+  def _ids(self, text: str, has_control: bool = False) -> list[int]:
+    """Tokens of a text, in which names of control tokens may be these."""
+    with self._lock:  # the setting is the backend's, for all threads
+      self._backend.encode_special_tokens = not has_control
+      return self._backend.encode(text, add_special_tokens=False).ids
 
   def _control_or_text(self, part: str) -> list[int]:
     if part in self._special:

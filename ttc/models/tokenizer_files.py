@@ -1,10 +1,12 @@
 """Reads tokenizers: from GGUF metadata, and from Hugging Face directories."""
 
+import glob
 import os
 from typing import Any
 
 from ttc.models import fields
 from ttc.models.chat import find_layout
+from ttc.models.chat_template import DEFAULT, ChatTemplate
 from ttc.models.gguf_file import GGUFFile
 from ttc.models.tokenizer import Tokenizer, import_tokenizers
 
@@ -100,16 +102,28 @@ def tokenizer_from_gguf(file: GGUFFile) -> Tokenizer | None:
     f'{name}_token': '' if i is None else tokens[i]
     for name, i in (('bos', bos_id), ('eos', eos_id))
   }
-  template = get('chat_template')
-  if not isinstance(template, str | None):
-    raise ValueError(f'{file.path}: tokenizer.chat_template is not a text')
+  templates = _gguf_templates(values, file.path)
   ends = [eos_id, token('eot_token_id')]
   return Tokenizer(
     backend,
     bos_ids=[bos_id] if has_bos else [],
     eos_ids=[end for end in ends if end is not None],
-    layout=find_layout(template, special),
+    layout=find_layout(templates.get(DEFAULT), special),
+    template=ChatTemplate(templates, special) if templates else None,
   )
+
+
+def _gguf_templates(values: dict[str, Any], path: str) -> dict[str, str]:
+  """The chat templates of a file, by name."""
+  found = {}
+  for name, value in values.items():
+    first, _, rest = name.partition('.')
+    if first != 'chat_template':
+      continue
+    if not isinstance(value, str):
+      raise ValueError(f'{path}: tokenizer.{name} is not a text')
+    found[rest or DEFAULT] = value
+  return found
 
 
 def _list(file: GGUFFile, values: dict[str, Any], name: str, of_type) -> list:
@@ -150,33 +164,41 @@ def tokenizer_from_directory(path: str | os.PathLike) -> Tokenizer | None:
     source = os.path.join(path, name)
     values = fields.read_json_if_there(source)
     ends += fields.token_ids(values, 'eos_token_id', source)
+  older = fields.read_json_if_there(
+    os.path.join(path, 'special_tokens_map.json')
+  )
   special = {
     name: text
-    for name in ('bos_token', 'eos_token', 'pad_token', 'unk_token')
-    if isinstance(text := _token_text(settings.get(name)), str)
+    for name, value in (older | settings).items()
+    if name.endswith('_token') and isinstance(text := _token_text(value), str)
   }
+  templates = _templates(path, settings, settings_file)
   return Tokenizer(
     backend,
     bos_ids=_front(backend, file),
     eos_ids=ends,
-    layout=find_layout(_template(path, settings, settings_file), special),
+    layout=find_layout(templates.get(DEFAULT), special),
+    template=ChatTemplate(templates, special) if templates else None,
   )
 
 
-def _template(
+def _templates(
   path: str | os.PathLike, settings: dict[str, Any], settings_file: str
-) -> str | None:
-  """The chat template of a directory: of a file of its own, or the settings'.
+) -> dict[str, str]:
+  """The chat templates of a directory, by name.
 
-  Of several with names it is the one named `default`.
+  Those in files of their own beat the settings'.
   """
-  file = os.path.join(path, 'chat_template.jinja')
-  if os.path.isfile(file):
-    with open(file, 'rb') as opened:
-      try:
-        return opened.read().decode('utf-8')
-      except UnicodeDecodeError as error:
-        raise ValueError(f'{file}: not UTF-8: {error.reason}') from None
+  more = os.path.join(glob.escape(os.fspath(path)), 'additional_chat_templates')
+  files = {
+    os.path.splitext(os.path.basename(file))[0]: file
+    for file in glob.glob(os.path.join(more, '*.jinja'))
+  }
+  single = os.path.join(path, 'chat_template.jinja')
+  if os.path.isfile(single):
+    files[DEFAULT] = single
+  if files:
+    return {name: _read_text(file) for name, file in files.items()}
   found = settings.get('chat_template')
   if isinstance(found, list):
     try:
@@ -186,13 +208,23 @@ def _template(
         f'{settings_file}: chat_template is a list of other things than '
         'objects with name and template'
       ) from None
-    found = found.get('default')
-  if not isinstance(found, str | None):
-    raise ValueError(
-      f'{settings_file}: chat_template={found!r} is neither a text nor a list '
-      'of named texts'
-    )
-  return found
+  elif found is not None:
+    found = {DEFAULT: found}
+  for name, text in (found or {}).items():
+    if not isinstance(name, str) or not isinstance(text, str):
+      raise ValueError(
+        f'{settings_file}: chat_template={fields.short(text)} is neither a '
+        'text nor a list of named texts'
+      )
+  return found or {}
+
+
+def _read_text(file: str) -> str:
+  with open(file, 'rb') as opened:
+    try:
+      return opened.read().decode('utf-8')
+    except UnicodeDecodeError as error:
+      raise ValueError(f'{file}: not UTF-8: {error.reason}') from None
 
 
 def _token_text(value: Any) -> Any:

@@ -1,10 +1,12 @@
-"""The decoder-only transformer of the Llama family, Qwen2, Qwen3 and Mistral.
+"""The decoder-only transformer of the Llama family, and its relatives.
 
-Pre-norm RMSNorm, grouped-query attention with rotary positions, SwiGLU; query,
-key and value biases (Qwen2), per-head query and key norms (Qwen3) and sliding
-windows (Mistral) where the config says so; mixtures of experts in place of MLPs
-(Mixtral, Qwen2-MoE, Qwen3-MoE, OLMoE); without rotary positions or the causal
-mask, a transformer of sets. Parameters are a plain pytree:
+Pre-norm RMSNorm, grouped-query attention with rotary positions, SwiGLU. Where
+the config says so: query, key and value biases (Qwen2), per-head query and key
+norms (Qwen3), sliding windows (Mistral) in some layers, norms of what layers
+add (OLMo 2), soft-caps and GeGLU (Gemma), multipliers (Granite), layers without
+positions (SmolLM3), scaled and partial rotations (Phi); mixtures of experts in
+place of MLPs (Mixtral, Qwen2-MoE, Qwen3-MoE, OLMoE); without rotary positions
+or the causal mask, a transformer of sets. Parameters are a plain pytree:
 
   embed [V, D], layers: one dict per layer (stacked with `scan_layers`),
   final_norm [D], unembed [V, D] unless embeddings are tied.
@@ -17,22 +19,20 @@ left out, and `4 H Dh L` per attended token.
 import functools
 from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ttc.kernels.partial_attention import Segment
-from ttc.models import experts, layer_cache, rope
+from ttc.kernels.partial_attention import Segment, soft_cap
+from ttc.models import experts, layer_cache
 from ttc.models.base import Cache, Inputs, LanguageModel, Router
-from ttc.models.experts import LayerOverride, Routing
-from ttc.models.layers import Linear, RMSNorm, matmul, rms_norm, swiglu
-from ttc.models.mixture import Mixture, Routed
+from ttc.models.block import Block, rotation, rotations, windows
+from ttc.models.experts import Routing
+from ttc.models.layers import matmul, rms_norm
+from ttc.models.mixture import Routed
 from ttc.models.sparse_attention import SparseAttention
 from ttc.models.transformer_config import TransformerConfig
 from ttc.types import Params
-
-_NO_WINDOW = 2**30  # a distance that no key has
 
 
 @functools.lru_cache  # equal configs give equal functions: no recompilation
@@ -68,6 +68,11 @@ def transformer(
       f'sparse attention has its own window; the config has '
       f'sliding_window={config.sliding_window}'
     )
+  if attention is not None and config.attention_softcap is not None:
+    raise ValueError(
+      f'sparse attention has no soft-cap; the config has '
+      f'attention_softcap={config.attention_softcap}'
+    )
   options = _Options(attention, remat, straight_through)
   router = None
   if config.experts is not None:
@@ -83,7 +88,7 @@ def transformer(
     vocab_size=config.vocab_size,
     max_length=config.max_length,
     batch_axis=1 if config.scan_layers else 0,
-    embed=_embed,
+    embed=functools.partial(_embed, config),
     router=router,
   )
 
@@ -99,62 +104,6 @@ class _Options(NamedTuple):
 def num_params(params: Params) -> int:
   """Number of scalars in `params`."""
   return sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
-class Block(nn.Module):
-  """One layer. What it attends to is the caller's business.
-
-  `attend(query [B, N, T, K, G, Dh], key, value [B, N, T, K, Dh])` returns the
-  attention output and anything it wants carried out of the layer. A mixture of
-  experts also returns what its router said; `override` may say otherwise.
-  """
-
-  config: TransformerConfig
-  is_mixture: bool = False
-  straight_through: bool = False
-
-  @nn.compact
-  def __call__(
-    self, x, positions, attend, override: LayerOverride | None = None
-  ):
-    c = self.config
-    norm = functools.partial(RMSNorm, c.norm_eps)
-    linear = functools.partial(Linear, many_rows=c.many_rows)
-    split = lambda y: y.reshape(*y.shape[:-1], -1, c.head_dim)
-
-    h = norm(name='attention_norm')(x)
-    q = linear(c.num_heads * c.head_dim, c.qkv_bias, name='query')(h)
-    k = linear(c.num_kv_heads * c.head_dim, c.qkv_bias, name='key')(h)
-    v = linear(c.num_kv_heads * c.head_dim, c.qkv_bias, name='value')(h)
-    if c.full_qk_norm:
-      q, k = norm(name='query_norm')(q), norm(name='key_norm')(k)
-    q, k, v = split(q), split(k), split(v)
-    if c.qk_norm:
-      q, k = norm(name='query_norm')(q), norm(name='key_norm')(k)
-    if c.clip_qkv is not None:
-      q, k, v = (jnp.clip(y, -c.clip_qkv, c.clip_qkv) for y in (q, k, v))
-    if c.rotary:
-      frequency = rope.frequencies(c.head_dim, c.rope_theta, c.rope_scaling)
-      turn = functools.partial(
-        rope.rotate,
-        positions=positions,
-        frequency=frequency,
-        interleaved=c.rope_interleaved,
-      )
-      q, k = turn(q), turn(k)
-    grouped = q.reshape(*q.shape[:-2], c.num_kv_heads, -1, c.head_dim)
-    attended, carried = attend(grouped, k, v)
-    attended = attended.reshape(*x.shape[:-1], -1)
-    x += linear(c.embed_dim, name='output')(attended)
-
-    h = norm(name='mlp_norm')(x)
-    if not self.is_mixture:
-      return x + swiglu(h, c.mlp_dim, c.many_rows), carried, None
-    assert c.experts is not None
-    y, routed = Mixture(
-      c.experts, self.straight_through, c.many_rows, name='mixture'
-    )(h, override)
-    return x + y, carried, routed
 
 
 @functools.partial(jax.jit, static_argnums=0)  # op by op is much slower
@@ -178,7 +127,7 @@ def _init(config: TransformerConfig, key: PRNGKeyArray) -> Params:
     'layers': jax.vmap(init_layer)(layer_keys)
     if c.scan_layers
     else [init_layer(key, i) for i, key in enumerate(layer_keys)],
-    'final_norm': jnp.ones((c.embed_dim,), dtype),
+    'final_norm': jnp.full((c.embed_dim,), 0 if c.norm_plus_one else 1, dtype),
   }
   if not c.tie_embeddings:
     params['unembed'] = normal(unembed_key)
@@ -226,14 +175,15 @@ def _run(config, options, recorded, params, inputs, num_tokens, cache):
   override = _override_by_layer(config, cache.routes, positions)
 
   def layer(
-    i, x, layer_params, prefix, suffix, window, attention, is_dense=None
+    i, x, layer_params, prefix, suffix, window, turn, attention, is_dense=None
   ):
     def attend(query, key, value):
       new = Segment(key.swapaxes(2, 3), value.swapaxes(2, 3))
       if config.log_length_scale:
         query = _times_log(query, num_up_to)
       if not config.causal:
-        return layer_cache.attend_to_all(query, new, num_tokens), new
+        softcap = config.attention_softcap
+        return layer_cache.attend_to_all(query, new, num_tokens, softcap), new
       written = layer_cache.write(suffix, new, index, attention)
       output = layer_cache.attend(
         query,
@@ -244,6 +194,7 @@ def _run(config, options, recorded, params, inputs, num_tokens, cache):
         window,
         attention,
         is_dense,
+        config.attention_softcap,
       )
       return output, written
 
@@ -252,21 +203,21 @@ def _run(config, options, recorded, params, inputs, num_tokens, cache):
       block = Block(config, is_mixture, options.straight_through)
       of_layer = override(i) if is_mixture and override else None
       x, written, routed = block.apply(
-        {'params': params}, x, positions, attend, of_layer
+        {'params': params}, x, positions, attend, turn, of_layer
       )
       return x, written, _record(config, routed, x) if recorded else None
 
     return (jax.checkpoint(block) if options.remat else block)(layer_params, x)
 
   if inputs.ndim == 3:
-    x = _embed(params, inputs)
+    x = _embed(config, params, inputs)
   else:
     x = inputs.astype(params['embed'].dtype)
   run = _scanned if config.scan_layers else _unrolled
   x, suffix, routing = run(
     config, options.attention, layer, x, params['layers'], cache
   )
-  x = rms_norm(x, params['final_norm'], config.norm_eps)
+  x = rms_norm(x, params['final_norm'], config.norm_eps, config.norm_plus_one)
   lengths = cache.suffix_lengths + num_tokens
   cache = cache._replace(suffix=suffix, suffix_lengths=lengths)
   return x, cache, routing
@@ -300,12 +251,19 @@ def _unrolled(config, attention, layer, x, layers, cache):
       layers,
       cache.prefix or absent,
       cache.suffix or absent,
-      _windows(config) or absent,
+      windows(config) or absent,
       strict=True,
     )
   ):
     x, suffix, routing = layer(
-      i, x, layer_params, prefix, suffix, window, _of_layer(attention, i)
+      i,
+      x,
+      layer_params,
+      prefix,
+      suffix,
+      window,
+      rotation(config, i),
+      _of_layer(attention, i),
     )
     suffixes.append(suffix)
     routings.append(routing)
@@ -321,22 +279,24 @@ def _scanned(config, attention, layer, x, layers, cache):
   The suffix is carried and updated in place: as a scanned input it would be
   copied at every step.
   """
-  windows = _windows(config)
-  windows = None if windows is None else jnp.asarray(windows)
+  reach = windows(config)
+  reach = None if reach is None else jnp.asarray(reach)
   is_dense = None
   if attention is not None:
     dense = [i in attention.dense_layers for i in range(config.num_layers)]
     is_dense = jnp.asarray(dense)
   order = jnp.arange(config.num_layers)
-  inputs = (order, layers, cache.prefix, windows, is_dense)
+  inputs = (order, layers, cache.prefix, reach, rotations(config), is_dense)
+  as_first = lambda turn: rotation(config, 0) if turn is None else turn
   behind = lambda leaf: jnp.moveaxis(leaf, 0, -2)
 
   if cache.suffix is None:
 
     def fresh(x, xs):
-      i, layer_params, prefix, window, _ = xs
+      i, layer_params, prefix, window, turn, _ = xs
+      turn = as_first(turn)
       x, suffix, routing = layer(
-        i, x, layer_params, prefix, None, window, attention
+        i, x, layer_params, prefix, None, window, turn, attention
       )
       return x, (suffix, routing)
 
@@ -345,11 +305,12 @@ def _scanned(config, attention, layer, x, layers, cache):
 
   def step(carry, xs):
     x, stack = carry
-    i, layer_params, prefix, window, is_dense = xs
+    i, layer_params, prefix, window, turn, is_dense = xs
+    turn = as_first(turn)
     at = lambda leaf: jax.lax.dynamic_index_in_dim(leaf, i, keepdims=False)
     suffix = jax.tree.map(at, stack)
     x, suffix, routing = layer(
-      i, x, layer_params, prefix, suffix, window, attention, is_dense
+      i, x, layer_params, prefix, suffix, window, turn, attention, is_dense
     )
     put = lambda leaf, new: jax.lax.dynamic_update_index_in_dim(leaf, new, i, 0)
     return (x, jax.tree.map(put, stack, suffix)), routing
@@ -365,26 +326,21 @@ def _of_layer(attention, i):
   return attention
 
 
-def _windows(config: TransformerConfig) -> list[int] | None:
-  """Attention window of each layer; None if no layer has one."""
-  if config.sliding_window is None:
-    return None
-  windowed = config.windowed_layers
-  return [
-    config.sliding_window if windowed is None or i in windowed else _NO_WINDOW
-    for i in range(config.num_layers)
-  ]
-
-
-def _embed(params: Params, tokens: Int[Array, '*A']) -> Float[Array, '*A D']:
-  return params['embed'][tokens]
+def _embed(
+  config: TransformerConfig, params: Params, tokens: Int[Array, '*A']
+) -> Float[Array, '*A D']:
+  x, scale = params['embed'][tokens], config.embed_scale
+  return x if scale is None else x * jnp.asarray(scale, x.dtype)
 
 
 def _logits(
   config: TransformerConfig, params: Params, features: Float[Array, '*A D']
 ) -> Float[Array, '*A V']:
   unembed = params['embed' if config.tie_embeddings else 'unembed']
-  return matmul(unembed, features, jnp.float32, many_rows=config.many_rows)
+  logits = matmul(unembed, features, jnp.float32, many_rows=config.many_rows)
+  if config.logits_divisor != 1.0:
+    logits /= config.logits_divisor
+  return soft_cap(logits, config.final_softcap)
 
 
 def _make_suffix(config, attention, B: int, N: int, capacity: int):

@@ -11,10 +11,29 @@ class TransformerConfig:
   """Everything that fixes the shape and the function of a transformer.
 
   Attributes:
+    rope_theta: base of the frequencies.
+    rope_scaling: of the frequencies, see `rope.py`; two kinds depend on
+      `max_length`.
+    rotary_dim: channels of a head that are rotated, the first ones; None for
+      all of them.
+    rotary_layers: layers that know positions; None for all of them.
+    windowed_theta: base of the layers that use the window, whose frequencies
+      are not scaled then; None if they are as those of the others.
+    norm_plus_one: scales of norms are stored less one, as Gemma has them.
+    pre_norm: layers norm what attention and MLP read.
+    post_norm: layers norm what attention and MLP give, before it is added.
     full_qk_norm: the norms of query and key are over all heads at once, as in
       OLMoE, instead of over each.
     clip_qkv: queries, keys and values are clipped to plus and minus this, after
       the norms.
+    activation: of the gate of MLPs, 'silu' or 'gelu_tanh'.
+    attention_scale: what multiplies the scores of attention; None for
+      `head_dim ** -0.5`.
+    attention_softcap: scores `s` become `c tanh(s / c)` with this `c`.
+    final_softcap: the same of logits.
+    embed_scale: multiplies embeddings, rounded to their dtype.
+    residual_scale: multiplies what attention and MLP add.
+    logits_divisor: divides logits.
     windowed_layers: layers that use `sliding_window`; None for all of them.
     rope_interleaved: see `rope.rotate`.
     rotary: whether queries and keys know their positions.
@@ -41,16 +60,29 @@ class TransformerConfig:
   head_dim: int
   max_length: int = 8192
   rope_theta: float = 10_000.0
-  rope_scaling: rope.Llama3Scaling | None = None
+  rope_scaling: rope.Scaling | None = None
   rope_interleaved: bool = False
+  rotary_dim: int | None = None
+  rotary_layers: tuple[int, ...] | None = None
+  windowed_theta: float | None = None
   rotary: bool = True
   causal: bool = True
   log_length_scale: bool = False
   norm_eps: float = 1e-5
+  norm_plus_one: bool = False
+  pre_norm: bool = True
+  post_norm: bool = False
   qkv_bias: bool = False
   qk_norm: bool = False
   full_qk_norm: bool = False
   clip_qkv: float | None = None
+  activation: str = 'silu'
+  attention_scale: float | None = None
+  attention_softcap: float | None = None
+  final_softcap: float | None = None
+  embed_scale: float | None = None
+  residual_scale: float = 1.0
+  logits_divisor: float = 1.0
   tie_embeddings: bool = True
   sliding_window: int | None = None
   windowed_layers: tuple[int, ...] | None = None
@@ -70,12 +102,21 @@ class TransformerConfig:
       )
     if self.rotary and self.head_dim % 2:
       raise ValueError(f'head_dim={self.head_dim} is odd; rope needs pairs')
+    self._check_positions()
+    if self.activation not in ('silu', 'gelu_tanh'):
+      raise ValueError(
+        f"activation={self.activation!r} is not 'silu' or 'gelu_tanh'"
+      )
+    if not (self.pre_norm or self.post_norm):
+      raise ValueError('pre_norm=False needs post_norm=True')
     if self.qk_norm and self.full_qk_norm:
       raise ValueError('qk_norm and full_qk_norm exclude each other')
     if not self.causal and self.sliding_window is not None:
       raise ValueError(
         f'sliding_window={self.sliding_window} needs causal=True'
       )
+    if self.experts is not None and self.activation != 'silu':
+      raise ValueError(f'activation={self.activation!r} of experts')
     if self.experts is not None and self.experts.layers is not None:
       layers = self.experts.layers
       if layers != tuple(sorted(set(layers) & set(range(self.num_layers)))):
@@ -88,3 +129,32 @@ class TransformerConfig:
           f'experts.layers={layers} with scan_layers=True, which needs equal '
           'layers'
         )
+
+  def _check_positions(self):
+    """Refuses rotations that the shape cannot have."""
+    dim, scaling = self.rotary_dim, self.rope_scaling
+    if dim is not None and (dim % 2 or not 0 < dim <= self.head_dim):
+      raise ValueError(
+        f'rotary_dim={dim} is not an even number of the {self.head_dim} '
+        'channels of a head'
+      )
+    dim = dim or self.head_dim
+    if isinstance(scaling, rope.LongRopeScaling):
+      for factors in (scaling.short, scaling.long):
+        if len(factors) != dim // 2:
+          raise ValueError(
+            f'{len(factors)} divisors of longrope do not fit the {dim // 2} '
+            f'pairs of {dim} rotated channels'
+          )
+    if isinstance(scaling, rope.DynamicScaling) and dim < 4:
+      raise ValueError(f'{dim} rotated channels cannot be scaled by dynamic')
+    if self.windowed_theta is not None and self.sliding_window is None:
+      raise ValueError('windowed_theta needs sliding_window')
+    layers = self.rotary_layers
+    if layers is not None and layers != tuple(
+      sorted(set(layers) & set(range(self.num_layers)))
+    ):
+      raise ValueError(
+        f'rotary_layers={layers} must be ascending layers of the '
+        f'{self.num_layers}'
+      )

@@ -96,6 +96,7 @@ def _shapes(config) -> tuple[dict[str, Any], Callable[[int], Any]]:
       experts=experts,
       num_layers=1,  # quicker to trace
       windowed_layers=None,
+      rotary_layers=None,
       scan_layers=False,
     )
     shapes = jax.eval_shape(transformer(one).init, jax.random.key(0))

@@ -4,7 +4,8 @@ Exact counts from lengths, for tables and cost axes. A multiply-add is 2 FLOPs.
 Each token passed through the model costs `2 P` for the weights and
 `4 H Dh L` for every position it attends to, itself included; it writes
 `2 K Dh L` key and value numbers and reads that many for every such position.
-Response token `i` (1, 2, ...) attends to `Tp + i` positions. The last token of
+Response token `i` (1, 2, ...) attends to `Tp + i` positions, in layers with a
+window to no more than that; a cache keeps and reads them all. The last token of
 a response is charged like the others, although an engine need not feed it.
 
 These are NumPy float64 functions of the host: the counts exceed int32 and the
@@ -33,6 +34,8 @@ class ModelShape(NamedTuple):
   expert_params: int = 0  # of one expert, in all layers that have it
   num_experts: int = 1  # E
   top_k: int = 1  # experts of one token, in `num_params`
+  window: int | None = None  # positions that some layers attend to at most
+  windowed_layers: int = 0  # how many these are
 
   @property
   def kv_bytes_per_token(self) -> int:
@@ -60,6 +63,12 @@ def model_shape(config: Any, num_params: int) -> ModelShape:
     config.head_dim,
     jnp.dtype(config.dtype).itemsize,
   )
+  if config.sliding_window is not None:
+    layers = config.windowed_layers
+    shape = shape._replace(
+      window=config.sliding_window,
+      windowed_layers=config.num_layers if layers is None else len(layers),
+    )
   experts = config.experts
   if experts is None:
     return shape
@@ -89,7 +98,7 @@ def prefill_flops(
     FLOPs of each prompt.
   """
   prompt = np.asarray(prompt_lengths, np.float64)
-  return _flops(shape, tokens=prompt, positions=prompt * (prompt + 1) / 2)
+  return _flops(shape, np.zeros_like(prompt), prompt)
 
 
 def decode_flops(
@@ -111,8 +120,7 @@ def decode_flops(
   """
   prompt = np.asarray(prompt_lengths, np.float64)[:, None]
   length = np.asarray(lengths, np.float64)
-  positions = prompt * length + length * (length + 1) / 2
-  return _flops(shape, tokens=length, positions=positions)
+  return _flops(shape, prompt, length)
 
 
 def kv_bytes_written(
@@ -200,6 +208,21 @@ def kv_cache_bytes(
   return num_prompts * slots * shape.kv_bytes_per_token
 
 
-def _flops(shape, *, tokens, positions):
-  per_position = 4 * shape.num_heads * shape.head_dim * shape.num_layers
+def _flops(shape, before, tokens):
+  """Of so many tokens behind those that are cached."""
+  full = _attended(before, tokens, None)
+  windowed = _attended(before, tokens, shape.window)
+  positions = (shape.num_layers - shape.windowed_layers) * full
+  positions = positions + shape.windowed_layers * windowed
+  per_position = 4 * shape.num_heads * shape.head_dim
   return 2 * shape.num_params * tokens + per_position * positions
+
+
+def _attended(before, tokens, window):
+  """Positions that tokens attend to in one layer, all of them together."""
+  if window is None:
+    return before * tokens + tokens * (tokens + 1) / 2
+  up_to = lambda n: np.where(
+    n <= window, n * (n + 1) / 2, window * (n - (window - 1) / 2)
+  )
+  return up_to(before + tokens) - up_to(before)
