@@ -38,7 +38,7 @@ ROOMS = {
     'self_consistency',
     'verifier_refinement',
   ),
-  'verifiers': ('genrm',),
+  'verifiers': ('genrm', 'trained_verifier'),
   'scaling': (
     'compute_optimal',
     'flops_exchange',

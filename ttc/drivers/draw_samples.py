@@ -76,6 +76,16 @@ def draw_samples(
       job.draw(workdir, params, place, missing, bar)
 
 
+def prompt_tokens(
+  tokenizer: models.Tokenizer, task: tasks.TextTask, item: tasks.Item
+) -> list[int]:
+  """What the policy is asked of an item."""
+  text = task.prompt(item)
+  if task.is_chat:
+    return tokenizer.chat([{'role': 'user', 'content': text}])
+  return tokenizer.prompt(text)
+
+
 class Job:
   """One task on one model: encoded and checked, then drawn."""
 
@@ -94,7 +104,9 @@ class Job:
     self.chosen, self.task, self.tokenizer = chosen, task, tokenizer
     self.model = models.transformer(loaded.config, chosen.sparse_attention)
     self.capacity = chosen.max_new_tokens or task.max_new_tokens
-    self.prompts = {item.id: self._encode(item) for item in task.items}
+    self.prompts = {
+      item.id: prompt_tokens(tokenizer, task, item) for item in task.items
+    }
     room = self.model.max_length - self.capacity
     for name, tokens in self.prompts.items():
       if not 1 <= len(tokens) <= room:
@@ -180,12 +192,6 @@ class Job:
         )
       )
     return records
-
-  def _encode(self, item: tasks.Item) -> list[int]:
-    text = self.task.prompt(item)
-    if self.task.is_chat:
-      return self.tokenizer.chat([{'role': 'user', 'content': text}])
-    return self.tokenizer.prompt(text)
 
   def _decode_flops(self, prompt_length, lengths):
     """FLOPs of each response, with the attention of the configuration."""

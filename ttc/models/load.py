@@ -20,11 +20,8 @@ from ttc.models.checkpoints import (
 )
 from ttc.models.gguf import gguf_config, load_gguf
 from ttc.models.rope import LongRopeScaling
-from ttc.models.safetensors import (
-  huggingface_config,
-  load_safetensors,
-  shards,
-)
+from ttc.models.safetensors import huggingface_config, load_safetensors
+from ttc.models.shards import shards
 from ttc.models.tokenizer import Tokenizer
 from ttc.models.tokenizer_files import (
   tokenizer_from_directory,

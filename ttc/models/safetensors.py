@@ -1,15 +1,18 @@
 """Loads transformers from Hugging Face directories: config and safetensors."""
 
-import glob
+import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from ttc.models import fields, fused
 from ttc.models.huggingface_experts import FAMILIES, read_experts
 from ttc.models.huggingface_families import RELATIVES, Family
 from ttc.models.huggingface_rope import read_rope
 from ttc.models.huggingface_windows import read_windows
+from ttc.models.shards import open_tensors
 from ttc.models.transformer_config import TransformerConfig
 from ttc.models.weights import assemble
 from ttc.types import Params
@@ -23,7 +26,6 @@ _ARCHITECTURES = {
   **dict.fromkeys(FAMILIES, False),
   **{name: relative.is_tied for name, relative in RELATIVES.items()},
 }
-_SINGLE, _INDEX = 'model.safetensors', 'model.safetensors.index.json'
 _FLOATS = ('F64', 'F32', 'F16', 'BF16')
 # How the files call what the transformer calls so.
 NAMES = {
@@ -68,18 +70,60 @@ def load_safetensors(
   """
   path = os.fspath(path)
   config = huggingface_config(path, dtype=dtype, scan_layers=scan_layers)
-  homes = _homes(path)
+  homes = open_tensors(path)
+  return config, _assembled(config, architecture_in(path), homes, path)
+
+
+def load_beneath(
+  path: str | os.PathLike,
+  architecture: str,
+  head: Sequence[str],
+  *,
+  dtype: str = 'float32',
+  scan_layers: bool = False,
+) -> tuple[TransformerConfig, Params, dict[str, np.ndarray]]:
+  """Loads a transformer beneath a head that does not predict tokens.
+
+  Args:
+    path: of a directory as for `load_safetensors`.
+    architecture: of the transformer, as the file would name it with a head over
+      tokens: `Qwen2ForCausalLM`. A head over tokens in the file is not read.
+    head: names of the head's tensors.
+    dtype: of the parameters and activations; the head is float32.
+    scan_layers: see `TransformerConfig`.
+
+  Returns:
+    The config, the parameters, and the tensors of the head by name.
+
+  Raises:
+    FileNotFoundError: if a file is missing.
+    ValueError: as `load_safetensors`, or if the head lacks a tensor.
+  """
+  path = os.fspath(path)
+  settings = {'dtype': dtype, 'scan_layers': scan_layers}
+  config = huggingface_config(path, **settings, architecture=architecture)
+  config = dataclasses.replace(config, tie_embeddings=True)  # no unembedding
+  homes = open_tensors(path)
+  for name in head:
+    if name not in homes:
+      raise ValueError(f'{path}: there is no tensor {name!r} of a head')
+  _check_floats(homes, head, path)
+  tensors = {n: homes[n].get_tensor(n).astype(np.float32) for n in head}
+  below = {name: home for name, home in homes.items() if name not in head}
+  return config, _assembled(config, architecture, below, path), tensors
+
+
+def _assembled(
+  config: TransformerConfig,
+  architecture: str,
+  homes: Mapping[str, Any],
+  path: str,
+) -> Params:
+  """The parameters from the opened file of each tensor."""
   present = {name for name in homes if not name.endswith('.inv_freq')}
   if config.tie_embeddings:
     present.discard(NAMES['unembed'])
-  for name in sorted(present):
-    kind = homes[name].get_slice(name).get_dtype()
-    if kind not in _FLOATS:
-      raise ValueError(
-        f'{path}: tensor {name!r} is {kind}, not one of {", ".join(_FLOATS)}; '
-        'quantised weights are not implemented'
-      )
-  architecture = _architecture(fields.read_json(_config_file(path)))
+  _check_floats(homes, present, path)
   tensors = fused.Tensors(
     lambda name: homes[name].get_tensor(name),
     lambda name: tuple(homes[name].get_slice(name).get_shape()),
@@ -88,7 +132,7 @@ def load_safetensors(
   tensors = fused.split(
     tensors, fused_of(architecture, config), config.num_layers, path
   )
-  return config, assemble(
+  return assemble(
     config,
     tensors.read,
     tensors.shape_of,
@@ -96,6 +140,18 @@ def load_safetensors(
     tensors.present,
     path,
   )
+
+
+def _check_floats(
+  homes: Mapping[str, Any], names: Collection[str], path: str
+) -> None:
+  for name in sorted(names):
+    kind = homes[name].get_slice(name).get_dtype()
+    if kind not in _FLOATS:
+      raise ValueError(
+        f'{path}: tensor {name!r} is {kind}, not one of {", ".join(_FLOATS)}; '
+        'quantised weights are not implemented'
+      )
 
 
 def names_of(architecture: str) -> dict[str, str]:
@@ -112,15 +168,36 @@ def fused_of(
   return () if relative is None else relative.fused(config)
 
 
+def architecture_in(path: str | os.PathLike) -> Any:
+  """What the `config.json` of a directory says that it holds."""
+  file = _config_file(path)
+  if not os.path.isfile(file):
+    raise FileNotFoundError(f'{file}: no such file')
+  return _architecture(fields.read_json(file))
+
+
 def huggingface_config(
-  path: str | os.PathLike, *, dtype: str = 'float32', scan_layers: bool = False
+  path: str | os.PathLike,
+  *,
+  dtype: str = 'float32',
+  scan_layers: bool = False,
+  architecture: str | None = None,
 ) -> TransformerConfig:
-  """Reads the `config.json` of a directory; see `load_safetensors`."""
+  """Reads the `config.json` of a directory; see `load_safetensors`.
+
+  `architecture` is read in place of the file's own, whose head is another.
+  """
   file = _config_file(path)
   if not os.path.isfile(file):
     raise FileNotFoundError(f'{file}: no such file')
   values = fields.read_json(file)
-  return config_of(values, file, dtype=dtype, scan_layers=scan_layers)
+  return config_of(
+    values,
+    file,
+    dtype=dtype,
+    scan_layers=scan_layers,
+    architecture=architecture,
+  )
 
 
 def config_of(
@@ -129,9 +206,10 @@ def config_of(
   *,
   dtype: str = 'float32',
   scan_layers: bool = False,
+  architecture: str | None = None,
 ) -> TransformerConfig:
   """The config that the values of a `config.json` declare."""
-  architecture = _architecture(values)
+  architecture = architecture or _architecture(values)
   if not isinstance(architecture, str) or architecture not in _ARCHITECTURES:
     raise ValueError(
       f'{file}: architecture {architecture!r} is not one of '
@@ -195,82 +273,6 @@ def config_of(
     raise ValueError(f'{file}: {error}') from None
 
 
-def shards(path: str | os.PathLike) -> list[str]:
-  """The safetensors files that hold the weights of a directory.
-
-  `model.safetensors`, or those that the index names, or the only one there is.
-  Other files beside them are not read.
-
-  Raises:
-    FileNotFoundError: if there is none, or one that the index names is missing.
-    ValueError: if it is not plain which files they are.
-  """
-  path = os.fspath(path)
-  single, index = os.path.join(path, _SINGLE), os.path.join(path, _INDEX)
-  if os.path.isfile(index):
-    if os.path.isfile(single):
-      raise ValueError(
-        f'{path}: has both {_SINGLE} and {_INDEX}; remove the one that is not '
-        'meant'
-      )
-    files = [
-      os.path.join(path, name)
-      for name in sorted(set(_weight_map(path).values()))
-    ]
-  elif os.path.isfile(single):
-    files = [single]
-  else:
-    files = sorted(glob.glob(os.path.join(glob.escape(path), '*.safetensors')))
-    if len(files) > 1:
-      raise ValueError(
-        f'{path}: has {len(files)} .safetensors files, but neither {_SINGLE} '
-        f'nor {_INDEX}'
-      )
-  if not files:
-    raise FileNotFoundError(f'{path}: there is no .safetensors file')
-  for file in files:
-    if not os.path.isfile(file):
-      raise FileNotFoundError(f'{file}: no such file, but the index names it')
-  return files
-
-
-def _weight_map(path: str) -> dict[str, str]:
-  """Which file of the directory holds which tensor, as the index says."""
-  index = os.path.join(path, _INDEX)
-  names = fields.mapping(fields.read_json(index), 'weight_map', index)
-  if not names:
-    raise ValueError(f'{index}: weight_map is missing or empty')
-  for tensor, name in names.items():
-    is_plain = isinstance(name, str) and name == os.path.basename(name)
-    if not is_plain or not name.endswith('.safetensors'):
-      raise ValueError(
-        f'{index}: weight_map puts {tensor!r} into {name!r}, which is not the '
-        'name of a .safetensors file of this directory'
-      )
-  return names
-
-
-def _homes(path: str) -> dict[str, Any]:
-  """The opened file of each tensor; the index decides between copies."""
-  opened = {os.path.basename(file): _open(file) for file in shards(path)}
-  found = {name: set(file.keys()) for name, file in opened.items()}
-  if not os.path.isfile(os.path.join(path, _INDEX)):
-    return {t: opened[name] for name, tensors in found.items() for t in tensors}
-  home = _weight_map(path)
-  for tensor, name in home.items():
-    if tensor not in found[name]:
-      raise ValueError(
-        f'{os.path.join(path, name)}: there is no tensor {tensor!r}, but the '
-        'index says so'
-      )
-  for name, tensors in found.items():
-    for tensor in sorted(tensors - home.keys()):
-      raise ValueError(
-        f'{os.path.join(path, name)}: tensor {tensor!r} is not in the index'
-      )
-  return {tensor: opened[name] for tensor, name in home.items()}
-
-
 def _refuse_unknown_settings(
   values: Mapping[str, Any], relative: Family | None, file: str
 ) -> None:
@@ -299,16 +301,3 @@ def _config_file(path: str | os.PathLike) -> str:
 def _architecture(values: Mapping[str, Any]) -> Any:
   names = values.get('architectures')
   return names[0] if isinstance(names, list) and names else names
-
-
-def _open(file: str):
-  try:
-    import safetensors
-  except ImportError:
-    raise ImportError(
-      "reading safetensors needs: pip install 'ttc-jax[weights]'"
-    ) from None
-  try:
-    return safetensors.safe_open(file, 'numpy')
-  except safetensors.SafetensorError as error:
-    raise ValueError(f'{file}: truncated or damaged: {error}') from None

@@ -4,8 +4,8 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -19,7 +19,7 @@ from ttc.models.huggingface_experts import (
 from ttc.models.huggingface_families import RELATIVES
 from ttc.models.huggingface_rope import rope_values
 from ttc.models.huggingface_windows import window_values
-from ttc.models.safetensors import config_of, fused_of, names_of
+from ttc.models.safetensors import NAMES, config_of, fused_of, names_of
 from ttc.models.tokenizer import Tokenizer
 from ttc.models.transformer_config import TransformerConfig
 from ttc.types import Params
@@ -36,6 +36,18 @@ _TOKENIZER_FILES = (
 _MOST_BYTES = 5 * 10**9  # of a file
 
 
+class OtherHead(NamedTuple):
+  """What stands in the place of the head over tokens.
+
+  Attributes:
+    ending: of the architecture's name, such as `ForTokenClassification`.
+    tensors: of the head, by their names in the file.
+  """
+
+  ending: str
+  tensors: Mapping[str, np.ndarray]
+
+
 def save_safetensors(
   path: str | os.PathLike,
   config: TransformerConfig,
@@ -44,6 +56,7 @@ def save_safetensors(
   tokenizer: Tokenizer | None = None,
   like: str | os.PathLike | None = None,
   eos_ids: Sequence[int] = (),
+  head: OtherHead | None = None,
   max_bytes: int = _MOST_BYTES,
 ) -> None:
   """Writes a directory that transformers and `load` read.
@@ -57,6 +70,7 @@ def save_safetensors(
     tokenizer: to write, where `like` has none.
     like: directory whose tokenizer files are copied.
     eos_ids: tokens that end a response, besides the tokenizer's.
+    head: in the place of the one over tokens, such as a reward model's.
     max_bytes: of weights in one file; more are split, with an index.
 
   Raises:
@@ -64,6 +78,10 @@ def save_safetensors(
   """
   path = os.fspath(path)
   values = _config(config)  # raises before anything is written
+  (architecture,) = values['architectures']
+  if head is not None:
+    family = architecture.removesuffix('ForCausalLM')
+    values['architectures'] = [family + head.ending]
   os.makedirs(path, exist_ok=True)
   ends = sorted({*eos_ids, *(tokenizer.eos_ids if tokenizer else ())})
   generation = {}
@@ -71,8 +89,11 @@ def save_safetensors(
     generation['eos_token_id'] = ends if len(ends) > 1 else ends[0]
   _write_json(path, 'config.json', {**values, **generation})
   _write_json(path, 'generation_config.json', generation)
-  tensors = _tensors(config, params, values['architectures'][0])
-  _write_tensors(path, dict(tensors), max_bytes)
+  tensors = dict(_tensors(config, params, architecture))
+  if head is not None:
+    tensors.pop(NAMES['unembed'], None)
+    tensors |= head.tensors
+  _write_tensors(path, tensors, max_bytes)
   copied = like is not None and _copy_tokenizer(os.fspath(like), path)
   if tokenizer is not None and not copied:
     tokenizer.save(path)

@@ -2,7 +2,8 @@
 
 Cobbe et al., 2110.14168, for whole responses; Lightman et al., 2305.20050, for
 steps. Parameters are `{'model': ..., 'head': {'kernel' [D], 'bias' []}}`, so
-the model may start from the policy's. The logit at a token is read from the
+the model may start from the policy's; a head of two layers has a `hidden` with
+`kernel` [D, D] and `bias` [D] more. The logit at a token is read from the
 feature that has seen this token and none behind it. Costs one forward pass over
 the prompt and one over each response.
 """
@@ -61,11 +62,44 @@ def token_logits(
   Returns:
     The logit after the response's tokens up to and including each.
   """
-  prefix, _ = encode_prompt(model, params['model'], prompt)
+  features = token_features(model, params['model'], prompt, tokens, lengths)
+  return head_logits(params['head'], features)
+
+
+def token_features(
+  model: LanguageModel,
+  params: Params,
+  prompt: Prompt,
+  tokens: Int[Array, 'B N T'],
+  lengths: Int[Array, 'B N'],
+) -> Float[Array, 'B N T D']:
+  """What a head reads at each token of the responses.
+
+  Args:
+    model: static.
+    params: of the model, without a head.
+    prompt: the prompts; each is run once for all its responses.
+    tokens: of the responses.
+    lengths: of the responses; features at and beyond them mean nothing.
+
+  Returns:
+    The features.
+  """
+  prefix, _ = encode_prompt(model, params, prompt)
   cache = Cache(prefix, prompt.lengths, None, jnp.zeros_like(lengths))
-  features, _ = model.features(params['model'], tokens, lengths, cache)
-  head = params['head']
-  return features.astype(jnp.float32) @ head['kernel'] + head['bias']
+  features, _ = model.features(params, tokens, lengths, cache)
+  return features
+
+
+def head_logits(
+  head: Params, features: Float[Array, '*A D']
+) -> Float[Array, '*A']:
+  """The logit that a head of one layer or of two makes of features."""
+  x = features.astype(jnp.float32)
+  if 'hidden' in head:
+    hidden = head['hidden']
+    x = jax.nn.relu(x @ hidden['kernel'].T + hidden['bias'])
+  return x @ head['kernel'] + head['bias']
 
 
 def last_logits(
