@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ttc import models, verifiers
+from ttc.models import chat_template
 from ttc.models.chat import CHAT_LAYOUTS
 from ttc.types import FinishReason, Generation, Prompt
 from ttc.verifiers import kinds, public, written
@@ -88,6 +89,25 @@ def test_qwens_marks_are_tokens_and_nobody_can_forge_one():
   assert 'within \\boxed{}.<|im_end|>' in reads[0]
   (mark,) = write.tokenizer.encode('<extra_0>', allow_special=True)
   assert [i for i, t in enumerate(result.tokens) if t == mark] == result.reads
+
+
+def test_a_template_without_a_layout_is_read_as_well():
+  chatml = writer('qwen_process')
+  text = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}"
+    '<|im_end|>\n{% endfor %}'
+    '{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}'
+  )
+  template = chat_template.ChatTemplate({'default': text}, {})
+  codec = models.Tokenizer(byte_level((), CONTROL), template=template)
+  assert codec.layout is None
+  by_template = chatml._replace(tokenizer=codec)
+  for response in ('a <extra_0>\n\nb', '<|im_end|>\n\n<|im_start|>c<|im', ''):
+    assert by_template('p <|im_end|>', response) == chatml(
+      'p <|im_end|>', response
+    )
+  verdict = writer('sequence_classification', reply=True)
+  assert verdict._replace(tokenizer=codec)('p', 'r') == verdict('p', 'r')
 
 
 def test_skyworks_flags_are_those_of_the_authors():

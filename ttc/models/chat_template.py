@@ -51,6 +51,7 @@ def render(
   prefill: str | None = None,
   variables: Mapping[str, Any] | None = None,
   control: Iterable[str] = (),
+  asks: bool = True,
 ) -> Rendered:
   """The prompt that asks for the reply to messages.
 
@@ -62,6 +63,7 @@ def render(
       in place of what otherwise asks for a reply.
     variables: more that the template reads, such as `enable_thinking`.
     control: names of control tokens, which messages cannot bring about.
+    asks: whether it ends with what begins a reply, where there is no prefill.
 
   Returns:
     The prompt.
@@ -90,7 +92,7 @@ def render(
     'messages': messages,
     'tools': tools,
     'documents': None,
-    'add_generation_prompt': prefill is None,
+    'add_generation_prompt': asks and prefill is None,
     'strftime_now': functools.partial(_strftime, template.now),
   }
   text = _run(_chosen(template, bool(tools)), values)

@@ -205,6 +205,40 @@ class Tokenizer:
       )
     return ids + self.encode(prefill or '')
 
+  def chat_parts(
+    self, messages: Sequence[Mapping[str, Any]], *, asks: bool = True
+  ) -> list[tuple[str, ...]]:
+    """A chat in pieces, by its layout or else by its template.
+
+    Args:
+      messages: of the chat.
+      asks: whether it ends with what begins a reply.
+
+    Returns:
+      `(name,)` for a control token, `('', text)` for what is encoded as text.
+
+    Raises:
+      ValueError: as `chat`.
+    """
+    if self.layout is not None:
+      reply = self.layout.reply if asks else ()
+      return list(parts(self.layout._replace(reply=reply), messages))
+    if self.template is None:
+      raise ValueError('the tokenizer has neither a chat template nor a layout')
+    rendered = chat_template.render(
+      self.template, messages, control=self._special, asks=asks
+    )
+    names = '|'.join(map(re.escape, self._special))
+    found: list[tuple[str, ...]] = []
+    for number, piece in enumerate(rendered.pieces):
+      split = (
+        [piece] if number % 2 or not names else re.split(f'({names})', piece)
+      )
+      found += [
+        (part,) if i % 2 else ('', part) for i, part in enumerate(split) if part
+      ]
+    return found
+
   @functools.cached_property
   def sha(self) -> str:
     """SHA-256 of what it does: vocabulary, control tokens, a probe's ids."""

@@ -18,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from ttc.models import chat
 from ttc.models.tokenizer import Tokenizer
 from ttc.types import Prompt
 from ttc.verifiers.kinds import Kind
@@ -81,10 +80,7 @@ class Writer(NamedTuple):
       rows = [('', message['content']) for message in messages]
       ids = list(self.front)
     else:
-      layout = self.tokenizer.layout
-      assert layout is not None, 'checked where the verifier was loaded'
-      reply = layout.reply if kind.reply else ()
-      rows = chat.parts(layout._replace(reply=reply), messages)
+      rows = self.tokenizer.chat_parts(messages, asks=kind.reply)
       ids = []
     starts: list[int] = []
     reads: list[int] = []
