@@ -1,10 +1,12 @@
 """Continuous batching: the same samples from any slots, and no step wasted."""
 
+import dataclasses
 import heapq
 
 import chex
 import jax
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 
 from ttc import models, sampling
@@ -79,7 +81,7 @@ class DecodeStreamTest(parameterized.TestCase):
     self.assertEqual(sorted(seen), list(range(len(problems))))
     return seen
 
-  @parameterized.parameters((3, 2), (1, 1), (20, None))
+  @parameterized.parameters((3, 2), (20, None))
   def test_samples_do_not_depend_on_slots(self, num_slots, num_rows):
     problems = make_problems(13, 7)
     options = dict(capacity=8, stop=sampling.stop_rules(7, [0]))
@@ -89,28 +91,24 @@ class DecodeStreamTest(parameterized.TestCase):
     if num_slots == 3:
       self.assertNotEqual(seen, sorted(seen))  # whatever is finished first
 
-  @parameterized.parameters(
-    ({}, None),
-    ({'scan_layers': True}, None),
-    ({}, models.SparseAttention(block_size=4, budget=8, sink=1, local=1)),
-  )
-  def test_nothing_is_left_of_the_problem_before(self, changed, attention):
-    config = models.TransformerConfig(**{**CONFIG.__dict__, **changed})
-    model = models.transformer(config, attention)
+  def test_nothing_is_left_of_the_problem_before(self):
+    self.check_transformer(models.transformer(CONFIG))
+
+  @pytest.mark.slow
+  def test_nor_in_stacked_layers_or_summaries(self):
+    stacked = dataclasses.replace(CONFIG, scan_layers=True)
+    self.check_transformer(models.transformer(stacked))
+    sparse = models.SparseAttention(block_size=4, budget=8, sink=1, local=1)
+    self.check_transformer(models.transformer(CONFIG, sparse))
+
+  def check_transformer(self, model):
     params = jax.tree.map(lambda x: 2 * x, model.init(jax.random.key(1)))
     problems = [
       problem._replace(sample_ids=[0, 1])
       for problem in make_problems(6, 32, longest=64)
     ]
-    self.check(
-      model,
-      params,
-      problems,
-      2,
-      1,
-      capacity=6,
-      stop=sampling.stop_rules(32, [3]),
-    )
+    stop = sampling.stop_rules(32, [3])
+    self.check(model, params, problems, 2, 1, capacity=6, stop=stop)
 
   def test_limits_policies_and_samples_without_room(self):
     problems = [
