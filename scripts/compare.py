@@ -13,7 +13,7 @@ import pathlib
 
 from absl import flags
 
-from ttc.drivers import command
+from ttc.drivers import command, processes
 from ttc.drivers.compare import compare
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -28,15 +28,19 @@ _REPORT_ONLY = flags.DEFINE_bool(
   'report_only', False, 'Measure nothing; report what has been measured.'
 )
 
+processes.define_flags()
+
 
 def main():
   """Measures what is missing and reports."""
+  processes.start()
   compare(
     _CONFIG.value.to_dict(),
     _WORKDIR.value,
     _CACHE.value,
     report_only=_REPORT_ONLY.value,
   )
+  processes.finish()
 
 
 if __name__ == '__main__':

@@ -1,10 +1,14 @@
-"""Draws samples, grades them, and shows accuracy against compute.
+"""Draws samples, searches, grades, and shows accuracy against compute.
 
   python scripts/evaluate.py --config=configs/smollm2_arithmetic.py \\
       --workdir=runs/smollm2 --config.num_samples=64
 
-Writes run.json, samples.jsonl, scores.jsonl, metrics.jsonl, report.md and
-scaling.png into the workdir. Killed, the same command goes on where it was and
+  python scripts/evaluate.py --config=configs/math_search.py \\
+      --workdir=runs/search
+
+Methods that choose among samples share samples.jsonl, those that steer decoding
+(beam_search, mcts, ...) write searches.jsonl; both stand in metrics.jsonl,
+report.md and scaling.png. Killed, the same command goes on where it was and
 ends with the same records. With --distributed each process takes its share.
 """
 
@@ -27,7 +31,7 @@ processes.define_flags()
 
 
 def main():
-  """Samples, grades, aggregates and reports."""
+  """Samples, searches, grades, aggregates and reports."""
   processes.start()
   evaluate(
     _CONFIG.value.to_dict(),

@@ -1,12 +1,13 @@
-"""Asks a model a question many times, and prints the samples and the choice.
+"""Answers a question by any method, and prints the search and the answer.
 
   python scripts/sample.py --prompt='What is the capital of France?' \\
       --num_samples=16 --method=self_consistency
 
 The prompt is a user's turn of a chat; with --raw it is a text to go on with.
-Methods are those that choose among samples: best_of_n (by mean
-log-probability), self_consistency (a vote over the whole texts, or over what
---answer_pattern captures), first_finish_search and others of README's table.
+Methods are those of README's table, with --num_samples for a budget: of those
+that choose among samples, such as self_consistency (a vote over the whole
+texts, or over what --answer_pattern captures), the samples are printed; of
+those that steer decoding, such as beam_search or mcts, the tree of steps.
 """
 
 from absl import flags
@@ -21,7 +22,7 @@ _MODEL = flags.DEFINE_string(
   'model', 'smollm2-135m', 'A name, a GGUF file, or a Hugging Face directory.'
 )
 _METHOD = flags.DEFINE_string(
-  'method', 'self_consistency', 'How to choose among the samples.'
+  'method', 'self_consistency', 'How to spend the samples.'
 )
 _NUM_SAMPLES = flags.DEFINE_integer(
   'num_samples', 8, 'Samples to draw.', 1, 100_000
@@ -42,11 +43,22 @@ _STOP = flags.DEFINE_list(
 _ANSWER_PATTERN = flags.DEFINE_string(
   'answer_pattern', None, 'Regular expression; its last match is the answer.'
 )
+_VERIFIER = flags.DEFINE_string(
+  'verifier', 'log_prob', 'The own confidence, or a directory of a verifier.'
+)
+_STEP_ENDS = flags.DEFINE_list(
+  'step_ends', ['\\n\\n'], 'Texts that end a step; \\n is newline.'
+)
+_MAX_STEPS = flags.DEFINE_integer('max_steps', 16, 'Of a sample.', 1, 10_000)
+_MAX_STEP_TOKENS = flags.DEFINE_integer(
+  'max_step_tokens', None, 'Steps without such a text are cut.', 1, 10**6
+)
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the samples.', 0, 2**32 - 1)
 
 
 def main():
-  """Samples, chooses and prints."""
+  """Searches and prints."""
+  as_texts = lambda given: tuple(x.replace('\\n', '\n') for x in given)
   ask(
     Question(
       prompt=_PROMPT.value,
@@ -62,9 +74,13 @@ def main():
         _MIN_P.value,
         _PRESET.value,  # pyright: ignore[reportArgumentType]  # stub says str
       ),
-      stop=tuple(text.replace('\\n', '\n') for text in _STOP.value),
+      stop=as_texts(_STOP.value),
       answer_pattern=_ANSWER_PATTERN.value,
       seed=_SEED.value,
+      verifier=_VERIFIER.value,
+      step_ends=as_texts(_STEP_ENDS.value),
+      max_steps=_MAX_STEPS.value,
+      max_step_tokens=_MAX_STEP_TOKENS.value,
     )
   )
 

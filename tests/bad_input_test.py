@@ -50,7 +50,7 @@ EVALUATE = {
   'preset': ('HF', '', 'llama', None),
   'max_new_tokens': (-1, 10**9, 3.0),
   'methods': ((), ('vote',), ('best_of_n:prm',), ('best_of_n:',) * 2,
-              ('beam_search',), 'best_of_n', None),
+              ('atts',), ('beam_search:exact',), 'best_of_n', None),
   'budgets': ((), (0,), (-1,), (1.5,), ('a',), (99,), (1, 1), 4, None),
   'num_permutations': (0, -1, 10**9, 1.5),
   'num_resamples': (0, -2, 10**9),
@@ -59,6 +59,11 @@ EVALUATE = {
   'block_size': (0, -1, 10**9),
   'batch_size': (0, -1, 10**9, 2.0),
   'model_parallel': (0, -1, 3),
+  'verifiers': (('prm',), ('exact=x',), ('=x',), 'prm=x', None),
+  'baseline': ('mcts', 3),
+  'step_ends': (('',), 'x', None),
+  'max_steps': (0, 10**9, 1.5),
+  'max_step_tokens': (-1, 1.5),
 }  # fmt: skip
 PRETRAIN = {
   'seed': (-1, 2**32, 1.5),
@@ -109,8 +114,9 @@ COMPARE = {
 }
 SAMPLE = {
   'prompt': ('', '  '),
-  'method': ('vote', '', 'beam_search'),
+  'method': ('vote', '', 'atts'),
   'stop': (('',), ('a', '')),
+  'step_ends': (('',),),
   'answer_pattern': ('(', '[a-'),
   'model': ('smollm', '/nowhere/model.gguf'),
   'law': (
@@ -151,6 +157,7 @@ FLAGS = {
     '--temperature=hot', '--top_k=99999999999', '--top_k=-1', '--top_p=1.5',
     '--top_p=-1', '--min_p=2', '--preset=llama', '--seed=-1',
     '--seed=4294967296', '--seed=18446744073709551616', '--raw=perhaps',
+    '--max_steps=0', '--max_step_tokens=-1',
   ),
   'kinetics': (
     '--hardware=abacus', '--combine=product', '--prompt_tokens=0',

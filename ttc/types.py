@@ -64,6 +64,27 @@ class Samples(NamedTuple):
   finished: Bool[Array, ' N']  # ended by itself, not by a limit
 
 
+class Leaves(NamedTuple):
+  """What a search wrote on the way to an answer: `K` responses or beginnings.
+
+  Nodes are steps, numbered within a problem; two leaves that begin with the
+  same step share its number. Without steps a response is one node.
+  """
+
+  tokens: Int[Array, '*B K T']
+  lengths: Int[Array, '*B K']
+  log_probs: Float[Array, '*B K']  # summed over the response's tokens
+  finish_reasons: Int[Array, '*B K']  # CANCELLED for what is none
+  parents: Int[
+    Array, '*B K'
+  ]  # the node that it went on from, -1 for the prompt
+  nodes: Int[Array, '*B K S']  # its steps, -1 where there is none
+  scores: Float[
+    Array, '*B K S'
+  ]  # what the verifier said of each; 0 if not asked
+  ends: Int[Array, '*B K S']  # tokens of the response up to each step
+
+
 class Selection(NamedTuple):
   """The answer a method settles on, and what it cost."""
 
@@ -72,6 +93,9 @@ class Selection(NamedTuple):
   depth: Int[Array, '']  # generated one after another
   verifier_calls: Int[Array, ''] | int = 0  # responses or prefixes it read
   nan_scores: Int[Array, ''] | int = 0  # of them NaN: such a score never wins
+  leaves: Leaves | None = (
+    None  # of a method that was run, not only told samples
+  )
 
 
 # `(samples, n)`: may look at the first `n` samples only; `n` is traced.

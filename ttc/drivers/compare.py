@@ -8,6 +8,7 @@ bed, seed, method and budget, so a killed run goes on where it was.
 
 import dataclasses
 import functools
+import itertools
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,18 +18,16 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from ttc import evaluation, io, search, strategies, testbeds
-from ttc.drivers import journal, options, runs
+from ttc import evaluation, search, testbeds
+from ttc.drivers import journal, options, processes, runs
+from ttc.drivers.evaluate_options import METHODS as ALL
 from ttc.drivers.options import option
+from ttc.drivers.outcomes import compiled, curve_of, save_picture
 from ttc.io import files
 from ttc.types import Samples
 
 BEDS = {bed.__name__: bed for bed in testbeds.TESTBEDS}
-METHODS = {
-  m.name: m
-  for m in (*search.METHODS, *strategies.METHODS)
-  if m.select or m.decode
-}
+METHODS = {name: m for name, m in ALL.items() if m.select or m.decode}
 # What else there is to measure may change from one start to the next.
 _FIXED = ('pool_size', 'num_problems', 'num_items', 'num_permutations')
 _names = lambda known: options.several(options.one_of(tuple(known)))
@@ -85,24 +84,30 @@ def compare(
         f'pool_size={chosen.pool_size}'
       )
   workdir = pathlib.Path(workdir)
-  with files.lock_directory(workdir):
-    outcomes = journal.Journal(workdir / 'outcomes.jsonl')
-    settings = {name: getattr(chosen, name) for name in _FIXED}
-    has_records = bool(outcomes.lines())
-    runs.start_run(workdir, settings, 0, has_records=has_records)
+  with processes.hold(workdir):
+    outcomes = processes.open_journal(workdir / 'outcomes.jsonl')
+    if jax.process_index() == 0:
+      settings = {name: getattr(chosen, name) for name in _FIXED}
+      has_records = bool(outcomes.lines())
+      runs.start_run(workdir, settings, 0, has_records=has_records)
+    processes.wait_for_all('started')
     if not report_only:
       _measure_all(chosen, cache, outcomes)
-    report(chosen, workdir, outcomes)
+    processes.wait_for_all('measured')
+    if jax.process_index() == 0:
+      outcomes.merge()
+      report(chosen, workdir, outcomes)
 
 
 def _measure_all(chosen, cache, outcomes: journal.Journal) -> None:
   """Measures what has no outcome yet, with a bar."""
-  todo = len(chosen.worlds) * chosen.num_seeds * len(chosen.chosen)
+  beds = itertools.product(chosen.worlds, range(chosen.num_seeds))
+  mine = processes.share(list(beds))
+  todo = len(mine) * len(chosen.chosen)
   with tqdm.tqdm(total=todo, unit=' methods', dynamic_ncols=True) as bar:
-    for name in chosen.worlds:
-      for seed in range(chosen.num_seeds):
-        bar.set_description(f'{name} {seed}')
-        _measure(chosen, cache, name, seed, outcomes, bar)
+    for name, seed in mine:
+      bar.set_description(f'{name} {seed}')
+      _measure(chosen, cache, name, seed, outcomes, bar)
 
 
 def _measure(chosen, cache, name, seed, outcomes, bar) -> None:
@@ -170,13 +175,8 @@ def choose(
   budgets: list[int],
 ) -> Iterator[dict[str, list]]:
   """Outcomes at all budgets, averaged over orders of the pool."""
-  curve = jax.jit(evaluation.scaling_curve, static_argnums=(1, 5))(
-    jax.random.key(0),
-    method.select,
-    pool,
-    jnp.asarray(world.gold),
-    jnp.asarray(budgets),
-    chosen.num_permutations,
+  curve = curve_of(
+    0, method, pool, world.gold, budgets, chosen.num_permutations
   )
   reads = 'verification' in method.how
   for i, n in enumerate(budgets):
@@ -192,13 +192,8 @@ def decode(
   num_samples: int,
 ) -> dict[str, list]:
   """Outcome at one budget of a method that steers decoding."""
-
-  @jax.jit
-  def solve(params, problems, prompt, keys):
-    setting = world.setting_fn(params, problems)
-    return search.solve(method, setting, keys, prompt, num_samples)
-
-  chosen = solve(world.params, world.problems, world.prompt, keys)
+  run = compiled(method, world.setting_fn, num_samples)
+  chosen = run(world.params, world.problems, keys, world.prompt)
   chosen = jax.device_get(chosen)
   right = (chosen.answer == world.gold) & (chosen.answer >= 0)
   costs = chosen.tokens, chosen.depth, chosen.verifier_calls
@@ -242,29 +237,15 @@ def report(
   text = evaluation.comparison_report(results, baseline)
   files.write_atomically(workdir / 'compare.md', text)
   titles = [m.title for m in chosen.chosen if m.name in chosen.drawn]
-  io.save_scaling_figure(
-    workdir / 'compare.png', _panels(results, titles or [baseline])
-  )
+  drawn = {
+    bed: {
+      title: by_method[title]
+      for title in titles or [baseline]
+      if title in by_method
+    }
+    for bed, by_method in results.items()
+  }
+  intervals = evaluation.Outcomes.accuracy_interval
+  save_picture(workdir / 'compare.png', drawn, intervals, 'problem')
   tqdm.tqdm.write(text)
   tqdm.tqdm.write(f'wrote {workdir}/compare.md and {workdir}/compare.png')
-
-
-def _panels(results, titles):
-  """Curves of the drawn methods, by cost, by bed."""
-  return {
-    label: {
-      bed: {
-        title: io.PlotCurve(
-          getattr(by_method[title], field),
-          *by_method[title].accuracy_interval(),
-        )
-        for title in titles
-        if title in by_method
-      }
-      for bed, by_method in results.items()
-    }
-    for field, label in (
-      ('mean_tokens', 'generated tokens per problem'),
-      ('mean_flops', 'FLOPs per problem, verifier included'),
-    )
-  }

@@ -3,18 +3,22 @@
 import hashlib
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from ttc import evaluation, models, sampling, tasks
+from ttc import evaluation, models, sampling, search, tasks
 from ttc.drivers import devices, journal, processes, runs
 from ttc.drivers.evaluate_options import EvaluateOptions
+from ttc.drivers.score_functions import Asked, Verifier
 from ttc.evaluation import SampleRecord
 from ttc.scaling import costs, kinetics
-from ttc.types import FinishReason, Generation
+from ttc.types import FinishReason, Generation, Prompt
 
 # As `SampleRecord.finish_reason` calls them.
 REASONS = {
@@ -30,6 +34,7 @@ def draw_samples(
   workdir: pathlib.Path,
   loaded_tasks: Sequence[tasks.TextTask],
   begin: Callable[[dict[str, str]], None],
+  open_model: Callable[[], 'Opened'] | None = None,
 ) -> None:
   """Draws the samples that the workdir lacks, with a bar.
 
@@ -39,6 +44,7 @@ def draw_samples(
     loaded_tasks: the tasks.
     begin: called once with the digests of what has been read, before the first
       sample is drawn; raises if they are not those of the run.
+    open_model: called if something is missing; loads the model if None.
   """
   done = journal.recorded_keys(workdir, SampleRecord)
   wanted = range(chosen.num_samples)
@@ -50,20 +56,10 @@ def draw_samples(
   if not any(missing.values()):
     begin({})  # the model need not even be there any more
     return
-  loaded = models.load(chosen.model, dtype=chosen.dtype)
-  tokenizer = loaded.tokenizer
-  if tokenizer is None:
-    raise ValueError(f'{chosen.model} has no tokenizer')
-  devices.check_parallel(chosen.model_parallel, loaded.config.num_kv_heads)
-  jobs = [Job(chosen, loaded, tokenizer, task) for task in loaded_tasks]
-  vocabulary = (tokenizer.decode([i]) for i in range(loaded.config.vocab_size))
-  begin(
-    {
-      'weights': loaded.sha,
-      'tokenizer': runs.hash_texts(*vocabulary, str(tokenizer.eos_ids)),
-    }
-  )
-  params, place = devices.place(loaded.params, chosen.model_parallel)
+  opened = Opened.of(chosen) if open_model is None else open_model()
+  jobs = [Job(chosen, opened, task) for task in loaded_tasks]
+  begin(opened.digests)
+  params, place = devices.place(opened.loaded.params, chosen.model_parallel)
   for task in loaded_tasks:
     kept = {item.id for item in processes.share(task.items)}
     for item in task.items:
@@ -76,36 +72,61 @@ def draw_samples(
       job.draw(workdir, params, place, missing, bar)
 
 
-def prompt_tokens(
-  tokenizer: models.Tokenizer, task: tasks.TextTask, item: tasks.Item
-) -> list[int]:
-  """What the policy is asked of an item."""
-  text = task.prompt(item)
-  if task.is_chat:
-    return tokenizer.chat([{'role': 'user', 'content': text}])
-  return tokenizer.prompt(text)
+class Opened(NamedTuple):
+  """What a run reads from: a model, and verifiers by their names."""
+
+  loaded: models.Loaded
+  tokenizer: models.Tokenizer
+  digests: dict[str, str]
+  verifiers: Mapping[str, Verifier] = types.MappingProxyType({})
+  max_steps: int = 1  # of a response, as verifiers see it
+
+  @classmethod
+  def of(
+    cls,
+    chosen: EvaluateOptions,
+    verifiers: Mapping[str, Verifier] = types.MappingProxyType({}),
+    max_steps: int = 1,
+  ) -> 'Opened':
+    """Loads the model.
+
+    Raises:
+      ValueError: if it has no tokenizer, or does not fit the devices.
+    """
+    loaded = models.load(chosen.model, dtype=chosen.dtype)
+    tokenizer = loaded.tokenizer
+    if tokenizer is None:
+      raise ValueError(f'{chosen.model} has no tokenizer')
+    devices.check_parallel(chosen.model_parallel, loaded.config.num_kv_heads)
+    ids = range(loaded.config.vocab_size)
+    vocabulary = (tokenizer.decode([i]) for i in ids)
+    digests = {
+      'weights': loaded.sha,
+      'tokenizer': runs.hash_texts(*vocabulary, str(tokenizer.eos_ids)),
+    }
+    digests |= {f'verifier {name}': v.digest for name, v in verifiers.items()}
+    return cls(loaded, tokenizer, digests, verifiers, max_steps)
 
 
 class Job:
   """One task on one model: encoded and checked, then drawn."""
 
   def __init__(
-    self,
-    chosen: EvaluateOptions,
-    loaded: models.Loaded,
-    tokenizer: models.Tokenizer,
-    task: tasks.TextTask,
+    self, chosen: EvaluateOptions, opened: Opened, task: tasks.TextTask
   ):
     """Encodes every prompt.
 
     Raises:
       ValueError: if one does not fit into the model's context.
     """
+    loaded, tokenizer = opened.loaded, opened.tokenizer
     self.chosen, self.task, self.tokenizer = chosen, task, tokenizer
+    self.loaded = loaded
     self.model = models.transformer(loaded.config, chosen.sparse_attention)
     self.capacity = chosen.max_new_tokens or task.max_new_tokens
     self.prompts = {
-      item.id: prompt_tokens(tokenizer, task, item) for item in task.items
+      item.id: search.prompt_tokens(tokenizer, task, item)
+      for item in task.items
     }
     room = self.model.max_length - self.capacity
     for name, tokens in self.prompts.items():
@@ -116,6 +137,25 @@ class Job:
         )
     num_params = models.num_params(loaded.params)
     self.shape = costs.model_shape(loaded.config, num_params)
+    asked = Asked(
+      tokenizer,
+      list(self.prompts.values()),
+      [item.question for item in task.items],
+      task.stop,
+      self.capacity,
+      opened.max_steps,
+    )
+    self.flops_per_call = {
+      name: verifier.flops_per_call(self.capacity)
+      for name, verifier in opened.verifiers.items()
+    }
+    self.score_fns = {
+      name: verifier.score_fn_of(asked)
+      for name, verifier in opened.verifiers.items()
+    }
+    self._score = jax.jit(
+      lambda *args: {name: fn(*args) for name, fn in self.score_fns.items()}
+    )
 
   def draw(self, workdir, params, place, missing, bar) -> None:
     """Draws what is missing and appends each item as it is finished."""
@@ -144,7 +184,8 @@ class Job:
       place=place,
     ):
       ids = problems[index].sample_ids
-      records = self.to_records(items[index], ids, generation)
+      said = self.verify(problems[index].tokens, generation)
+      records = self.to_records(items[index], ids, generation, said)
       journal.append_records(
         workdir,
         records,
@@ -156,14 +197,37 @@ class Job:
       bar.set_postfix_str(f'{rate:.0f} tokens/s')
       bar.update(len(records))
 
+  def verify(
+    self, prompt: Sequence[int], generation: Generation
+  ) -> dict[str, np.ndarray]:
+    """What each verifier says of an item's responses, `[N]`."""
+    if not self.score_fns:
+      return {}
+    width = max(map(len, self.prompts.values()))
+    tokens = np.zeros((1, width), np.int32)
+    tokens[0, : len(prompt)] = prompt
+    wanted = len(generation.lengths)
+    more = self.chosen.num_samples - wanted  # one program for any number
+    full = lambda x: jnp.asarray(
+      np.pad(x, [(0, more)] + [(0, 0)] * (x.ndim - 1))[None]
+    )
+    said = self._score(
+      Prompt(jnp.asarray(tokens), jnp.array([len(prompt)])),
+      jax.tree.map(full, generation),
+    )
+    return {name: np.asarray(x)[0, :wanted] for name, x in said.items()}
+
   def to_records(
-    self, item: tasks.Item, ids: Sequence[int], generation: Generation
+    self,
+    item: tasks.Item,
+    ids: Sequence[int],
+    generation: Generation,
+    said: Mapping[str, np.ndarray],
   ) -> list[SampleRecord]:
     """One record for each sample of an item; `generation` is `[N, ...]`."""
     prompt = self.prompts[item.id]
-    flops = self._decode_flops(len(prompt), generation.lengths)
-    data = np.asarray(prompt, '<i4').tobytes()
-    prompt_hash = hashlib.sha256(data).hexdigest()
+    flops = self.decode_flops(len(prompt), generation.lengths)
+    prompt_hash = hash_prompt(prompt)
     records = []
     for n, sample_id in enumerate(ids):
       length = int(generation.lengths[n])
@@ -187,13 +251,16 @@ class Job:
           finish_reason=REASONS[int(generation.finish_reasons[n])],  # type: ignore[arg-type]
           sum_logprob=log_prob,
           mean_logprob=log_prob / max(length, 1),
+          verifier_scores={name: float(x[n]) for name, x in said.items()}
+          or None,
           flops_est=float(flops[n]),
           kv_bytes_est=float(self.shape.kv_bytes_per_token * length),
+          meta={'flops_per_call': self.flops_per_call} if said else None,
         )
       )
     return records
 
-  def _decode_flops(self, prompt_length, lengths):
+  def decode_flops(self, prompt_length, lengths):
     """FLOPs of each response, with the attention of the configuration."""
     chosen = self.chosen
     if chosen.sparse_attention is None:
@@ -207,3 +274,9 @@ class Job:
       chosen.kv_budget + chosen.block_size,
       block_size=chosen.block_size,
     ).flops
+
+
+def hash_prompt(prompt: Sequence[int]) -> str:
+  """SHA-256 of a prompt's tokens, in hexadecimal."""
+  data = np.asarray(prompt, '<i4').tobytes()
+  return hashlib.sha256(data).hexdigest()

@@ -1,33 +1,48 @@
-"""Draws samples, grades them, and shows accuracy against compute.
+"""Draws samples, searches, grades, and shows accuracy against compute.
 
-Four stages, each a function of what the one before wrote into the workdir:
+Five stages, each a function of what those before wrote into the workdir:
 
   sample     model and tasks  -> run.json, samples.jsonl
+  search     model and tasks  -> searches.jsonl
   grade      samples.jsonl    -> scores.jsonl
-  aggregate  both             -> metrics.jsonl
+  aggregate  all of them      -> metrics.jsonl
   report     the curves       -> report.md, scaling.png
 
-Only the first touches the model. It can be killed at any time and run again: it
-goes on with the (item, sample) pairs that are missing, and since a sample
-depends on nothing but the seed, its problem and its index, the records are the
-same. With several processes each takes its share of the items.
+Methods that choose among samples share those of the first stage; methods that
+steer decoding run in the second. Only these two touch the model. They can be
+killed at any time and run again: they go on with the (item, sample) pairs and
+the (item, method, budget) triples that are missing, and since a sample depends
+on nothing but the seed, its problem and its index, the records are the same.
+With several processes each takes its share of the items.
 """
 
-import dataclasses
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from ttc import evaluation, io, tasks
+from ttc import evaluation, tasks
 from ttc.drivers import journal, options, processes, runs
-from ttc.drivers.draw_samples import draw_samples
-from ttc.drivers.evaluate_options import Choice, EvaluateOptions, check
-from ttc.evaluation import SampleRecord, ScoreRecord
+from ttc.drivers.draw_samples import Job, Opened, draw_samples
+from ttc.drivers.draw_searches import SearchJob, draw_searches
+from ttc.drivers.evaluate_options import (
+  VERIFIERS,
+  Choice,
+  EvaluateOptions,
+  SearchOptions,
+  check_search,
+)
+from ttc.drivers.outcomes import (
+  save_picture,
+  searched_outcomes,
+  selected_outcomes,
+)
+from ttc.drivers.score_functions import load_verifier
+from ttc.evaluation import Outcomes, SampleRecord, ScoreRecord, SearchRecord
 from ttc.io import files
 
 _GRADER_VERSION = '2'
@@ -42,7 +57,7 @@ def evaluate(
   """Samples, grades, aggregates and reports.
 
   Args:
-    config: see `EvaluateOptions`.
+    config: see `SearchOptions`.
     workdir: of the run; goes on from what is there.
     allow_config_change: resume although the configuration differs.
 
@@ -51,8 +66,8 @@ def evaluate(
       if the workdir holds another run or is in use.
     OSError: if something is missing, or cannot be written.
   """
-  chosen = options.parse(EvaluateOptions, config)
-  choices = check(chosen)
+  chosen = options.parse(SearchOptions, config)
+  choices, baseline = check_search(chosen)
   loaded_tasks = [
     tasks.load(
       name,
@@ -64,31 +79,61 @@ def evaluate(
   ]
   workdir = pathlib.Path(workdir)
   with processes.hold(workdir):
-    _run(chosen, choices, loaded_tasks, workdir, allow_config_change)
+    _run(chosen, choices, baseline, loaded_tasks, workdir, allow_config_change)
 
 
-def _run(chosen, choices, loaded_tasks, workdir, allow_config_change) -> None:
-  """The four stages; process 0 alone does the last three."""
+def _run(
+  chosen, choices, baseline, loaded_tasks, workdir, allow_config_change
+) -> None:
+  """The five stages; process 0 alone does the last three."""
 
   def begin(inputs: dict[str, str]) -> None:
     if jax.process_index() == 0:
       runs.start_run(
         workdir,
-        dataclasses.asdict(chosen),
+        chosen.recorded,
         chosen.seed,
         dtype=chosen.dtype,
         inputs={'data': _data_digest(loaded_tasks), **inputs},
-        has_records=bool(journal.read_records(workdir, SampleRecord)),
+        has_records=any(
+          journal.read_records(workdir, kind)
+          for kind in (SampleRecord, SearchRecord)
+        ),
         allow_config_change=allow_config_change,
       )
     processes.wait_for_all('started')
 
-  draw_samples(chosen, workdir, loaded_tasks, begin)
+  @functools.cache
+  def open_jobs() -> tuple[Opened, dict[str, SearchJob]]:
+    opened = Opened.of(chosen, _verifiers(chosen, choices), chosen.max_steps)
+    jobs = {
+      task.name: SearchJob(chosen, Job(chosen, opened, task), _GRADER_VERSION)
+      for task in loaded_tasks
+    }
+    for job in jobs.values():
+      job.check(choices)
+    begin(opened.digests)
+    return opened, jobs
+
+  if not all(choice.decodes for choice in choices):
+    draw_samples(chosen, workdir, loaded_tasks, begin, lambda: open_jobs()[0])
+  draw_searches(
+    chosen, choices, workdir, loaded_tasks, _GRADER_VERSION, begin, open_jobs
+  )
   processes.wait_for_all('sampled')
   if jax.process_index() == 0:
-    journal.merge_shards(workdir, SampleRecord)
+    for kind in (SampleRecord, SearchRecord):
+      if journal.read_records(workdir, kind):
+        journal.merge_shards(workdir, kind)
     grade(workdir, loaded_tasks)
-    report(chosen, workdir, aggregate(chosen, workdir, loaded_tasks, choices))
+    results = aggregate(chosen, workdir, loaded_tasks, choices)
+    report(chosen, workdir, results, baseline.label)
+
+
+def _verifiers(chosen, choices):
+  """The verifiers that are models, by name; those that somebody asks."""
+  asked = {choice.verifier for choice in choices} - set(VERIFIERS)
+  return {name: load_verifier(chosen.directories[name]) for name in asked}
 
 
 def grade(workdir: pathlib.Path, loaded_tasks: Sequence[tasks.TextTask]):
@@ -139,79 +184,68 @@ def aggregate(
   """Curves of every method on every task, written to metrics.jsonl."""
   samples = journal.read_records(workdir, SampleRecord)
   scores = journal.read_records(workdir, ScoreRecord)
+  searches = journal.read_records(workdir, SearchRecord)
+  key = jax.random.key(chosen.seed)
   lines, results = [], {}
   for task in loaded_tasks:
     ids = {item.id for item in task.items}
     mine = [record for record in samples if record.item_id in ids]
+    searched = [record for record in searches if record.item_id in ids]
     grades = evaluation.cluster_scores(
       [score for score in scores if score.item_id in ids],
       {task.name: task.same},
     )
-    table = evaluation.tabulate(mine, grades)
-    curves = {c.label: _curve(chosen, table, c) for c in choices}
+    outcomes = {
+      choice.label: searched_outcomes(chosen, searched, choice)
+      if choice.decodes
+      else selected_outcomes(chosen, mine, grades, choice)
+      for choice in choices
+    }
+    curves = {
+      label: evaluation.summarize_outcomes(key, found, chosen.num_resamples)
+      for label, found in outcomes.items()
+    }
     for label, summary in curves.items():
       for i, n in enumerate(chosen.budgets):
         prefix = f'{task.name}/{label}/'
         values = evaluation.scalars(summary, i, prefix)
         lines.append(files.to_json({'step': n, **values}))
     reasons = [record.finish_reason for record in mine]
+    prompts = {r.item_id: r.prompt_tokens for r in [*mine, *searched]}
     results[task.name] = evaluation.TaskSummary(
       curves=curves,
-      num_items=len(table.item_ids),
-      num_samples=table.correct.shape[1],
-      prompt_tokens=float(table.prompt_tokens.mean()),
+      num_items=len(prompts),
+      num_samples=len(mine) // len(prompts),
+      prompt_tokens=float(np.mean(list(prompts.values()))),
       finish_rates={r: reasons.count(r) / len(reasons) for r in set(reasons)},
+      outcomes=outcomes,
     )
   files.write_atomically(workdir / 'metrics.jsonl', '\n'.join([*lines, '']))
   return results
-
-
-def _curve(
-  chosen: EvaluateOptions, table: evaluation.Table, choice: Choice
-) -> evaluation.CurveSummary:
-  """Accuracy and cost of one method over random orders of the samples."""
-  samples = table.samples
-  if choice.verifier == 'exact':
-    samples = samples._replace(scores=table.correct.astype(np.float32))
-  key = jax.random.key(chosen.seed)
-  curve = evaluation.scaling_curve(
-    key,
-    choice.select,
-    jax.tree.map(jnp.asarray, samples),
-    jnp.asarray(table.gold),
-    jnp.asarray(chosen.budgets),
-    chosen.num_permutations,
-  )
-  flops_per_token = table.flops.sum(1) / table.samples.lengths.sum(1)
-  return evaluation.summarize_curve(
-    key, curve, flops_per_token, chosen.num_resamples
-  )
 
 
 def report(
   chosen: EvaluateOptions,
   workdir: pathlib.Path,
   results: Mapping[str, evaluation.TaskSummary],
+  baseline: str,
 ) -> None:
   """Writes report.md and scaling.png."""
   text = evaluation.markdown_report(
-    f'{chosen.model} on {", ".join(results)}', chosen.budgets, results
+    f'{chosen.model} on {", ".join(results)}',
+    chosen.budgets,
+    results,
+    baseline,
   )
   files.write_atomically(workdir / 'report.md', text)
-  panels = {
-    label: {
-      task: {
-        name: io.PlotCurve(getattr(c, field), c.accuracy, c.low, c.high)
-        for name, c in result.curves.items()
-      }
-      for task, result in results.items()
-    }
-    for field, label in (
-      ('tokens', 'generated tokens per item'),
-      ('flops', 'FLOPs per item'),
-    )
-  }
-  io.save_scaling_figure(workdir / 'scaling.png', panels)
+  key = jax.random.key(chosen.seed)
+
+  def intervals(outcomes: Outcomes):
+    found = evaluation.summarize_outcomes(key, outcomes, chosen.num_resamples)
+    return found.accuracy, found.low, found.high
+
+  outcomes = {task: result.outcomes for task, result in results.items()}
+  save_picture(workdir / 'scaling.png', outcomes, intervals, 'item')
   tqdm.tqdm.write(text)
   tqdm.tqdm.write(f'wrote {workdir}/report.md and {workdir}/scaling.png')
 

@@ -1,14 +1,14 @@
 """What an evaluation chooses, and what goes together."""
 
 import dataclasses
-from typing import NamedTuple, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, get_args
 
-from ttc import models, sampling, search
+from ttc import models, sampling, search, strategies
 from ttc.drivers import devices, options
 from ttc.drivers.options import option
 from ttc.kernels import block_topk
 from ttc.sampling.logits import Preset
-from ttc.types import SelectFn
 
 VERIFIERS = ('log_prob', 'exact')
 RULES = {
@@ -16,6 +16,8 @@ RULES = {
   for name, rule in vars(block_topk).items()
   if isinstance(rule, block_topk.SelectionRule)
 }
+METHODS = {m.name: m for m in (*search.METHODS, *strategies.METHODS)}
+SELECTING = {name: m for name, m in METHODS.items() if m.select is not None}
 _whole = options.whole
 
 
@@ -65,22 +67,110 @@ class EvaluateOptions:
     )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchOptions(EvaluateOptions):
+  """Those of methods that steer decoding; configs/math_search.py explains."""
+
+  verifiers: tuple[str, ...] = option(
+    options.several(options.text(), least=0), ()
+  )
+  baseline: str = option(options.text(empty=True), '')
+  step_ends: tuple[str, ...] = option(
+    options.several(options.text(empty=True), least=0), ('\n\n',)
+  )
+  max_steps: int = option(_whole(1, 10_000), 16)
+  max_step_tokens: int = option(_whole(), 0)
+
+  @property
+  def directories(self) -> dict[str, str]:
+    """Where each verifier that is a model is."""
+    return dict(text.partition('=')[::2] for text in self.verifiers)
+
+  @property
+  def recorded(self) -> dict[str, Any]:
+    """What a run is told by; without defaults, which runs of before lack."""
+    return {
+      field.name: getattr(self, field.name)
+      for field in dataclasses.fields(self)
+      if getattr(self, field.name) != field.default
+    }
+
+
 class Choice(NamedTuple):
   """A method with the verifier that it uses."""
 
+  name: str  # as it was asked for
   label: str
-  select: SelectFn
+  method: search.Method
   verifier: str
 
+  @property
+  def decodes(self) -> bool:
+    """Whether it steers decoding and shares no samples."""
+    return self.method.select is None
 
-def check(chosen: EvaluateOptions) -> list[Choice]:
-  """Refuses values that do not go together; returns the methods.
+  @property
+  def asks(self) -> bool:
+    """Whether it asks the verifier."""
+    return 'verification' in self.method.how
+
+
+def check_search(chosen: SearchOptions) -> tuple[list[Choice], Choice]:
+  """`check` for all methods; also returns the baseline.
 
   Raises:
     ValueError: naming the value and what is accepted.
   """
+  if not all(chosen.step_ends):
+    raise ValueError(
+      f'config.step_ends={chosen.step_ends} must be texts that are not empty'
+    )
+  for text in chosen.verifiers:
+    name, _, directory = text.partition('=')
+    if not name or not directory or name in VERIFIERS:
+      raise ValueError(
+        f'config.verifiers: {text!r} must be name=directory, the name none of '
+        f'{VERIFIERS}'
+      )
+  known = {m.name: m for m in METHODS.values() if m.select or m.decode}
+  choices = check(chosen, known, (*VERIFIERS, *chosen.directories))
+  for choice in choices:
+    if choice.method.judges_steps and choice.verifier == 'exact':
+      able = [m.name for m in known.values() if not m.judges_steps]
+      raise ValueError(
+        f'config.methods: {choice.name!r} would ask the grader about '
+        f'unfinished responses; those that can be told exact are {able}'
+      )
+  names = [choice.name for choice in choices]
+  baseline = chosen.baseline or names[0]
+  if baseline not in names:
+    raise ValueError(
+      f'config.baseline={baseline!r} is not one of config.methods: {names}'
+    )
+  return choices, choices[names.index(baseline)]
+
+
+def check(
+  chosen: EvaluateOptions,
+  known: Mapping[str, search.Method] = SELECTING,
+  verifiers: Sequence[str] = VERIFIERS,
+) -> list[Choice]:
+  """Refuses values that do not go together; returns the methods.
+
+  Args:
+    chosen: by the user.
+    known: methods that there are.
+    verifiers: that there are.
+
+  Returns:
+    The methods with their verifiers.
+
+  Raises:
+    ValueError: naming the value and what is accepted.
+  """
+  choices = [_choice(text, known, verifiers) for text in chosen.methods]
   for n in chosen.budgets:
-    if n > chosen.num_samples:
+    if n > chosen.num_samples and not all(c.decodes for c in choices):
       raise ValueError(
         f'config.budgets={chosen.budgets} must be numbers of samples, 1 to '
         f'num_samples={chosen.num_samples}'
@@ -92,21 +182,20 @@ def check(chosen: EvaluateOptions) -> list[Choice]:
       f'config.kv_budget={chosen.kv_budget} must be a multiple of '
       f'block_size={chosen.block_size}'
     )
-  known = {
-    m.name: (m.title, m.select) for m in search.METHODS if m.select is not None
-  }
-  choices = []
-  for text in chosen.methods:
-    name, _, verifier = text.partition(':')
-    if name not in known:
-      raise ValueError(
-        f'config.methods: {name!r} is not one of {sorted(known)}'
-      )
-    if verifier and verifier not in VERIFIERS:
-      raise ValueError(
-        f'config.methods: verifier {verifier!r} is not one of {VERIFIERS}'
-      )
-    title, select = known[name]
-    label = title + (f', {verifier} verifier' if verifier else '')
-    choices.append(Choice(label, select, verifier or VERIFIERS[0]))
   return choices
+
+
+def _choice(
+  text: str, known: Mapping[str, search.Method], verifiers: Sequence[str]
+) -> Choice:
+  """What one of `config.methods` says."""
+  name, _, verifier = text.partition(':')
+  if name not in known:
+    raise ValueError(f'config.methods: {name!r} is not one of {sorted(known)}')
+  if verifier and verifier not in verifiers:
+    raise ValueError(
+      f'config.methods: verifier {verifier!r} is not one of {tuple(verifiers)}'
+    )
+  title = known[name].title
+  label = title + (f', {verifier} verifier' if verifier else '')
+  return Choice(text, label, known[name], verifier or VERIFIERS[0])

@@ -2,7 +2,7 @@ r"""Files of a run that grow line by line, and from which it goes on.
 
 Lines are appended and synced batch by batch; a line cut short by a crash is no
 line, everything before it stands. Records (`evaluation.SampleRecord`,
-`ScoreRecord`) of several processes go to a shard of each,
+`ScoreRecord`, `SearchRecord`) of several processes go to a shard of each,
 `samples-00001-of-00002.jsonl`, which readers see together. Other measurements
 are lines `{"what": {...}, ...}`, keyed by what was measured.
 """
@@ -13,10 +13,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ttc.evaluation import records as records_lib
-from ttc.evaluation.records import Record, SampleRecord, ScoreRecord
+from ttc.evaluation.records import (
+  Record,
+  SampleRecord,
+  ScoreRecord,
+  SearchRecord,
+)
 from ttc.io import files
 
-_FILES = {SampleRecord: 'samples', ScoreRecord: 'scores'}
+_FILES = {
+  SampleRecord: 'samples',
+  ScoreRecord: 'scores',
+  SearchRecord: 'searches',
+}
 
 
 class Journal:
@@ -92,7 +101,9 @@ class Journal:
 
 def append_records(
   directory: files.Path,
-  records: Iterable[SampleRecord] | Iterable[ScoreRecord],
+  records: Iterable[SampleRecord]
+  | Iterable[ScoreRecord]
+  | Iterable[SearchRecord],
   *,
   process_index: int = 0,
   process_count: int = 1,
@@ -101,7 +112,7 @@ def append_records(
 
   Args:
     directory: of the run.
-    records: all `SampleRecord` or all `ScoreRecord`.
+    records: all of one kind.
     process_index: of this process.
     process_count: with more than one, each appends to a shard of its own.
 
@@ -129,7 +140,7 @@ def read_records(directory: files.Path, kind: type[Record]) -> list[Record]:
 
   Args:
     directory: of the run.
-    kind: `SampleRecord` or `ScoreRecord`.
+    kind: of the records.
 
   Returns:
     The records; none if nothing was written yet.
@@ -166,10 +177,10 @@ def merge_shards(directory: files.Path, kind: type[Record]) -> pathlib.Path:
 
   Args:
     directory: of the run.
-    kind: `SampleRecord` or `ScoreRecord`.
+    kind: of the records.
 
   Returns:
-    The path of `samples.jsonl` or `scores.jsonl`.
+    The path of the file.
   """
   shards = _shards(directory, kind)
   records = sorted(read_records(directory, kind), key=lambda r: r.key)
@@ -182,7 +193,7 @@ def merge_shards(directory: files.Path, kind: type[Record]) -> pathlib.Path:
   return path
 
 
-def _to_line(record: SampleRecord | ScoreRecord) -> str:
+def _to_line(record: SampleRecord | ScoreRecord | SearchRecord) -> str:
   return files.to_json(records_lib.to_fields(record))
 
 

@@ -168,11 +168,13 @@ def dtype() -> Rule:
   return one_of(('float32', 'bfloat16', 'float16'))
 
 
-def several(rule: Rule, *, most: int = 1000) -> Rule:
-  """At least one of what `rule` accepts, none twice."""
+def several(rule: Rule, *, least: int = 1, most: int = 1000) -> Rule:
+  """So many of what `rule` accepts, none twice."""
 
   def read(values):
-    if not isinstance(values, list | tuple) or not 1 <= len(values) <= most:
+    if not isinstance(values, list | tuple) or not (
+      least <= len(values) <= most
+    ):
       raise ValueError
     values = tuple(rule.read(value) for value in values)
     if len(set(values)) < len(values):

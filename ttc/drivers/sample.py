@@ -1,17 +1,22 @@
-"""Asks a model a question many times; shows samples, choice and cost."""
+"""Answers a question by any method; shows the search, the answer, the cost."""
 
-import functools
 import re
 import time
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ttc import models, sampling, search
+from ttc import models, sampling, search, tasks, verifiers
+from ttc.drivers.draw_searches import check_served, read_leaves
+from ttc.drivers.evaluate_options import METHODS
+from ttc.drivers.outcomes import compiled
+from ttc.drivers.score_functions import Asked, load_verifier
+from ttc.drivers.show_search import search_lines
 from ttc.scaling import costs
-from ttc.types import FinishReason, Generation, Prompt, Selection
+from ttc.types import Prompt, Selection
 
 
 class Question(NamedTuple):
@@ -26,58 +31,85 @@ class Question(NamedTuple):
   law: sampling.SamplingParams = sampling.SamplingParams(0.7)
   stop: tuple[str, ...] = ()  # texts that end a sample
   answer_pattern: str | None = None  # its last match is the answer
+  verifier: str = 'log_prob'  # or the directory of a reward model
+  step_ends: tuple[str, ...] = ('\n\n',)  # texts that end a step
+  max_steps: int = 16
+  max_step_tokens: int | None = None  # where a step without end is cut
   seed: int = 0
 
 
 def ask(question: Question) -> None:
-  """Draws the samples, applies the method and prints both.
+  """Runs the method and prints what was written, the answer and the cost.
 
   Raises:
-    ValueError: for a value that means nothing, before the model is loaded.
+    ValueError: for a value that means nothing, before the model is loaded, or a
+      method that the model cannot serve.
     OSError: if the model is not there.
   """
-  select, pattern = check(question)
+  method, pattern = check(question)
   loaded = models.load(question.model)
   tokenizer = loaded.tokenizer
   if tokenizer is None:
     raise ValueError(f'{question.model} has no tokenizer')
-  prompt = encode(question, loaded.model, tokenizer)
-  generate = jax.jit(
-    functools.partial(
-      sampling.generate,
-      num_samples=question.num_samples,
-      model=loaded.model,
-      capacity=question.max_new_tokens,
-      stop=sampling.stop_at_texts(
-        tokenizer, loaded.model.vocab_size, question.stop
-      ),
+  task = as_task(question, pattern)
+  prompt = encode(question, loaded.model, tokenizer, task)
+  answers = search.TextAnswers(tokenizer, task)
+  score_fn, flops_per_call = verifiers.confidence, 0.0
+  if question.verifier != 'log_prob':
+    verifier = load_verifier(question.verifier)
+    given = prompt.tokens[0, : int(prompt.lengths[0])].tolist()
+    asked = Asked(
+      tokenizer,
+      [given],
+      [question.prompt],
+      question.stop,
+      question.max_new_tokens,
+      question.max_steps,
     )
+    score_fn = verifier.score_fn_of(asked)
+    flops_per_call = verifier.flops_per_call(question.max_new_tokens)
+  setting_fn = search.text_setting_fn(
+    loaded,
+    task,
+    answers,
+    score_of=lambda _: score_fn,
+    delimiters=question.step_ends,
+    max_steps=question.max_steps,
+    max_step_tokens=question.max_step_tokens,
+    sampling=question.law,
   )
+  index = jnp.zeros((1,), jnp.int32)
+  check_served([method], setting_fn(loaded.params, index), '--method', task)
+  run = compiled(method, setting_fn, question.num_samples, with_leaves=True)
   keys = jax.random.key(question.seed)[None]
   began = time.perf_counter()
-  generation = jax.device_get(
-    generate(loaded.params, keys, prompt, sampling=question.law)
-  )
+  chosen = jax.device_get(run(loaded.params, index, keys, prompt))
   seconds = time.perf_counter() - began
-
-  texts = decode(question, tokenizer, generation)
-  answers = [find_answer(pattern, text) for text in texts]
-  ids = {a: i for i, a in enumerate(dict.fromkeys(a for a in answers if a))}
-  answer_fn = lambda *_: jnp.array([[ids.get(a, -1) for a in answers]])
-  samples = search.observe(prompt, generation, answer_fn)
-  choice = jax.tree.map(
-    lambda x: int(x[0]), search.select_each(select, samples)
+  full = lambda x: np.broadcast_to(x, (1, *np.shape(x)[1:]))[0]
+  chosen = jax.tree.map(full, chosen)
+  leaves = read_leaves(answers, 0, chosen.leaves)
+  print('\n'.join(search_lines(leaves, tokenizer.decode)))
+  answer = answers[0, chosen.answer].text
+  same = sum(
+    leaf['finish_reason'] == 'stop'
+    and answers.read(0, leaf['text']) == chosen.answer
+    for leaf in leaves
   )
-  show(texts, generation)
-  chosen = list(ids)[choice.answer] if choice.answer >= 0 else None
-  votes = answers.count(chosen)
-  print(f'\n{question.method}: {chosen!r} ({votes} of {len(texts)} samples)')
-  show_cost(loaded, prompt, generation, choice, seconds)
+  print(f'\n{question.method}: {answer!r} ({same} of {len(leaves)} responses)')
+  if not any(leaf['finish_reason'] == 'stop' for leaf in leaves):
+    print(
+      'no response ended by itself, so none has an answer; more room is given '
+      f'by --max_new_tokens={question.max_new_tokens} or --max_steps='
+      f'{question.max_steps}'
+    )
+  show_cost(loaded, prompt, leaves, chosen, flops_per_call, seconds)
 
 
-def check(question: Question):
+def check(
+  question: Question,
+) -> tuple[search.Method, re.Pattern[str] | None]:
   """The method and the compiled pattern; ValueError for what means nothing."""
-  known = {m.name: m.select for m in search.METHODS if m.select is not None}
+  known = {name: m for name, m in METHODS.items() if m.select or m.decode}
   pattern = question.answer_pattern
   if question.method not in known:
     raise ValueError(
@@ -87,6 +119,10 @@ def check(question: Question):
     raise ValueError('--prompt must not be empty')
   if not all(question.stop):
     raise ValueError('--stop holds an empty text, at which every sample ends')
+  if not all(question.step_ends):
+    raise ValueError(
+      '--step_ends holds an empty text, at which every step ends'
+    )
   sampling.check_sampling_params(question.law)
   try:
     return known[question.method], re.compile(pattern) if pattern else None
@@ -94,15 +130,29 @@ def check(question: Question):
     raise ValueError(f'--answer_pattern={pattern}: {error}') from None
 
 
+def as_task(
+  question: Question, pattern: re.Pattern[str] | None
+) -> tasks.TextTask:
+  """The question as a task of one item, whose right answer nobody knows."""
+  return tasks.TextTask(
+    name='this prompt',
+    items=[tasks.Item('question', question.prompt, '', {})],
+    prompt=lambda item: item.question,
+    stop=question.stop,
+    max_new_tokens=question.max_new_tokens,
+    grade=lambda item, text: tasks.Grade(0.0, find_answer(pattern, text), ''),
+    is_chat=not question.raw,
+  )
+
+
 def encode(
-  question: Question, model: models.LanguageModel, tokenizer: models.Tokenizer
+  question: Question,
+  model: models.LanguageModel,
+  tokenizer: models.Tokenizer,
+  task: tasks.TextTask,
 ) -> Prompt:
   """The prompt as tokens, padded to a power of two."""
-  tokens = (
-    tokenizer.prompt(question.prompt)
-    if question.raw
-    else tokenizer.chat([{'role': 'user', 'content': question.prompt}])
-  )
+  tokens = search.prompt_tokens(tokenizer, task, task.items[0])
   room = model.max_length - question.max_new_tokens
   if not 0 < len(tokens) <= room:
     raise ValueError(
@@ -113,22 +163,6 @@ def encode(
   padded = np.zeros((1, width), np.int32)
   padded[0, : len(tokens)] = tokens
   return Prompt(jnp.asarray(padded), jnp.array([len(tokens)]))
-
-
-def decode(
-  question: Question, tokenizer: models.Tokenizer, generation: Generation
-) -> list[str]:
-  """The samples as texts, without the stop texts that ended them."""
-  rows = zip(
-    generation.tokens[0],
-    generation.lengths[0],
-    generation.finish_reasons[0],
-    strict=True,
-  )
-  return [
-    sampling.response_text(tokenizer, tokens[:length], reason, question.stop)
-    for tokens, length, reason in rows
-  ]
 
 
 def find_answer(pattern: re.Pattern[str] | None, text: str) -> str | None:
@@ -142,31 +176,24 @@ def find_answer(pattern: re.Pattern[str] | None, text: str) -> str | None:
   return (found or '').strip() or None
 
 
-def show(texts: list[str], generation: Generation) -> None:
-  """Prints every sample with its length, its end and its log-probability."""
-  for i, text in enumerate(texts):
-    length = max(int(generation.lengths[0, i]), 1)
-    mean = generation.log_probs[0, i].sum() / length
-    reason = FinishReason.NAMES[generation.finish_reasons[0, i]]
-    print(f'[{i}] {length} tokens, {reason}, {mean:.2f} nats/token')
-    print('    ' + text.strip().replace('\n', '\n    '))
-
-
 def show_cost(
   loaded: models.Loaded,
   prompt: Prompt,
-  generation: Generation,
-  choice: Selection,
+  leaves: Sequence[Mapping[str, Any]],
+  chosen: Selection,
+  flops_per_call: float,
   seconds: float,
 ) -> None:
-  """Prints what the samples and the method cost."""
+  """Prints what the method cost, what it discarded included."""
   shape = costs.model_shape(loaded.config, models.num_params(loaded.params))
-  flops = costs.decode_flops(shape, prompt.lengths, generation.lengths).sum()
-  flops += costs.prefill_flops(shape, prompt.lengths).sum()
-  kv_bytes = costs.kv_bytes_read(shape, prompt.lengths, generation.lengths)
+  lengths = np.array([[max(leaf['tokens'], 1) for leaf in leaves] or [1]])
+  per_token = costs.decode_flops(shape, prompt.lengths, lengths).sum()
+  per_token /= lengths.sum()
+  flops = costs.prefill_flops(shape, prompt.lengths).sum()
+  flops += per_token * chosen.tokens + flops_per_call * chosen.verifier_calls
   print(
     f'cost: {int(prompt.lengths[0])} prompt tokens read once, '
-    f'{choice.tokens} tokens generated ({choice.depth} in sequence), '
-    f'{flops / 1e9:.1f} GFLOPs, {kv_bytes.sum() / 1e6:.1f} MB of keys and '
-    f'values read, {seconds:.1f} s with compilation'
+    f'{chosen.tokens} tokens generated ({chosen.depth} in sequence), '
+    f'{chosen.verifier_calls} verifier calls, {flops / 1e9:.1f} GFLOPs, '
+    f'{seconds:.1f} s with compilation'
   )

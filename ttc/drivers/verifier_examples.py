@@ -21,10 +21,10 @@ import tqdm
 
 from ttc import evaluation, models, sampling, tasks, verifiers
 from ttc.drivers import journal, runs
-from ttc.drivers.draw_samples import prompt_tokens
 from ttc.evaluation import SampleRecord, ScoreRecord
 from ttc.io import files
 from ttc.io.arrays import read_arrays, write_arrays
+from ttc.search import prompt_tokens
 from ttc.types import FinishReason
 
 _AT_ONCE = 8  # items whose continuations are drawn together

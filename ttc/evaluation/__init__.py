@@ -76,6 +76,7 @@ from ttc.evaluation.ranking import (
 from ttc.evaluation.records import (
   SampleRecord,
   ScoreRecord,
+  SearchRecord,
   canonical,
   write_parquet,
 )
@@ -85,6 +86,7 @@ from ttc.evaluation.report import (
   markdown_report,
   scalars,
   summarize_curve,
+  summarize_outcomes,
 )
 from ttc.evaluation.sandbox import Execution, run_programs
 from ttc.evaluation.seeds import problem_key, sample_seed
@@ -136,6 +138,7 @@ __all__ = [
   'SameFn',
   'SampleRecord',
   'ScoreRecord',
+  'SearchRecord',
   'Suite',
   'SuiteReport',
   'Table',
@@ -204,6 +207,7 @@ __all__ = [
   'slope',
   'stratified_bootstrap',
   'summarize_curve',
+  'summarize_outcomes',
   'summarize_ranking',
   'tabulate',
   'time_of_studies',

@@ -7,7 +7,7 @@ each problem by itself, so that the difference stays paired.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +20,8 @@ from ttc.evaluation.statistics import (
 )
 from ttc.evaluation.tables import markdown_table
 
+Cost: TypeAlias = Literal['tokens', 'flops']
+
 
 class Outcomes(NamedTuple):
   """A method at several budgets, in ascending order; seeds averaged."""
@@ -31,15 +33,19 @@ class Outcomes(NamedTuple):
   verifier_calls: Float[np.ndarray, 'budgets items']
   flops: Float[np.ndarray, 'budgets items']  # those of the verifier included
 
+  def mean(self, cost: Cost) -> Float[np.ndarray, ' budgets']:
+    """A cost, on average over problems."""
+    return getattr(self, cost).mean(axis=1)
+
   @property
   def mean_tokens(self) -> Float[np.ndarray, ' budgets']:
     """Generated tokens, on average over problems."""
-    return self.tokens.mean(axis=1)
+    return self.mean('tokens')
 
   @property
   def mean_flops(self) -> Float[np.ndarray, ' budgets']:
     """FLOPs, on average over problems."""
-    return self.flops.mean(axis=1)
+    return self.mean('flops')
 
   def accuracy_interval(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean accuracy with its 95% interval over problems, `[budgets]` each."""
@@ -88,24 +94,57 @@ def pool_outcomes(lines: Sequence[Mapping[str, Any]]) -> Outcomes:
 
 
 def accuracy_at(
-  outcomes: Outcomes, tokens: float
+  outcomes: Outcomes, spent: float, cost: Cost = 'tokens'
 ) -> Float[np.ndarray, ' items']:
-  """Accuracy on each problem at so many tokens; beyond the ends, that there."""
-  spent = np.log(outcomes.mean_tokens)
-  order = np.argsort(spent)
-  at = lambda row: np.interp(np.log(tokens), spent[order], row[order])
+  """Accuracy on each problem at so much cost; beyond the ends, that there."""
+  costs = np.log(outcomes.mean(cost))
+  order = np.argsort(costs)
+  at = lambda row: np.interp(np.log(spent), costs[order], row[order])
   return np.apply_along_axis(at, 0, outcomes.accuracy)
 
 
 def against(
-  outcomes: Outcomes, baseline: Outcomes, index: int
+  outcomes: Outcomes, baseline: Outcomes, index: int, cost: Cost = 'tokens'
 ) -> PairedDifference:
-  """A method at its budget `index` less the baseline at equal tokens."""
-  spent = float(outcomes.mean_tokens[index])
+  """A method at its budget `index` less the baseline at equal cost."""
+  spent = float(outcomes.mean(cost)[index])
   return paired_difference(
     jnp.asarray(outcomes.accuracy[index], jnp.float32),
-    jnp.asarray(accuracy_at(baseline, spent), jnp.float32),
+    jnp.asarray(accuracy_at(baseline, spent, cost), jnp.float32),
   )
+
+
+def equal_cost_table(
+  by_method: Mapping[str, Outcomes], baseline: str
+) -> list[str]:
+  """Each method at its largest budget beside the baseline at equal cost.
+
+  Args:
+    by_method: outcomes on the same problems.
+    baseline: the method that others are compared with, one of them.
+
+  Returns:
+    Lines of Markdown.
+  """
+  rows = []
+  for name, outcomes in by_method.items():
+    cells = [
+      f'{outcomes.budgets[-1]}',
+      f'{100 * outcomes.accuracy[-1].mean():.1f}',
+    ]
+    for cost in get_args(Cost):
+      gap = against(outcomes, by_method[baseline], -1, cost).difference
+      low, high = confidence_interval(gap)
+      cells += [f'{100 * gap.mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]']
+    cells += [
+      f'{outcomes.verifier_calls[-1].mean():.1f}',
+      f'{outcomes.mean("tokens")[-1]:.0f}',
+      f'{outcomes.mean("flops")[-1] / 1e9:.4g}',
+    ]
+    rows.append([name, *cells])
+  head = ['method', 'n', 'accuracy', 'at equal tokens', 'at equal FLOPs']
+  head += ['verifier calls', 'tokens', 'GFLOPs']
+  return markdown_table(head, rows, num_left=1)
 
 
 def comparison_report(

@@ -68,14 +68,44 @@ class ScoreRecord:
     return self.item_id, self.sample_idx, self.grader
 
 
-Record = TypeVar('Record', SampleRecord, ScoreRecord)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchRecord:
+  """What a method that steers decoding did; a line of `searches.jsonl`."""
+
+  item_id: str
+  method: str  # with its verifier, as it was asked for: `mcts:log_prob`
+  budget: int  # in whole responses
+  seed: int  # of the problem
+  prompt_hash: str
+  prompt_tokens: int
+  answer: str | None = None  # that it settled on, as the grader extracts it
+  score: float  # what the grader says of the first response that gave it
+  grader: str
+  grader_version: str
+  tokens: int  # generated in total, discarded ones included
+  depth: int  # generated one after another
+  verifier_calls: int
+  nan_scores: int
+  flops_est: float  # of the generated tokens
+  verifier_flops_est: float
+  leaves: list[dict[str, Any]]  # see `draw_searches.leaf_fields`
+
+  @property
+  def key(self) -> tuple[str | int, ...]:
+    """What identifies the record."""
+    return self.item_id, self.method, self.budget
+
+
+Record = TypeVar('Record', SampleRecord, ScoreRecord, SearchRecord)
 
 _WALL_CLOCK = ('wall_s',)
 # How files spell the numbers that JSON lacks.
 _NAMED = ('NaN', 'Infinity', '-Infinity')
 
 
-def to_fields(record: SampleRecord | ScoreRecord) -> dict[str, Any]:
+def to_fields(
+  record: SampleRecord | ScoreRecord | SearchRecord,
+) -> dict[str, Any]:
   """The fields of a record that say something, of JSON types."""
   fields = dataclasses.asdict(record)
   return {name: x for name, x in fields.items() if x is not None}
@@ -87,7 +117,7 @@ def from_fields(fields: Any, kind: type[Record]) -> Record:
   Args:
     fields: the object of a line; numbers that JSON lacks are the strings 'NaN',
       'Infinity' and '-Infinity'.
-    kind: `SampleRecord` or `ScoreRecord`.
+    kind: of record.
 
   Returns:
     The record.

@@ -15,7 +15,7 @@ class Table(NamedTuple):
   """`N` graded samples of each item."""
 
   item_ids: list[str]
-  samples: Samples  # fields [items, N]; scores are mean log-probabilities
+  samples: Samples  # fields [items, N]
   correct: Bool[np.ndarray, 'items N']
   gold: Bool[np.ndarray, 'items A']  # which ids of answers are right
   prompt_tokens: Int[np.ndarray, ' items']
@@ -23,7 +23,9 @@ class Table(NamedTuple):
 
 
 def tabulate(
-  samples: Sequence[SampleRecord], scores: Sequence[ScoreRecord]
+  samples: Sequence[SampleRecord],
+  scores: Sequence[ScoreRecord],
+  verifier: str | None = None,
 ) -> Table:
   """Arranges records by item and sample index.
 
@@ -37,13 +39,15 @@ def tabulate(
   Args:
     samples: with the same number for every item.
     scores: one for each sample, from one grader, clustered.
+    verifier: whose scores methods are told; None for mean log-probabilities.
 
   Returns:
     The table, items in the order of their ids.
 
   Raises:
     ValueError: if items have different numbers of samples, a sample was
-      graded not once, or an extracted answer has no cluster.
+      graded not once, an extracted answer has no cluster, or a sample has no
+      score of the verifier.
   """
   grades = collections.defaultdict(list)
   for score in scores:
@@ -73,7 +77,7 @@ def tabulate(
     item_ids=list(by_item),
     samples=Samples(
       answers=np.array(answers, np.int32),
-      scores=field(lambda r: r.mean_logprob, np.float32),
+      scores=field(lambda r: _score(r, verifier), np.float32),
       log_probs=field(lambda r: r.sum_logprob, np.float32),
       lengths=field(lambda r: r.completion_tokens, np.int32),
       finished=field(lambda r: r.finish_reason == 'stop', bool),
@@ -83,6 +87,18 @@ def tabulate(
     prompt_tokens=np.array([row[0].prompt_tokens for row in rows]),
     flops=field(lambda r: r.flops_est or 0.0, np.float64),
   )
+
+
+def _score(record: SampleRecord, verifier: str | None) -> float:
+  """What methods are told of a sample."""
+  if verifier is None:
+    return record.mean_logprob
+  if verifier not in (record.verifier_scores or {}):
+    raise ValueError(
+      f'sample {record.sample_idx} of {record.item_id} has no score of '
+      f'{verifier!r}'
+    )
+  return record.verifier_scores[verifier]
 
 
 def _answer_ids(grades: Sequence[ScoreRecord]) -> list[int]:

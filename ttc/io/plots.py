@@ -27,6 +27,7 @@ COLORS = (
   '#555555',  # grey
 )
 MARKERS = ('o', 's', 'D', '^', 'v', 'P', 'X')
+LINES = ('-', (0, (4, 2)), (0, (1, 1.5)))  # of the first seven, the next, ...
 _INK, _FAINT = '#333333', '#e4e4e4'
 
 
@@ -79,6 +80,7 @@ def plot_scaling_curves(
       y,
       color=color,
       label=name,
+      linestyle=LINES[i // len(COLORS) % len(LINES)],
       linewidth=1.8,
       marker=MARKERS[i % len(MARKERS)],
       markersize=5.5,
@@ -179,12 +181,14 @@ def save_scaling_figure(
       if ax is not row[0]:
         ax.set_ylabel('')
   handles, names = axes[0, 0].get_legend_handles_labels()
-  figure.tight_layout(rect=(0, 0.3 / figure.get_figheight(), 1, 1))
+  ncols = min(len(names), (3 if len(names) < 7 else 2) * columns)
+  room = 0.1 + 0.2 * -(-len(names) // ncols)  # for the rows of the legend
+  figure.tight_layout(rect=(0, room / figure.get_figheight(), 1, 1))
   figure.legend(
     handles,
     names,
     loc='lower center',
-    ncols=min(len(names), 3 * columns),
+    ncols=ncols,
     frameon=False,
     labelcolor=_INK,
     fontsize=9,

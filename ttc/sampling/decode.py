@@ -63,6 +63,7 @@ def sample(
   max_new_tokens: Int[Array, '*A'] | int | None = None,
   active: Bool[Array, '*A'] | None = None,
   sample_ids: Int[Array, '*A'] | None = None,
+  stop_states: Int[Array, '*A'] | None = None,
   policy: Policy = wait_for_all,
   controller: Controller | None = None,
   routes: RouteOverride | None = None,
@@ -86,6 +87,8 @@ def sample(
       empty and cancelled.
     sample_ids: what identifies each response of a problem, by default
       `0..N-1`, broadcasts to `[B, N]`. Other ids draw other responses.
+    stop_states: of the stop rules, where rows are continued, broadcasts to
+      `[B, N]`; see `stopping.read_tokens`. None for a response that begins.
     policy: when to end a problem early; static.
     controller: forces templates into responses; its functions are static.
     routes: what the routers of a mixture of experts are told while a response
@@ -125,6 +128,7 @@ def sample(
     max_new_tokens,
     active,
     sample_ids,
+    stop_states,
   )
 
 
@@ -149,6 +153,7 @@ def _sample(
   max_new_tokens: Array | int | None,
   active: Array | bool | None,
   sample_ids: Array | None,
+  stop_states: Array | None,
 ) -> SampleOutput:
   """`sample`, compiled once for all calls of one kind."""
   model, N, policy, controller = static
@@ -156,7 +161,15 @@ def _sample(
     controller = controller._replace(templates=templates)
   B, R, _ = state.tokens.shape
   jobs = loops.make_jobs(
-    model, keys, state, N, sampling, max_new_tokens, active, sample_ids
+    model,
+    keys,
+    state,
+    N,
+    sampling,
+    max_new_tokens,
+    active,
+    sample_ids,
+    stop_states,
   )
   plan = loops.Plan(model, params, stop, policy, controller, jobs)
   loop = loops.start(plan)

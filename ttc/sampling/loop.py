@@ -40,6 +40,7 @@ class Jobs(NamedTuple):
   waits: Bool[Array, 'B N']  # active and with room for a token
   context: Int[Array, 'B 1']  # most tokens in a row that the model can read
   sample_ids: Int[Array, 'B N']
+  stop_states: Int[Array, 'B N']  # where a response that is continued begins
 
 
 class Plan(NamedTuple):
@@ -88,6 +89,7 @@ def make_jobs(
   max_new_tokens: Array | int | None = None,
   active: Array | bool | None = None,
   sample_ids: Array | None = None,
+  stop_states: Array | None = None,
 ) -> Jobs:
   """The arguments of `sample`, each of which broadcasts to `[B, N]`."""
   B, R, capacity = state.tokens.shape
@@ -107,6 +109,7 @@ def make_jobs(
     waits=active & (jnp.minimum(limits, context - begun) > 0),
     context=context,
     sample_ids=spread(ids),
+    stop_states=spread(0 if stop_states is None else stop_states),
   )
 
 
@@ -129,7 +132,7 @@ def start(plan: Plan) -> Loop:
     tokens=plan.jobs.state.tokens,
     lengths=plan.jobs.state.lengths,
     start=plan.jobs.state.lengths,
-    stop_state=jnp.zeros_like(plan.jobs.state.lengths),
+    stop_state=_of_job(plan.jobs.stop_states, job).astype(jnp.int32),
     job=job,
     next_job=jnp.max(jnp.where(job < N, job + 1, 0), axis=1),
     memory=jax.tree.map(lambda x: jnp.broadcast_to(x, (B, R)), memory),
@@ -262,7 +265,9 @@ def _refill(plan: Plan, loop: Loop, finished: Bool[Array, 'B R']) -> Loop:
     next_job=jnp.maximum(loop.next_job, last + 1),
     lengths=jnp.where(fresh, 0, loop.lengths),
     start=jnp.where(fresh, 0, loop.start),
-    stop_state=jnp.where(fresh, 0, loop.stop_state),
+    stop_state=jnp.where(
+      fresh, _of_job(plan.jobs.stop_states, following), loop.stop_state
+    ),
   )
   if plan.controller is None:
     return loop

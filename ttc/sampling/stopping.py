@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -137,6 +138,36 @@ def advance(
   kind = rules.kinds[token]
   stops = rules.is_stop[token] | rules.completes[state, kind]
   return rules.moves[state, kind], stops & (position >= rules.min_tokens)
+
+
+def read_tokens(
+  rules: StopRules, tokens: Int[Array, '*A T'], lengths: Int[Array, '*A']
+) -> Int[Array, '*A']:
+  """The state after the first `lengths` tokens of each response.
+
+  What ends a response may span a cut: to go on behind one, begin here. Rules
+  without sequences and texts have one state, and nothing is read.
+  """
+  state = jnp.zeros(lengths.shape, jnp.int32)
+  if rules.moves.shape[0] == 1:
+    return state
+  kinds = rules.kinds[tokens]
+
+  def read(t, state):
+    kind = jax.lax.dynamic_index_in_dim(kinds, t, axis=-1, keepdims=False)
+    return jnp.where(t < lengths, rules.moves[state, kind], state)
+
+  return jax.lax.fori_loop(0, jnp.max(lengths), read, state)
+
+
+def has_ended(
+  rules: StopRules, tokens: Int[Array, '*A T'], lengths: Int[Array, '*A']
+) -> Bool[Array, '*A']:
+  """Whether the last token of each response ends it; not for an empty one."""
+  last = jnp.maximum(lengths - 1, 0)
+  token = jnp.take_along_axis(tokens, last[..., None], axis=-1)[..., 0]
+  _, ends = advance(rules, read_tokens(rules, tokens, last), token, last)
+  return ends & (lengths > 0)
 
 
 def forbid_early_stops(

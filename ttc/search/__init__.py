@@ -126,13 +126,15 @@ from ttc.search.self_consistency import (
   self_consistency,
   weighted_vote,
 )
-from ttc.search.setting import Setting, Thinking, solve
+from ttc.search.setting import Setting, TextEnds, Thinking, solve
 from ttc.search.step_search import (
   StepSampler,
   StepSearchOutput,
   select_leaf,
   step_search,
 )
+from ttc.search.text_answers import TextAnswers, TextTask
+from ttc.search.text_setting import prompt_tokens, text_setting_fn
 from ttc.search.trie_beam_search import (
   RetrievalOutput,
   Trie,
@@ -213,6 +215,9 @@ __all__ = [
   'SolveFn',
   'StepSampler',
   'StepSearchOutput',
+  'TextAnswers',
+  'TextEnds',
+  'TextTask',
   'Thinking',
   'Tree',
   'Trie',
@@ -266,6 +271,7 @@ __all__ = [
   'p_value_test',
   'p_value_test_rate',
   'perplexity_consistency',
+  'prompt_tokens',
   'qalign',
   'quality_feedback',
   'rank_test',
@@ -293,6 +299,7 @@ __all__ = [
   'tally',
   'telling_inputs',
   'test_votes',
+  'text_setting_fn',
   'tokens_saved',
   'top_voted',
   'trie_beam_search',

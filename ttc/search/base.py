@@ -20,6 +20,7 @@ from ttc.types import (
   AnswerFn,
   FinishReason,
   Generation,
+  Leaves,
   Prompt,
   Samples,
   ScoreFn,
@@ -43,6 +44,8 @@ class Method(NamedTuple):
     decode: the method as it is run, `(setting, keys [B], prompt, N) ->
       Selection` with fields `[B]`, where `N` is static and the budget is `N T`
       tokens; see `setting.Setting`. None to draw `N` samples and `select`.
+    judges_steps: whether it asks the verifier about unfinished responses.
+    adds_scores: whether it adds scores up; they must not be negative then.
     needs: an attribute of the setting that may be None and must not be for
       `decode`.
   """
@@ -58,6 +61,8 @@ class Method(NamedTuple):
   ]
   select: SelectFn | None = None
   decode: Callable[..., Selection] | None = None
+  judges_steps: bool = False
+  adds_scores: bool = False
   needs: Literal['thinking', 'revise', 'question', 'atoms'] | None = None
 
 
@@ -107,6 +112,37 @@ def observe(
     log_probs=log_probs,
     lengths=generation.lengths,
     finished=generation.finish_reasons == FinishReason.STOP,
+  )
+
+
+def as_leaves(
+  generation: Generation,
+  scores: Float[Array, 'B N'],
+  parents: Int[Array, ' N'] | None = None,
+) -> Leaves:
+  """Whole responses as the leaves of a search, each a node of its own.
+
+  Args:
+    generation: the responses.
+    scores: what the verifier said of each; 0 if it was not asked.
+    parents: which of the responses each was written behind; -1, or None for
+      all, for the prompt.
+
+  Returns:
+    The leaves.
+  """
+  B, N = generation.lengths.shape
+  own = jnp.arange(N, dtype=jnp.int32)
+  to_each = lambda x: jnp.broadcast_to(x, (B, N)).astype(jnp.int32)
+  return Leaves(
+    tokens=generation.tokens,
+    lengths=generation.lengths,
+    log_probs=jnp.sum(generation.log_probs, axis=-1),
+    finish_reasons=generation.finish_reasons,
+    parents=to_each(-1 if parents is None else parents),
+    nodes=to_each(own)[..., None],
+    scores=scores[..., None],
+    ends=generation.lengths[..., None],
   )
 
 

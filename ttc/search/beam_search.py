@@ -68,4 +68,5 @@ METHOD = Method(
   what='hybrid',
   how=('search', 'verification'),
   decode=vote_of_leaves(beam_search),
+  judges_steps=True,
 )

@@ -59,4 +59,5 @@ METHOD = Method(
   what='hybrid',
   how=('search', 'verification'),
   decode=vote_of_leaves(dvts),
+  judges_steps=True,
 )

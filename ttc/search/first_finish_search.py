@@ -13,6 +13,7 @@ from jaxtyping import Array, Int, Key
 from ttc.sampling.stopping import first_finish
 from ttc.search.base import (
   Method,
+  as_leaves,
   drawn,
   observe,
   run_all,
@@ -58,7 +59,9 @@ def first_finish_search(
   policy = first_finish(num_finished)
   generation = sample_fn(params, keys, prompt, num_samples, policy=policy)
   samples = observe(prompt, generation, answer_fn)
-  return select_each(shortest_vote(num_finished), samples)
+  chosen = select_each(shortest_vote(num_finished), samples)
+  unread = jnp.zeros_like(samples.scores)
+  return chosen._replace(leaves=as_leaves(generation, unread))
 
 
 def shortest_vote(num_finished: int | Int[Array, ''] = 1) -> SelectFn:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Key
 from ttc.sampling.decode import sample
 from ttc.sampling.responses import first_tokens
 from ttc.sampling.state import prefill
-from ttc.search.base import Method, observe, select_each
+from ttc.search.base import Method, as_leaves, observe, select_each
 from ttc.search.best_of_n import select_best
 from ttc.search.setting import Setting
 from ttc.types import Prompt, Selection
@@ -55,7 +55,8 @@ def _decode(
   samples = observe(prompt, solutions, setting.finished_answer_fn)
   if not num_verdicts:
     same = jnp.zeros_like(samples.scores)
-    return select_each(select_best, samples._replace(scores=same))
+    chosen = select_each(select_best, samples._replace(scores=same))
+    return chosen._replace(leaves=as_leaves(solutions, same))
   verdicts, spent = sample_verdicts(
     model,
     params,
@@ -66,9 +67,8 @@ def _decode(
     sampling=setting.sampling,
     max_new_tokens=T,
   )
-  chosen = select_each(
-    select_best, samples._replace(scores=mean_verdicts(verdicts))
-  )
+  said = mean_verdicts(verdicts)
+  chosen = select_each(select_best, samples._replace(scores=said))
   in_sequence = solutions.lengths + Q + jnp.max(spent, axis=-1)
   return Selection(
     answer=chosen.answer,
@@ -76,6 +76,7 @@ def _decode(
     depth=jnp.max(in_sequence, axis=-1),
     verifier_calls=jnp.full_like(chosen.tokens, num_solutions * num_verdicts),
     nan_scores=chosen.nan_scores,
+    leaves=as_leaves(solutions, said),
   )
 
 

@@ -92,4 +92,5 @@ METHOD = Method(
   what='hybrid',
   how=('search', 'verification'),
   decode=vote_of_leaves(_one_step_ahead),
+  judges_steps=True,
 )

@@ -31,7 +31,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from ttc.models.base import LanguageModel
 from ttc.sampling.state import fork
 from ttc.search.base import Method
-from ttc.search.search_tree import Tree, attach, descend, put_slice
+from ttc.search.search_tree import Tree, attach, descend, paths, put_slice
 from ttc.search.setting import Setting
 from ttc.search.step_search import (
   Beams,
@@ -45,6 +45,7 @@ from ttc.types import (
   AnswerFn,
   FinishReason,
   Generation,
+  Leaves,
   Params,
   Prompt,
   ScoreFn,
@@ -227,6 +228,34 @@ def select_visited(
   return select_leaf(leaves, prompt, answer_fn)
 
 
+def tree_leaves(output: MctsOutput, max_steps: int) -> Leaves:
+  """All nodes of a tree with the steps that lead to them.
+
+  Args:
+    output: of a search without rollouts.
+    max_steps: most steps in a response; static.
+
+  Returns:
+    A row for each node but the root; those with children are no leaves.
+  """
+  tree, leaves = output.tree, output.search.leaves
+  lengths = jnp.pad(leaves.lengths, ((0, 0), (1, 0)))
+  reasons = leaves.finish_reasons
+  is_open = (reasons == FinishReason.LENGTH) & ~tree.has_ended[:, 1:]
+  path = jax.vmap(lambda parents: paths(parents, max_steps))(tree.parents)
+  along = jax.vmap(lambda x, path: jnp.where(path > 0, x[path], 0)[1:])
+  return Leaves(
+    tokens=leaves.tokens,
+    lengths=leaves.lengths,
+    log_probs=jnp.sum(leaves.log_probs, axis=-1),
+    finish_reasons=jnp.where(is_open, FinishReason.RUNNING, reasons),
+    parents=jnp.maximum(tree.parents[:, 1:], 0) - 1,
+    nodes=path[:, 1:] - 1,
+    scores=along(tree.scores, path),
+    ends=along(lengths, path),
+  )
+
+
 class _Search(NamedTuple):
   """What a round changes."""
 
@@ -343,7 +372,8 @@ def _decode(
     width,
     budget=num_samples,
   )
-  return select_visited(output, prompt, setting.finished_answer_fn)
+  chosen = select_visited(output, prompt, setting.finished_answer_fn)
+  return chosen._replace(leaves=tree_leaves(output, setting.max_steps))
 
 
 METHOD = Method(
@@ -355,4 +385,5 @@ METHOD = Method(
   what='hybrid',
   how=('search', 'verification'),
   decode=_decode,
+  judges_steps=True,
 )

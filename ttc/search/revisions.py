@@ -28,6 +28,7 @@ from ttc.sampling.state import DecodeState, extend, prefill
 from ttc.sampling.stopping import StopRules
 from ttc.search.base import (
   Method,
+  as_leaves,
   drawn,
   observe,
   select_each,
@@ -254,7 +255,12 @@ def decode_chains(
     lengths=samples.lengths + is_revision * len(setting.revise),
   )
   chosen = select_each(select, samples)
-  return chosen._replace(verifier_calls=jnp.sum(written, axis=1))
+  place = jnp.arange(num_chains * depth)
+  parents = jnp.where(place % depth > 0, place - 1, -1)
+  return chosen._replace(
+    verifier_calls=jnp.sum(written, axis=1),
+    leaves=as_leaves(attempts, samples.scores, parents),
+  )
 
 
 def _join(

@@ -93,6 +93,24 @@ def puct(
   return jnp.where(priors > 0, value + bonus, -jnp.inf)
 
 
+def paths(parents: Int[Array, ' K'], length: int) -> Int[Array, 'K S']:
+  """The way from the root to each node of one tree.
+
+  Args:
+    parents: of the nodes.
+    length: `S`, of the longest way; static.
+
+  Returns:
+    The nodes below the root, then 0 behind the last.
+  """
+  up = lambda node, _: (jnp.maximum(parents[node], 0), node)
+  own = jnp.arange(parents.size, dtype=parents.dtype)
+  _, above = jax.lax.scan(up, own, length=length)
+  place = jnp.sum(above > 0, axis=0)[:, None] - 1 - jnp.arange(length)
+  path = jnp.take_along_axis(above.T, jnp.maximum(place, 0), axis=1)
+  return jnp.where(place >= 0, path, 0).astype(jnp.int32)
+
+
 def worth(score: Array) -> Array:
   """What a visit adds to the sums above it: 0 if the verifier said NaN."""
   return jnp.where(jnp.isnan(score), 0.0, score)

@@ -18,7 +18,7 @@ from ttc.sampling.controllers import Controller
 from ttc.sampling.generate import generate
 from ttc.sampling.logits import SamplingParams
 from ttc.sampling.stopping import StopRules, stop_rules
-from ttc.search.base import Method, observe, select_each
+from ttc.search.base import Method, as_leaves, observe, select_each
 from ttc.search.question_graph import Atoms
 from ttc.search.self_consistency import majority_vote
 from ttc.search.step_search import (
@@ -57,6 +57,13 @@ class Thinking(NamedTuple):
   answer_tokens: int = 0
 
 
+class TextEnds(NamedTuple):
+  """What ends responses and steps where texts do; see `stop_at_texts`."""
+
+  response: StopRules
+  step: StopRules  # what ends a response included
+
+
 class Setting(NamedTuple):
   """A policy, `B` problems' verifier and reader, and how responses are built.
 
@@ -79,6 +86,8 @@ class Setting(NamedTuple):
     question: what the policy is asked about a response, to have it verified;
       None if it was not trained to.
     atoms: how prompts are taken apart into smaller ones; None if they are not.
+    text_ends: what ends responses and steps, in place of `eos_ids` and
+      `delimiter_ids`; None where these say it.
   """
 
   model: LanguageModel
@@ -95,6 +104,11 @@ class Setting(NamedTuple):
   revise: Sequence[int] | None = None
   question: Question | None = None
   atoms: Atoms | None = None
+  text_ends: TextEnds | None = None
+
+  def serves(self, method: Method) -> bool:
+    """Whether a method finds what it cannot do without."""
+    return method.needs is None or getattr(self, method.needs) is not None
 
   @property
   def finished_answer_fn(self) -> AnswerFn:
@@ -109,20 +123,26 @@ class Setting(NamedTuple):
   @property
   def stop(self) -> StopRules:
     """What ends a response."""
+    if self.text_ends is not None:
+      return self.text_ends.response
     return stop_rules(self.model.vocab_size, self.eos_ids)
 
   @property
   def steps(self) -> StepSampler:
     """What draws the steps of a response."""
     ends = sorted({*self.eos_ids, *self.delimiter_ids})
+    texts = self.text_ends
     return StepSampler(
       model=self.model,
-      stop=stop_rules(self.model.vocab_size, ends),
+      stop=stop_rules(self.model.vocab_size, ends)
+      if texts is None
+      else texts.step,
       eos_ids=self.eos_ids,
       capacity=self.capacity,
       max_steps=self.max_steps,
       max_step_tokens=self.max_step_tokens,
       sampling=self.sampling,
+      end=None if texts is None else texts.response,
     )
 
   @property
@@ -144,6 +164,8 @@ def solve(
   keys: Key[Array, ' B'],
   prompt: Prompt,
   num_samples: int,
+  *,
+  with_leaves: bool = False,
 ) -> Selection:
   """Answers `B` problems by any method, for about `N T` generated tokens.
 
@@ -155,10 +177,23 @@ def solve(
     keys: `[B]`, one per problem; consumed.
     prompt: the prompts.
     num_samples: `N`, the budget in whole responses; static.
+    with_leaves: also return what was written on the way; static.
 
   Returns:
     Answers with their cost; fields `[B]`.
   """
+  chosen = _solve(method, setting, keys, prompt, num_samples)
+  return chosen if with_leaves else chosen._replace(leaves=None)
+
+
+def _solve(
+  method: Method,
+  setting: Setting,
+  keys: Key[Array, ' B'],
+  prompt: Prompt,
+  num_samples: int,
+) -> Selection:
+  """The answers and the leaves."""
   if method.decode is not None:
     return method.decode(setting, keys, prompt, num_samples)
   if method.select is None:
@@ -169,7 +204,10 @@ def solve(
   )
   chosen = select_each(method.select, samples)
   calls = num_samples if 'verification' in method.how else 0
-  return chosen._replace(verifier_calls=jnp.full_like(chosen.tokens, calls))
+  return chosen._replace(
+    verifier_calls=jnp.full_like(chosen.tokens, calls),
+    leaves=as_leaves(generation, samples.scores),
+  )
 
 
 def vote_of_leaves(
@@ -246,4 +284,6 @@ def think(
     else None,
   )
   samples = observe(prompt, generation, setting.finished_answer_fn)
-  return select_each(majority_vote, samples)
+  chosen = select_each(majority_vote, samples)
+  unread = jnp.zeros_like(samples.scores)
+  return chosen._replace(leaves=as_leaves(generation, unread))

@@ -24,13 +24,19 @@ from ttc.sampling.decode import sample
 from ttc.sampling.logits import SamplingParams
 from ttc.sampling.responses import empty, join
 from ttc.sampling.state import DecodeState, fork, prefill
-from ttc.sampling.stopping import StopRules
+from ttc.sampling.stopping import (
+  StopRules,
+  has_ended,
+  read_tokens,
+  stop_rules,
+)
 from ttc.search.base import observe, select_each
 from ttc.search.weighted_best_of_n import weighted_best_of_n
 from ttc.types import (
   AnswerFn,
   FinishReason,
   Generation,
+  Leaves,
   Params,
   Prompt,
   ScoreFn,
@@ -53,6 +59,7 @@ class StepSampler(NamedTuple):
     max_steps: most steps in a response.
     max_step_tokens: where a step without delimiter is cut; None for nowhere.
     sampling: the law of a draw.
+    end: what ends a response, where texts do; None for `eos_ids`.
   """
 
   model: LanguageModel
@@ -62,6 +69,7 @@ class StepSampler(NamedTuple):
   max_steps: int
   max_step_tokens: int | None = None
   sampling: SamplingParams = SamplingParams()
+  end: StopRules | None = None
 
 
 class Beams(NamedTuple):
@@ -81,6 +89,25 @@ class StepSearchOutput(NamedTuple):
   tokens: Int[Array, ' B']  # generated in total, discarded ones included
   depth: Int[Array, ' B']  # generated one after another
   verifier_calls: Int[Array, ' B']
+  nodes: Int[Array, 'B N S'] | None = None  # the steps, as `Leaves` has them
+  ends: Int[Array, 'B N S'] | None = None  # tokens of a response up to each
+
+  def as_leaves(self) -> Leaves | None:
+    """The leaves with the steps that they are made of; None if unknown."""
+    if self.nodes is None or self.ends is None:
+      return None
+    last = jnp.sum(self.is_step, axis=-1, keepdims=True) - 1
+    before = jnp.take_along_axis(self.nodes, jnp.maximum(last - 1, 0), axis=-1)
+    return Leaves(
+      tokens=self.leaves.tokens,
+      lengths=self.leaves.lengths,
+      log_probs=jnp.sum(self.leaves.log_probs, axis=-1),
+      finish_reasons=self.leaves.finish_reasons,
+      parents=jnp.where(last > 0, before, -1)[..., 0],
+      nodes=jnp.where(self.is_step, self.nodes, -1),
+      scores=jnp.where(self.is_step, self.step_scores, 0.0),
+      ends=jnp.where(self.is_step, self.ends, 0),
+    )
 
 
 # `beams -> (score of the last step [B, N], tokens drawn to find it [B, N])`.
@@ -128,6 +155,8 @@ def step_search(
     beams=plant(params, prompt, steps, N),
     step_scores=jnp.zeros((B, N, S), jnp.float32),
     is_step=jnp.zeros((B, N, S), bool),
+    nodes=jnp.zeros((B, N, S), jnp.int32),
+    ends=jnp.zeros((B, N, S), jnp.int32),
     tokens=jnp.zeros((B,), jnp.int32),
     depth=jnp.zeros((B,), jnp.int32),
     verifier_calls=jnp.zeros((B,), jnp.int32),
@@ -141,10 +170,13 @@ def step_search(
     beams, drawn = take_step(params, keys, steps, search.beams)
     scores, looked = value_fn(beams)
     put = lambda x, new: x.at[:, :, search.round].set(new)
+    places = search.round * N + jnp.arange(N, dtype=jnp.int32)
     return _Search(
       beams=beams,
       step_scores=put(search.step_scores, jnp.where(drawn > 0, scores, 0.0)),
       is_step=put(search.is_step, drawn > 0),
+      nodes=put(search.nodes, places),
+      ends=put(search.ends, beams.responses.lengths),
       tokens=search.tokens + jnp.sum(drawn + looked, axis=1, dtype=jnp.int32),
       depth=search.depth + jnp.max(drawn + looked, axis=1),
       verifier_calls=search.verifier_calls
@@ -200,6 +232,7 @@ def select_leaf(
     tokens=output.tokens,
     depth=output.depth,
     verifier_calls=output.verifier_calls,
+    leaves=output.as_leaves(),
   )
 
 
@@ -236,18 +269,17 @@ def take_step(
     max_new_tokens=steps.max_step_tokens,
     active=_is_running(beams),
     sample_ids=beams.streams,
+    stop_states=read_tokens(steps.stop, old.tokens, old.lengths),
   )
   new = output.generation
   responses = join(old, new)
   lengths = responses.lengths
-  last = jnp.take_along_axis(
-    responses.tokens, jnp.maximum(lengths - 1, 0)[..., None], axis=-1
-  )[..., 0]
-  is_eos = jnp.isin(last, jnp.asarray(steps.eos_ids, jnp.int32)) & (lengths > 0)
+  end = steps.end or stop_rules(steps.model.vocab_size, steps.eos_ids)
+  is_end = has_ended(end, responses.tokens, lengths)
   reasons = jnp.where(
     lengths >= steps.capacity, FinishReason.LENGTH, FinishReason.RUNNING
   )
-  reasons = jnp.where(is_eos, FinishReason.STOP, reasons)
+  reasons = jnp.where(is_end, FinishReason.STOP, reasons)
   invalid = new.finish_reasons == FinishReason.INVALID
   reasons = jnp.where(invalid, FinishReason.INVALID, reasons)
   responses = responses._replace(
@@ -297,6 +329,8 @@ class _Search(NamedTuple):
   tokens: Int[Array, ' B']
   depth: Int[Array, ' B']
   verifier_calls: Int[Array, ' B']
+  nodes: Int[Array, 'B N S']
+  ends: Int[Array, 'B N S']
   round: Int[Array, '']
 
 
@@ -327,6 +361,8 @@ def _expand(
     ),
     step_scores=inherit(search.step_scores),
     is_step=inherit(search.is_step),
+    nodes=inherit(search.nodes),
+    ends=inherit(search.ends),
   )
 
 

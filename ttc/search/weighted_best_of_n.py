@@ -32,4 +32,5 @@ METHOD = Method(
   what='parallel',
   how=('verification', 'aggregation'),
   select=weighted_best_of_n,
+  adds_scores=True,
 )

@@ -12,9 +12,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from ttc import models, search, tasks
+from ttc import models, search, tasks, verifiers
 from ttc.tasks import expressions as grammar
-from ttc.testbeds.smollm2 import confidence
 from ttc.testbeds.train import Directory, Recipe, trained_transformer
 from ttc.testbeds.world import Size, World, flops_per_token, of_problems
 from ttc.types import Prompt
@@ -46,7 +45,7 @@ def expressions(seed: int, size: Size, cache: Directory) -> World:
       model=models.transformer(MODEL),
       params=params,
       answer_fn=read_value,
-      score_fn=confidence,
+      score_fn=verifiers.confidence,
       eos_ids=VALUE_IDS,
       capacity=1,
       max_steps=1,

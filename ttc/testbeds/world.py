@@ -38,8 +38,7 @@ class World(NamedTuple):
 
   def has(self, method: search.Method) -> bool:
     """Whether a method finds what it cannot do without."""
-    setting = self.setting_fn(self.params, self.problems)
-    return method.needs is None or getattr(setting, method.needs) is not None
+    return self.setting_fn(self.params, self.problems).serves(method)
 
 
 class Size(NamedTuple):

@@ -1,6 +1,7 @@
 """Verifiers: our own and public ones, and what becomes of their scores."""
 
 from ttc.verifiers.aggregate import aggregate_steps
+from ttc.verifiers.confidence import confidence
 from ttc.verifiers.generative import (
   Question,
   ask,
@@ -80,6 +81,7 @@ __all__ = [
   'arrange',
   'ask',
   'bias_by_answer',
+  'confidence',
   'cross_entropy',
   'flip_verdicts',
   'head_logits',
