@@ -55,6 +55,7 @@ def get_config() -> config_dict.ConfigDict:
   config.attention = 'dense'
   config.kv_budget = 256
   config.block_size = 16
-  config.batch_size = 8  # items searched together; changes no result
+  config.batch_size = 8  # items decoded together; changes no result
+  config.num_rows = 4  # samples of each that are, 0 for all; neither does this
   config.model_parallel = 1
   return config

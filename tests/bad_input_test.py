@@ -58,6 +58,7 @@ EVALUATE = {
   'kv_budget': (0, -16, 10**9),
   'block_size': (0, -1, 10**9),
   'batch_size': (0, -1, 10**9, 2.0),
+  'num_rows': (-1, 10**9, 2.0),
   'model_parallel': (0, -1, 3),
   'verifiers': (('prm',), ('exact=x',), ('=x',), 'prm=x', None),
   'baseline': ('mcts', 3),

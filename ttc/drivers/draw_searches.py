@@ -18,7 +18,7 @@ import numpy as np
 import tqdm
 
 from ttc import evaluation, sampling, search, tasks, verifiers
-from ttc.drivers import devices, journal
+from ttc.drivers import devices, journal, processes
 from ttc.drivers.draw_samples import Job, Opened, hash_prompt
 from ttc.drivers.evaluate_options import METHODS, Choice, SearchOptions
 from ttc.drivers.outcomes import compiled
@@ -119,25 +119,23 @@ class SearchJob:
     self, params, place, choice: Choice, n: int, done, bar
   ) -> Iterator[list[SearchRecord]]:
     """Runs a method at a budget on all items that lack a record."""
-    items = sampling.share(
-      list(enumerate(self.job.task.items)),
-      jax.process_index(),
-      jax.process_count(),
-    )
+    items = processes.share(list(enumerate(self.job.task.items)))
     size = self.job.chosen.batch_size
     lengths = [len(self.job.prompts[item.id]) for _, item in items]
-    batches = sampling.plan_batches(lengths, size)
+    batches = [
+      (width, indices[begin : begin + size])
+      for width, indices in sampling.plan_streams(lengths, size)
+      for begin in range(0, len(indices), size)
+    ]
     self.answers.forget()
     setting_fn = self.setting_fn(score_of=self._score_of(choice))
     run = compiled(choice.method, setting_fn, n, with_leaves=True)
-    for batch in batches:
-      rows = [items[i] for i in batch.indices]
+    for width, indices in batches:
+      rows = [items[i] for i in indices]
       missing = [(item.id, choice.name, n) not in done for _, item in rows]
       if any(missing):
         rows += [rows[0]] * (size - len(rows))
-        chosen = jax.device_get(
-          run(params, *place(self._stack(rows, batch.length)))
-        )
+        chosen = jax.device_get(run(params, *place(self._stack(rows, width))))
         of_row = [
           jax.tree.map(lambda x, b=b: x[b], chosen) for b in range(size)
         ]
@@ -145,7 +143,7 @@ class SearchJob:
           self.to_record(rows[b], choice, n, of_row[b])
           for b in np.flatnonzero(missing)
         ]
-      bar.update(len(batch.indices))
+      bar.update(len(indices))
 
   def to_record(
     self, row: tuple[int, tasks.Item], choice: Choice, n: int, chosen: Selection
