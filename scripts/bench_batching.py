@@ -7,8 +7,8 @@ r"""Many problems of uneven lengths: continuous batching beside whole batches.
 All ways draw the same samples, with the same number of rows in a step. In whole
 batches a problem waits for the longest sample of its batch; in slots the next
 problem takes the place of one that is finished. Rows a token are those that the
-model ran on, idle ones included; list scheduling is the fewest for problems
-that come in this order, known only afterwards.
+model ran on, idle ones included; list scheduling is what it takes if each
+problem, in this order, begins where first there is a place, whatever its width.
 """
 
 from absl import flags

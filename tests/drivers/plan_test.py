@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import jax
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from ttc import models
 from ttc.drivers import plan, plan_check
 from ttc.models.published import PUBLISHED
-from ttc.scaling.slices import Work
+from ttc.scaling.slices import Work, parse_slice
 
 # Parameters in billions, as the cards of the models count them.
 CARDS = {
@@ -68,11 +69,36 @@ def test_a_directory(tmp_path, capsys):
     (('Qwen4', 'v5e-8', Work(1, 1, 1)), "--model=Qwen4 is neither .*Qwen3-8B'"),
     (('Qwen3-8B', 'v9-8', Work(1, 1, 1)), "'v9-8' is not KIND-COUNT.*v5e"),
     (('Qwen3-8B', 'v5e-8', Work(40_000, 1000, 1)), '41000 tokens; .* 40960'),
+    (('Qwen3-8B', 'v5e-8', Work(1, 1, 1), math.nan), 'bytes_per_param=nan'),
+    (('Qwen3-8B', 'v5e-8', Work(1, 1, 1), 2, 'sum', math.inf), 'price=inf'),
   ],
 )
 def test_bad_input(asked, message):
   with pytest.raises(ValueError, match=message):
     plan.plan(plan.Plan(*asked))
+
+
+def test_nothing_is_printed_before_a_slice_without_a_compiler(capsys):
+  asked = plan.Plan('Qwen3-8B', 'h100-8', Work(1, 1, 1), compile=True)
+  with pytest.raises(ValueError, match=r'--compile is for TPUs, not .*h100-8'):
+    plan.plan(asked)
+  assert not capsys.readouterr().out
+
+
+def test_the_price_is_that_of_the_kind_asked_for():
+  config = PUBLISHED['SmolLM2-135M']
+  shape = plan.find_shape(config)
+  listed = plan.Plan('SmolLM2-135M', 'v5e-1', Work(16, 8, 2))
+
+  def usd(asked, name):
+    devices = parse_slice(name)
+    (found,) = plan.predict_all(asked, shape, config.embed_dim, devices)
+    return found.usd_per_million_tokens
+
+  other = listed._replace(price=2.4)  # twice the one of the list
+  np.testing.assert_allclose(usd(other, 'v5e-1'), 2 * usd(listed, 'v5e-1'))
+  assert usd(other, 'v6e-1') == usd(listed, 'v6e-1')
+  assert usd(other, 'h100-1') is None
 
 
 def test_the_check_runs(capsys):

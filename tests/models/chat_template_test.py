@@ -333,3 +333,25 @@ def test_texts_begin_as_transformers_begins_them(
   theirs = transformers.AutoTokenizer.from_pretrained(str(tmp_path))
   ours = tokenizer_from_directory(tmp_path)
   assert ours.prompt('the moon') == theirs('the moon')['input_ids']
+
+
+def test_names_in_escaped_json_are_text():
+  template = '{{ messages[0] | tojson(ensure_ascii=true) }}<|end|>'
+  message = {'content': 'é 🙂 <|end|> "'}
+  got = render(
+    ChatTemplate({'default': template}, {}), [message], control=['<|end|>']
+  )
+  assert got.pieces[1] == '<|end|>'
+  assert got.text == json.dumps(message) + '<|end|>'
+
+
+def test_a_template_that_cuts_behind_a_name_keeps_its_own_control_tokens():
+  template = (
+    "{{ messages[0].content.split('<|end|>')[0] }}<|end|>"
+    '{{ messages[1].content }}<|start|>'
+  )
+  messages = [{'content': 'a<|end|>b'}, {'content': 'c<|start|>d'}]
+  got = render(
+    ChatTemplate({'default': template}, {}), messages, control=CONTROL
+  )
+  assert got.pieces == ('a<|end|>c', '<|start|>', 'd<|start|>')

@@ -178,6 +178,11 @@ def test_configs(family, changes, expected):
       {'rope_parameters': {SLIDING: LINEAR}},
       'rope scaling of sliding_attention is not implemented',
     ),
+    (
+      'Gemma3',
+      {'rope_parameters': {SLIDING: {'partial_rotary_factor': 0.5}}},
+      'partial_rotary_factor=0.5',
+    ),
     ('Gemma2', {'layer_types': ['mamba'] * 4}, "layer_types 'mamba' is not"),
     ('Phi3', {'hidden_act': 'gelu'}, "hidden_act='gelu' is not implemented"),
     ('Phi3', {'partial_rotary_factor': 0.3}, r'0 channels|rotary_dim=1 is not'),

@@ -80,9 +80,10 @@ class ModelCheckpointsTest(absltest.TestCase):
     os.rename(self.path + '/params', self.path + '/gone')
     with self.assertRaisesRegex(FileNotFoundError, 'params: no such'):
       models.load_checkpoint(self.path)
-    (pathlib.Path(self.path) / 'transformer.json').write_text('{"layers": 2}')
-    with self.assertRaisesRegex(ValueError, 'transformer.json: not a config'):
-      models.load_checkpoint(self.path)
+    for text in ('{"layers": 2}', '{"rope_scaling": [1]}'):
+      (pathlib.Path(self.path) / 'transformer.json').write_text(text)
+      with self.assertRaisesRegex(ValueError, 'transformer.json: not a config'):
+        models.load_checkpoint(self.path)
 
   def test_random_parameters_of_a_saved_config(self):
     models.save_checkpoint(self.path, TINY, self.params)

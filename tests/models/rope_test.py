@@ -71,6 +71,16 @@ class RopeTest(parameterized.TestCase):
       (16, 1e4, rope.YarnScaling(40.0, 4096)),
       {3: 0.0239147, 5: 8.49862e-4},
     ),
+    (  # the ramp would begin at channel 1 and end at 8, behind the last
+      'yarn_to_the_last_channel',
+      (8, 10.0, rope.YarnScaling(4.0, 477)),
+      {1: 10**-0.25, 2: 10**-0.5 * 0.875, 3: 10**-0.75 * 0.75},
+    ),
+    (  # the ramp would begin and end at channel 0
+      'yarn_without_a_ramp',
+      (8, 10.0, rope.YarnScaling(4.0, 6)),
+      {0: 1, 1: 10**-0.25 / 4, 3: 10**-0.75 / 4},
+    ),
     (
       'llama3',
       (16, 5e5, rope.Llama3Scaling()),

@@ -226,6 +226,7 @@ class SafetensorsTest(parameterized.TestCase):
     ('mlp_bias', {'mlp_bias': True}, 'mlp_bias=True'),
     ('quantized', {'quantization_config': {'bits': 4}}, 'quantization_config='),
     ('partial', {'partial_rotary_factor': 0.5}, 'partial_rotary_factor=0.5'),
+    ('huge', {'rope_theta': 10**400}, 'rope_theta=10+... is not a positive'),
     ('missing', {'hidden_size': 'absent'}, 'hidden_size is missing'),
     (
       'layer_types',

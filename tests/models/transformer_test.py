@@ -399,6 +399,14 @@ class TransformerTest(parameterized.TestCase):
       ({'rotary_dim': 5}, 'rotary_dim=5 is not an even number of the 6'),
       ({'rotary_dim': 8}, 'rotary_dim=8 is not an even'),
       ({'rotary_layers': (2,)}, r'rotary_layers=\(2,\) must be ascending'),
+      (
+        {'sliding_window': 3, 'windowed_layers': (1, 0)},
+        r'windowed_layers=\(1, 0\) must be ascending layers of the 2',
+      ),
+      (
+        {'rope_scaling': models.YarnScaling(2.0, 64), 'rope_theta': 1.0},
+        'rope_theta=1.0 cannot be scaled by yarn',
+      ),
       ({'windowed_theta': 5.0}, 'windowed_theta needs sliding_window'),
       ({'pre_norm': False}, 'pre_norm=False needs post_norm=True'),
       ({'activation': 'relu'}, "activation='relu' is not 'silu' or 'gelu_t"),

@@ -137,6 +137,22 @@ class DecodeStreamTest(parameterized.TestCase):
       self.assertIn(FinishReason.STOP, got.finish_reasons)
       self.assertIn(FinishReason.CANCELLED, got.finish_reasons)
 
+  def test_no_stop_sequence_begins_in_the_response_before(self):
+    problems = [
+      sampling.Problem([1], jax.random.key(i), range(12)) for i in range(3)
+    ]
+    pairs = [[a, b] for a in range(7) for b in range(7)]
+    for _, got, _ in sampling.decode_stream(
+      TABLE_PARAMS,
+      problems,
+      model=TABLE,
+      capacity=1,
+      stop=sampling.stop_rules(7, sequences=pairs),
+      num_slots=1,
+      num_rows=1,
+    ):
+      self.assertTrue(np.all(got.finish_reasons == FinishReason.LENGTH))
+
   def test_steps_are_those_of_list_scheduling(self):
     rng = np.random.default_rng(1)
     lengths = rng.geometric(0.1, size=(40, 3)).clip(1, 64)
@@ -159,6 +175,22 @@ class DecodeStreamTest(parameterized.TestCase):
     self.assertEqual(last.row_steps, max(ends) * 4 * 3)
     in_batches = lengths.max(1).reshape(-1, 4).max(1).sum() * 4 * 3
     self.assertLess(last.row_steps, 0.8 * in_batches)
+
+  def test_steps_of_all_widths_are_counted(self):
+    problems = [
+      sampling.Problem([1] * size, jax.random.key(0), [0], [tokens])
+      for size, tokens in ((9, 1), (9, 3), (9, 2), (9, 5), (40, 4), (80, 2))
+    ]
+    stream = sampling.decode_stream(
+      TABLE_PARAMS,
+      problems,
+      model=TABLE,
+      capacity=8,
+      stop=sampling.stop_rules(7),
+      num_slots=1,
+    )
+    got = [(decoded.index, decoded.row_steps) for decoded in stream]
+    self.assertEqual(got, [(0, 1), (1, 4), (2, 6), (3, 11), (4, 15), (5, 17)])
 
   def test_hundreds_of_prompts_compile_a_handful_of_programs(self):
     rng = np.random.default_rng(0)
@@ -204,6 +236,9 @@ class DecodeStreamTest(parameterized.TestCase):
       draw(problems)
     with self.assertRaisesRegex(ValueError, 'num_slots=0'):
       draw(problems, num_slots=0)
+    limited = [problems[0]._replace(tokens=[1], max_new_tokens=[1, 2])]
+    with self.assertRaisesRegex(ValueError, 'problem 0 has 2 .* for 1 samples'):
+      draw(limited)
 
   def test_nothing_is_drawn_of_nothing(self):
     stream = sampling.decode_stream(
@@ -215,6 +250,19 @@ class DecodeStreamTest(parameterized.TestCase):
       num_slots=1,
     )
     self.assertEqual(list(stream), [])
+
+  def test_problems_of_which_no_sample_is_wanted(self):
+    problem = sampling.Problem([1, 2], jax.random.key(0), [])
+    (got,) = sampling.decode_stream(
+      TABLE_PARAMS,
+      [problem],
+      model=TABLE,
+      capacity=2,
+      stop=sampling.stop_rules(7),
+      num_slots=2,
+    )
+    self.assertEqual(got.generation.tokens.shape, (0, 2))
+    self.assertEqual(got.row_steps, 0)
 
 
 class PlanStreamsTest(absltest.TestCase):

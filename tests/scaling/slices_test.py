@@ -54,8 +54,12 @@ class PredictTest(parameterized.TestCase):
       np.testing.assert_allclose(getattr(two, name), getattr(one, name) / 2)
     # A ring: 2 (M - 1) / M of 3 rows of 16 numbers, twice in each of 2 layers.
     self.assertEqual(two.link_bytes, 2 * 0.5 * 3 * 16 * 2 * 2 * 2)
-    step = one.step_s / 2 + two.link_bytes / 1e4
+    # It receives as many; 1e4 bytes a second are both ways together.
+    step = one.step_s / 2 + 2 * two.link_bytes / 1e4
     np.testing.assert_allclose(two.step_s, step)
+    sent = two.link_bytes / 3 * 10  # of ten tokens of the prompt, not of 3 rows
+    prefill = one.prefill_s / 2 + 2 * sent / 1e4
+    np.testing.assert_allclose(two.prefill_s, prefill)
 
   def test_heads_that_do_not_divide_are_on_every_device(self):
     work = slices.Work(10, 4, 3)
@@ -82,7 +86,7 @@ class PredictTest(parameterized.TestCase):
 
   def test_a_budget_reads_less_of_long_contexts(self):
     long = slices.Work(4000, 4, 1)
-    dense, sparse = predict((1, 1), long), None
+    dense = predict((1, 1), long)
     sparse = predict((1, 1), long._replace(kv_budget=64))
     self.assertLess(sparse.read_bytes, 0.1 * dense.read_bytes)
     self.assertEqual(sparse.cache_bytes, dense.cache_bytes)
@@ -123,6 +127,8 @@ class SliceTest(parameterized.TestCase):
     got = [tuple(x) for x in slices.layouts(SHAPE, devices)]
     # Four heads and four linked devices: no copy on eight.
     self.assertEqual(got, [(8, 1), (4, 2), (2, 4)])
+    many = slices.Slice(MACHINE, 10**18)  # counted without going through all
+    self.assertLen(list(slices.layouts(SHAPE, many)), 3)
 
 
 if __name__ == '__main__':

@@ -124,10 +124,15 @@ def make_work(bench: Bench) -> Work:
       of_item.setdefault(record.item_id, []).append(record)
     if not of_item:
       raise ValueError(f'--records={bench.records} holds no samples.jsonl')
-    chosen = [
-      records[: bench.num_samples]
-      for records in list(of_item.values())[: bench.num_problems]
-    ]
+    num_samples = bench.num_samples
+    whole = [rows for rows in of_item.values() if len(rows) >= num_samples]
+    if not whole:
+      most = max(map(len, of_item.values()))
+      raise ValueError(
+        f'--num_samples={num_samples} is more than the {most} of a problem in '
+        f'--records={bench.records}'
+      )
+    chosen = [rows[:num_samples] for rows in whole[: bench.num_problems]]
     lengths = [[max(1, r.completion_tokens) for r in rows] for rows in chosen]
     sizes = [rows[0].prompt_tokens for rows in chosen]
   return Work([[1 + i % 200 for i in range(size)] for size in sizes], lengths)
@@ -145,7 +150,7 @@ def load(bench: Bench) -> tuple[models.LanguageModel, Params]:
 def make_ways(bench: Bench) -> list[Way]:
   """Whole batches first, then slots of fewer and more rows."""
   ways = [Way('whole batches', None, bench.num_rows)]
-  for rows in sorted({1, 4, bench.num_samples}):
+  for rows in sorted({1, min(4, bench.num_samples), bench.num_samples}):
     slots = bench.num_rows // rows
     ways.append(Way(f'{slots} slots of {rows}', slots, rows))
   return ways

@@ -1,6 +1,7 @@
 """What fits on a slice, how fast and at what price, before it is rented."""
 
 import dataclasses
+import math
 import os
 import pathlib
 from collections.abc import Sequence
@@ -60,10 +61,15 @@ def plan(asked: Plan) -> None:
   """Prints a table of all layouts, and which is the fastest that fits.
 
   Raises:
-    ValueError: for a model or slice that is not known, before anything else.
+    ValueError: for a model or slice that is not known, or a number that is
+      none, before anything else.
     OSError: if the picture cannot be written.
   """
   devices = slices.parse_slice(asked.slice)
+  for name in ('bytes_per_param', 'price'):
+    value = getattr(asked, name)
+    if value is not None and not math.isfinite(value):
+      raise ValueError(f'--{name}={value} is not a finite number')
   config = find_config(asked.model)
   longest = asked.work.prompt_tokens + asked.work.new_tokens
   if longest > config.max_length:
@@ -71,6 +77,8 @@ def plan(asked: Plan) -> None:
       f'--context and --new_tokens are {longest} tokens; {asked.model} reads '
       f'{config.max_length}'
     )
+  if asked.compile:
+    plan_compile.check(asked.slice)
   if asked.out:
     need_matplotlib()
   shape = find_shape(config)
@@ -130,8 +138,9 @@ def predict_all(
   embed_dim: int,
   devices: slices.Slice,
 ) -> list[slices.Prediction]:
-  """One of each layout."""
-  if asked.price is not None:
+  """One of each layout; the price asked for is that of the kind asked for."""
+  kind = slices.parse_slice(asked.slice).hardware
+  if asked.price is not None and devices.hardware == kind:
     hardware = devices.hardware._replace(price=asked.price)
     devices = devices._replace(hardware=hardware)
   return [

@@ -165,10 +165,15 @@ def print_compiled(compiled: Compiled, prediction: slices.Prediction) -> None:
   print('\n'.join(evaluation.markdown_table(header, rows)))
 
 
-def _mesh(name: str, layout: slices.Layout) -> jax.sharding.Mesh:
-  kind, _, _ = name.partition('-')
-  if kind not in ('v5e', 'v5p', 'v6e'):
+def check(name: str) -> None:
+  """Raises a ValueError for a slice that is not of TPUs."""
+  if name.partition('-')[0] not in ('v5e', 'v5p', 'v6e'):
     raise ValueError(f'--compile is for TPUs, not --slice={name}')
+
+
+def _mesh(name: str, layout: slices.Layout) -> jax.sharding.Mesh:
+  check(name)
+  kind, _, _ = name.partition('-')
   os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
   os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
   try:

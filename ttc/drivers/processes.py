@@ -29,7 +29,7 @@ from ttc.io import files
 Item = TypeVar('Item')
 
 LOST = 3  # exit status of a process whose peer is gone
-_MEET_S = 300  # how long process 0 is waited for
+_MEET_S = 300  # how long processes wait for each other at the beginning
 _END_S = 60  # and for the others to end
 _GOODBYE = b'.'
 
@@ -200,6 +200,7 @@ def _watch() -> None:
     address = np.array([*map(int, numbers), port >> 8, port & 255], np.int32)
   address = multihost_utils.broadcast_one_to_all(address)
   if listener:
+    listener.settimeout(_MEET_S)
     for _ in range(jax.process_count() - 1):
       _connections.append(listener.accept()[0])
   else:

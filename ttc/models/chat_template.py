@@ -98,8 +98,8 @@ def render(
   text = _run(_chosen(template, bool(tools)), values)
   if prefill is not None:
     text = _cut(text, last)
-  first, second = map(re.escape, marks)
-  pieces = re.split(f'{first}(.*?){second}', text, flags=re.DOTALL)
+  first, second = marks
+  pieces = re.split(f'{first}([^{first}{second}]*){second}', text)
   stray = {ord(mark): None for mark in marks}  # a template that cut a name
   return Rendered(tuple(piece.translate(stray) for piece in pieces))
 
@@ -199,13 +199,17 @@ class _Dict:
 def _tojson(
   value, ensure_ascii=False, indent=None, separators=None, sort_keys=False
 ):
-  return json.dumps(
+  text = json.dumps(
     value,
-    ensure_ascii=ensure_ascii,
+    ensure_ascii=False,
     indent=indent,
     separators=separators,
     sort_keys=sort_keys,
   )
+  if not ensure_ascii:
+    return text
+  is_kept = lambda x: x.isascii() or ord(x) in _PRIVATE  # the marks
+  return ''.join(x if is_kept(x) else json.dumps(x)[1:-1] for x in text)
 
 
 def _strftime(now: datetime.datetime | None, form: str) -> str:

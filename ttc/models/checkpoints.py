@@ -126,6 +126,7 @@ def checkpoint_config(
   except (
     json.JSONDecodeError,
     UnicodeDecodeError,
+    AttributeError,
     KeyError,
     TypeError,
     RecursionError,

@@ -1,8 +1,8 @@
 """Settings as files declare them, refused in one line where they cannot be."""
 
 import json
-import math
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,8 +73,8 @@ def positive(
   value = _get(values, name, file, default)
   if value is None and default is None:
     return None
-  is_number = type(value) in (int, float) and math.isfinite(value)
-  if not is_number or value <= 0:
+  is_number = type(value) in (int, float)
+  if not is_number or not 0 < value <= sys.float_info.max:
     raise ValueError(f'{file}: {name}={short(value)} is not a positive number')
   return float(value)
 

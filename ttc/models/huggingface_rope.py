@@ -54,12 +54,7 @@ def read_rope(
     ValueError: at what is not implemented.
   """
   settings = _chosen(values, file)
-  for where in (values, settings):
-    if where.get('partial_rotary_factor') not in (None, 1.0):
-      raise ValueError(
-        f'{file}: partial_rotary_factor={where["partial_rotary_factor"]!r} is '
-        'not implemented for this architecture, only 1.0'
-      )
+  _refuse_partial(values, settings, file=file)
   source = settings if 'rope_theta' in settings else values
   theta = fields.positive(source, 'rope_theta', file, default_theta)
   return {
@@ -119,6 +114,7 @@ def read_rope_by_layer(
     fields.mapping(nested, kind, file) or {} for kind in _KINDS_OF_LAYERS
   )
   full = full | (fields.mapping(values, 'rope_scaling', file) or {})
+  _refuse_partial(values, full, windowed, file=file)
   if _scaling(windowed, values, file) is not None:
     raise ValueError(
       f'{file}: rope scaling of sliding_attention is not implemented'
@@ -135,6 +131,16 @@ def read_rope_by_layer(
     'rope_scaling': scaling,
     'windowed_theta': None if is_one else local,
   }
+
+
+def _refuse_partial(*places: Mapping[str, Any], file: str) -> None:
+  """Raises where one of them asks for rotations of some channels only."""
+  for where in places:
+    if where.get('partial_rotary_factor') not in (None, 1.0):
+      raise ValueError(
+        f'{file}: partial_rotary_factor={where["partial_rotary_factor"]!r} is '
+        'not implemented for this architecture, only 1.0'
+      )
 
 
 def _chosen(values: Mapping[str, Any], file: str) -> dict[str, Any]:

@@ -119,11 +119,7 @@ class TransformerConfig:
       raise ValueError(f'activation={self.activation!r} of experts')
     if self.experts is not None and self.experts.layers is not None:
       layers = self.experts.layers
-      if layers != tuple(sorted(set(layers) & set(range(self.num_layers)))):
-        raise ValueError(
-          f'experts.layers={layers} must be ascending layers of the '
-          f'{self.num_layers}'
-        )
+      self._check_layers('experts.layers', layers)
       if self.scan_layers and len(layers) != self.num_layers:
         raise ValueError(
           f'experts.layers={layers} with scan_layers=True, which needs equal '
@@ -150,11 +146,17 @@ class TransformerConfig:
       raise ValueError(f'{dim} rotated channels cannot be scaled by dynamic')
     if self.windowed_theta is not None and self.sliding_window is None:
       raise ValueError('windowed_theta needs sliding_window')
-    layers = self.rotary_layers
-    if layers is not None and layers != tuple(
-      sorted(set(layers) & set(range(self.num_layers)))
-    ):
+    if isinstance(scaling, rope.YarnScaling) and self.rope_theta <= 1:
       raise ValueError(
-        f'rotary_layers={layers} must be ascending layers of the '
-        f'{self.num_layers}'
+        f'rope_theta={self.rope_theta} cannot be scaled by yarn, which needs '
+        'more than 1'
+      )
+    for name in ('windowed_layers', 'rotary_layers'):
+      if getattr(self, name) is not None:
+        self._check_layers(name, getattr(self, name))
+
+  def _check_layers(self, name: str, layers: tuple[int, ...]):
+    if layers != tuple(sorted(set(layers) & set(range(self.num_layers)))):
+      raise ValueError(
+        f'{name}={layers} must be ascending layers of the {self.num_layers}'
       )

@@ -145,7 +145,7 @@ def decode_stream(
 
   Raises:
     ValueError: if a prompt is empty, or too long for the model beside a
-      response, or there are no slots.
+      response, its limits are not one for each sample, or there are no slots.
   """
   check_sampling_params(sampling)
   if num_slots < 1 or (num_rows is not None and num_rows < 1):
@@ -158,7 +158,13 @@ def decode_stream(
         f'prompt {index} has {length} tokens; 1 to {room} fit with the '
         'response into the context of the model'
       )
-  num_samples = max((len(p.sample_ids) for p in problems), default=0)
+    ids, limits = problem.sample_ids, problem.max_new_tokens
+    if limits is not None and len(limits) != len(ids):
+      raise ValueError(
+        f'problem {index} has {len(limits)} max_new_tokens for {len(ids)} '
+        'samples'
+      )
+  num_samples = max([1, *(len(problem.sample_ids) for problem in problems)])
   rows = num_samples if num_rows is None else min(num_rows, num_samples)
   steering = controller and controller._replace(templates=None)
   static = _Static(model, num_samples, rows, capacity, policy, steering)

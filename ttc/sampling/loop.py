@@ -158,7 +158,7 @@ def feed(plan: Plan, loop: Loop) -> tuple[Loop, Float[Array, 'B R V']]:
   """Lets the model read the pending token of every row that goes on."""
   state = loop.resume(plan.jobs.state)
   pending = read_from(plan.model, plan.params, state, state.cache_lengths, 1)
-  reads = (loop.job < plan.jobs.active.shape[1]) & (loop.lengths > 0)
+  reads = is_busy(loop) & (loop.lengths > 0)
   features, cache = plan.model.features(
     plan.params, pending, reads.astype(jnp.int32), state.cache
   )
@@ -290,7 +290,6 @@ def _cancel(plan: Plan, loop: Loop) -> Loop:
   )
   return loop._replace(
     job=jnp.where(enough[:, None], N, loop.job),
-    next_job=jnp.where(enough, N, loop.next_job),
     out=out._replace(finish_reasons=reasons),
   )
 

@@ -7,12 +7,13 @@ devices twice (tensor parallelism, 1909.08053), so it takes
 
 .. math:: t = \frac{2 P n / M + F_\text{attn} / M}{\text{FLOP/s}}
     \oplus \frac{b P' / M + B_\text{KV}}{\text{bytes/s}}
-    + \frac{2 (M - 1) / M \cdot 2 L \, n D_\text{model} b}{\text{link}}
+    + \frac{2 (M - 1) / M \cdot 2 L \, n D_\text{model} b}{\text{link} / 2}
 
 seconds, where :math:`\oplus` is a sum, as in Kinetics (2506.05333, eq. 4), or,
 if reading and computing overlap, the larger one. `P` counts what one token
 uses, `P'` what `n` tokens touch: of a mixture of experts more, and in memory
-all. Keys and values are split over `M` where that divides their heads, else
+all. A ring sends those bytes while it receives as many: each way has half of a
+link. Keys and values are split over `M` where that divides their heads, else
 every device holds them all. Peaks are peaks: what is measured is slower.
 """
 
@@ -74,7 +75,7 @@ class Prediction(NamedTuple):
     fits: whether both are within nine tenths of the memory.
     flops: of a decoding step in the middle of the responses.
     read_bytes: of that step.
-    link_bytes: that it sends and receives in that step.
+    link_bytes: that it sends in that step; it receives as many.
     step_s: seconds of that step.
     prefill_s: seconds in which the prompts are read.
     tokens_per_s: of all devices, the prompts' reading included.
@@ -114,10 +115,10 @@ def parse_slice(name: str) -> Slice:
 
 def layouts(shape: ModelShape, devices: Slice) -> Iterator[Layout]:
   """Every way to split the devices over copies that the model allows."""
-  for model in range(1, devices.num_devices + 1):
+  most = min(shape.num_heads, devices.hardware.most_linked)
+  for model in range(1, most + 1):
     divides = devices.num_devices % model == 0
-    linked = model <= devices.hardware.most_linked
-    if divides and linked and shape.num_heads % model == 0:
+    if divides and shape.num_heads % model == 0:
       yield Layout(devices.num_devices // model, model)
 
 
@@ -170,7 +171,7 @@ def predict(
   def seconds(flops, read_bytes, tokens):
     times = flops / hardware.flops, read_bytes / hardware.bandwidth
     busy = sum(times) if combine == 'sum' else max(times)
-    return busy + (tokens * sent / hardware.link if split > 1 else 0)
+    return busy + (2 * tokens * sent / hardware.link if split > 1 else 0)
 
   step_s = seconds(flops, reads, rows)
   prompt_flops = problems * float(prefill_flops(shape, prompt)[0])
