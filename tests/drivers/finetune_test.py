@@ -58,7 +58,9 @@ def test_a_run_leaves_a_model_an_adapter_and_figures(tmp_path, capsys):
     driver.finetune(config(lora_rank=3), tmp_path)
 
 
-@pytest.mark.parametrize('objective', ['dpo', 'gdpo'])
+@pytest.mark.parametrize(
+  'objective', ['dpo', pytest.param('gdpo', marks=pytest.mark.slow)]
+)
 def test_other_objectives_train_too(objective, tmp_path):
   chosen = {**finetune_s3.get_config(objective).to_dict(), **TINY}
   driver.finetune({**chosen, 'num_updates': 2, 'overlong_cache': 1}, tmp_path)

@@ -76,6 +76,7 @@ def test_c3po_leaves_a_report_and_goes_on(tmp_path, capsys, monkeypatch):
     driver.reroute(chosen, tmp_path / 'wrong')
 
 
+@pytest.mark.slow
 def test_rewiring_measures_continuations(tmp_path, capsys):
   driver.reroute(config('rewiring'), tmp_path)
   assert 'loss, nats per token' in capsys.readouterr().out

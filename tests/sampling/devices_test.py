@@ -5,9 +5,10 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
 from absl.testing import absltest
 
-PROGRAM = """
+SETUP = """
   import contextlib, functools
   import jax, jax.numpy as jnp, numpy as np
   from ttc import models, sampling
@@ -31,9 +32,12 @@ PROGRAM = """
   mesh_of = lambda *shape, kind='Auto': jax.make_mesh(
     shape, ('data', 'model'), axis_types=(jax.sharding.AxisType[kind],) * 2)
 
-  one = generate(params, keys, prompt)
   mesh = mesh_of(8, 1)
   everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+"""
+
+PROGRAM = """
+  one = generate(params, keys, prompt)
   eight = generate(
     jax.device_put(params, everywhere),
     *models.shard_batch((keys, prompt), mesh))
@@ -45,23 +49,6 @@ PROGRAM = """
     np.testing.assert_allclose(
       getattr(eight, name), getattr(one, name), atol=2e-4)
   assert len(np.unique(one.lengths)) > 3, one.lengths
-
-  rng = np.random.default_rng(0)
-  problems = [
-    sampling.Problem(
-      rng.integers(0, 32, rng.integers(1, 32)).tolist(), jax.random.key(i),
-      range(3))
-    for i in range(12)]
-  stream = lambda params, place: {
-    decoded.index: decoded.generation.tokens
-    for decoded in sampling.decode_stream(
-      params, problems, model=model, capacity=8, stop=stop, num_slots=8,
-      num_rows=2, place=place)}
-  expected = stream(params, lambda x: x)
-  got = stream(
-    jax.device_put(params, everywhere), lambda x: models.shard_batch(x, mesh))
-  assert len(got) == 12
-  jax.tree.map(np.testing.assert_array_equal, got, expected)
 
   explicit = mesh_of(2, 4, kind='Explicit')
   for enter in (contextlib.nullcontext, lambda: jax.set_mesh(explicit)):
@@ -100,12 +87,39 @@ PROGRAM = """
       functools.partial(np.testing.assert_allclose, atol=1e-4), got, expected)
 """
 
+# Each device has a slot.
+STREAM = """
+  rng = np.random.default_rng(0)
+  problems = [
+    sampling.Problem(
+      rng.integers(0, 32, rng.integers(1, 32)).tolist(), jax.random.key(i),
+      range(3))
+    for i in range(12)]
+  stream = lambda params, place: {
+    decoded.index: decoded.generation.tokens
+    for decoded in sampling.decode_stream(
+      params, problems, model=model, capacity=8, stop=stop, num_slots=8,
+      num_rows=2, place=place)}
+  expected = stream(params, lambda x: x)
+  got = stream(
+    jax.device_put(params, everywhere), lambda x: models.shard_batch(x, mesh))
+  assert len(got) == 12
+  jax.tree.map(np.testing.assert_array_equal, got, expected)
+"""
+
 
 class DevicesTest(absltest.TestCase):
   def test_one_and_eight_devices(self):
+    self.run_on_eight(PROGRAM)
+
+  @pytest.mark.slow
+  def test_slots_of_problems_on_eight_devices(self):
+    self.run_on_eight(STREAM)
+
+  def run_on_eight(self, program):
     flags = '--xla_force_host_platform_device_count=8'
     run = subprocess.run(
-      [sys.executable, '-c', textwrap.dedent(PROGRAM)],
+      [sys.executable, '-c', textwrap.dedent(SETUP + program)],
       env=os.environ
       | {
         'XLA_FLAGS': flags,

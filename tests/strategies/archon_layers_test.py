@@ -126,7 +126,9 @@ def test_padding_changes_nothing():
   long = strategies.encode(layers, 2, 5)
   a = jax.jit(strategies.run)(short, key, DRAFTS, operators)
   b = run_one(long, key, DRAFTS, operators)
-  assert [int(x) for x in a] == [int(x) for x in b]
+  assert list(map(int, jax.tree.leaves(a))) == list(
+    map(int, jax.tree.leaves(b))
+  )
 
 
 @pytest.mark.parametrize(
