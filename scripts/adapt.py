@@ -21,7 +21,7 @@ import pathlib
 
 from absl import flags
 
-from ttc.drivers import command, processes
+from ttc.drivers import command
 from ttc.drivers.adapt import adapt
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -43,17 +43,13 @@ FAST = {
   'num_rounds': 1,
 }
 
-processes.define_flags()
-
 
 def main():
   """Runs the methods along the stream, or goes on with it."""
-  processes.start()
   config = _CONFIG.value.to_dict()
   if _FAST.value:
     config = {**config, **FAST, 'corruptions': config['corruptions'][:4]}
   adapt(config, _WORKDIR.value)
-  processes.finish()
 
 
 if __name__ == '__main__':

@@ -14,7 +14,6 @@ import pathlib
 from absl import flags
 
 from ttc.drivers import command, processes
-from ttc.drivers.compare import compare
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _CONFIG = command.define_config(_ROOT / 'configs' / 'compare.py')
@@ -34,6 +33,9 @@ processes.define_flags()
 def main():
   """Measures what is missing and reports."""
   processes.start()
+  # Testbeds compute while they are imported, and processes meet before that.
+  from ttc.drivers.compare import compare
+
   compare(
     _CONFIG.value.to_dict(),
     _WORKDIR.value,

@@ -11,18 +11,6 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RUNS = {
-  'adapt': [
-    "--config.methods=('source','tent(learning_rate=0.01)','batch_norm')",
-    '--config.dataset=painted',
-    "--config.corruptions=('brightness','contrast')",
-    '--config.batch_size=20',
-    '--config.num_items=50',
-    '--config.num_clean=20',
-    '--config.num_source=20',
-    '--config.num_seeds=2',
-    '--config.num_epochs=0.1',
-    '--config.cache={cache}',
-  ],
   'compare': [
     "--config.worlds=('table',)",
     "--config.methods=('self_consistency','beam_search')",
@@ -34,9 +22,8 @@ RUNS = {
     '--cache={cache}',
   ],
   'diffuse': [
-    '--config.num_steps=8',
     "--config.searches=('best of N','zero order')",
-    '--config.budgets=(4,9)',
+    '--config.budgets=(8,9)',
     '--config.num_seeds=3',
   ],
 }

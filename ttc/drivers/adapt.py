@@ -14,13 +14,7 @@ from jaxtyping import Array, Bool, Int
 
 from ttc import adaptation, evaluation, io
 from ttc.adaptation import Adapter, Batch, StreamState, protocols
-from ttc.drivers import (
-  adapt_methods,
-  adapt_report,
-  options,
-  processes,
-  training_files,
-)
+from ttc.drivers import adapt_methods, adapt_report, options, training_files
 from ttc.drivers.adapt_methods import Method
 from ttc.drivers.adapt_options import (
   NUM_CLASSES,
@@ -30,6 +24,7 @@ from ttc.drivers.adapt_options import (
   check,
   make_study,
 )
+from ttc.drivers.journal import Journal
 from ttc.io import files
 
 NUM_BINS = 15
@@ -101,21 +96,15 @@ def adapt(config: Mapping[str, Any], workdir: files.Path) -> None:
   chosen = options.parse(AdaptOptions, config)
   methods, sweep = check(chosen)
   workdir = pathlib.Path(workdir)
-  with processes.hold(workdir):
-    if jax.process_index() == 0:
-      training_files.keep_config(dataclasses.asdict(chosen), workdir)
-    processes.wait_for_all('started')
-    study = processes.after_first(lambda: make_study(chosen), 'study')
-    journal = processes.open_journal(workdir / 'metrics.jsonl')
-    mine = processes.share(methods)
-    total = len(mine) * len(study.schedules[0].visits)
+  with files.lock_directory(workdir):
+    training_files.keep_config(dataclasses.asdict(chosen), workdir)
+    study = make_study(chosen)
+    journal = Journal(workdir / 'metrics.jsonl')
+    total = len(methods) * len(study.schedules[0].visits)
     with tqdm.tqdm(total=total, unit='batch') as bar:
-      for method in mine:
+      for method in methods:
         _run_method(chosen, study, method, sweep, workdir, journal, bar)
-    processes.wait_for_all('measured')
-    if jax.process_index() == 0:
-      journal.merge()
-      adapt_report.report(chosen, study, cut(study), sweep, journal, workdir)
+    adapt_report.report(chosen, study, cut(study), sweep, journal, workdir)
 
 
 def cut(study: Study) -> list[Piece]:
@@ -147,14 +136,12 @@ def _run_method(chosen, study, method, sweep, workdir, journal, bar):
   start, run, look = _programs(chosen, study, method, sweep)
   slug = ''.join(x if x.isalnum() else '_' for x in method.label)
   checkpoints = io.open_checkpoints(
-    workdir / 'checkpoints' / slug, max_to_keep=1, alone=True
+    workdir / 'checkpoints' / slug, max_to_keep=1
   )
   done = checkpoints.latest_step() or 0
   state = start()
   if done:
-    state = io.restore_checkpoint(
-      checkpoints, jax.eval_shape(start), alone=True
-    )
+    state = io.restore_checkpoint(checkpoints, jax.eval_shape(start))
   for piece in cut(study):
     num_batches = piece.batches.stop - piece.batches.start
     if piece.number < done:

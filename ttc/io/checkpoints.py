@@ -40,20 +40,25 @@ def open_checkpoints(
     An `orbax.checkpoint.CheckpointManager`; `close` it at the end.
   """
   import orbax.checkpoint as ocp
+  from etils import epath
 
   directory = os.fspath(directory)
   if '://' not in directory:
     directory = pathlib.Path(directory).absolute()
   index = jax.process_index()
+  alone = alone and jax.process_count() > 1
+  if alone:  # Orbax would make it together with the others
+    epath.Path(directory).mkdir(parents=True, exist_ok=True)
   options = ocp.CheckpointManagerOptions(
     max_to_keep=max_to_keep,
     save_interval_steps=save_interval_steps,
+    create=not alone,
     multiprocessing_options=ocp.options.MultiprocessingOptions(
       primary_host=index,
       active_processes={index},
-      barrier_sync_key_prefix=f'{directory} of process {index}',
+      barrier_sync_key_prefix=f'process {index}',
     )
-    if alone and jax.process_count() > 1
+    if alone
     else ocp.options.MultiprocessingOptions(),
   )
   return ocp.CheckpointManager(

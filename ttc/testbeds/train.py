@@ -138,13 +138,15 @@ def trained_params(
   """
 
   def save(path, params):
-    checkpoints = io.open_checkpoints(path)
+    checkpoints = io.open_checkpoints(path, alone=True)
     io.save_checkpoint(checkpoints, 0, params)
     checkpoints.close()
 
   def load(path):
-    checkpoints = io.open_checkpoints(path)
-    params = io.restore_checkpoint(checkpoints, jax.eval_shape(like))
+    checkpoints = io.open_checkpoints(path, alone=True)
+    params = io.restore_checkpoint(
+      checkpoints, jax.eval_shape(like), alone=True
+    )
     checkpoints.close()
     return params
 
