@@ -115,7 +115,7 @@ def run(keys, num_chains, num_steps, burn_in, thin, target, beta, top_k):
     num_chains,
     num_steps,
     LENGTH,
-    stop_ids=(END,),
+    stop=sampling.stop_rules(MODEL.vocab_size, [END]),
     beta=beta,
     burn_in=burn_in,
     thin=thin,
@@ -360,7 +360,7 @@ def test_what_is_kept_is_not_read_again(scan_layers):
       num_chains,
       num_steps,
       8,
-      stop_ids=(0,),
+      stop=sampling.stop_rules(model.vocab_size, [0]),
     )
   )(jax.random.split(jax.random.key(2), 2))
   jax.effects_barrier()

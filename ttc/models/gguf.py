@@ -164,22 +164,8 @@ def gguf_config(
     raise ValueError(f"{file.path}: there is no tensor 'token_embd.weight'")
   num_layers, num_heads = size('block_count'), size('attention.head_count')
   embed_dim = size('embedding_length')
-  head_dim = size('attention.key_length', None)
-  if head_dim is None:
-    if embed_dim % num_heads:
-      raise ValueError(
-        f'{file.path}: embedding_length={embed_dim} is not a multiple of '
-        f'attention.head_count={num_heads}, and there is no key_length'
-      )
-    head_dim = embed_dim // num_heads
+  head_dim = _head_dim(file, architecture, num_heads, embed_dim)
   relative = RELATIVES.get(architecture)
-  fixed = ['attention.value_length', 'rope.dimension_count']
-  for name in fixed[: 1 if architecture == 'phi3' else 2]:
-    if get(name, head_dim) != head_dim:
-      raise ValueError(
-        f'{file.path}: {name}={get(name)} differs from the head '
-        f'dimension {head_dim}; that is not implemented'
-      )
   if get('attention.sliding_window_pattern', None) is not None:
     raise ValueError(f'{file.path}: sliding_window_pattern is not implemented')
   has_norm = 'blk.0.attn_q_norm.weight' in file.tensors
@@ -224,6 +210,30 @@ def gguf_config(
     return TransformerConfig(**settings)
   except ValueError as error:
     raise ValueError(f'{file.path}: {error}') from None
+
+
+def _head_dim(
+  file: GGUFFile, architecture: str, num_heads: int, embed_dim: int
+) -> int:
+  """Of keys; what else has a width of a head must have the same."""
+  of = lambda name: f'{architecture}.{name}'
+  head_dim = gguf_file.size(file, of('attention.key_length'), None)
+  if head_dim is None:
+    if embed_dim % num_heads:
+      raise ValueError(
+        f'{file.path}: embedding_length={embed_dim} is not a multiple of '
+        f'attention.head_count={num_heads}, and there is no key_length'
+      )
+    head_dim = embed_dim // num_heads
+  fixed = ['attention.value_length', 'rope.dimension_count']
+  for name in fixed[: 1 if architecture == 'phi3' else 2]:
+    value = gguf_file.get(file, of(name), head_dim)
+    if value != head_dim:
+      raise ValueError(
+        f'{file.path}: {name}={value} differs from the head '
+        f'dimension {head_dim}; that is not implemented'
+      )
+  return head_dim
 
 
 def _experts(

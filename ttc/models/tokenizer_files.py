@@ -57,29 +57,7 @@ def tokenizer_from_gguf(file: GGUFFile) -> Tokenizer | None:
       f'{file.path}: pre-tokenizer {split!r} is not one of '
       f'{", ".join(_GGUF_SPLITS)}; load_gguf loads the weights alone'
     )
-  tokens, kinds, merges = (
-    _list(file, values, name, of_type)
-    for name, of_type in (
-      ('ggml.tokens', str),
-      ('ggml.token_type', int),
-      ('ggml.merges', str),
-    )
-  )
-  if len(kinds) != len(tokens) or len(set(tokens)) != len(tokens):
-    raise ValueError(
-      f'{file.path}: damaged vocabulary: {len(tokens)} tokens, '
-      f'{len(set(tokens))} of them different, and {len(kinds)} types'
-    )
-  of_kind = lambda wanted: [
-    token for token, k in zip(tokens, kinds, strict=True) if k == wanted
-  ]
-  try:
-    pairs = [tuple(merge.split(' ', 1)) for merge in merges]
-    backend = _byte_level_bpe(tokens, pairs, split)
-  except Exception as error:  # the package raises no narrower kind
-    raise ValueError(f'{file.path}: damaged vocabulary: {error}') from None
-  backend.add_special_tokens(of_kind(_CONTROL))
-  backend.add_tokens(of_kind(_USER_DEFINED))
+  backend, tokens = _gguf_vocabulary(file, values, split)
 
   def token(name):
     i = fields.integer(values, f'ggml.{name}', file.path, None, low=0)
@@ -111,6 +89,36 @@ def tokenizer_from_gguf(file: GGUFFile) -> Tokenizer | None:
     layout=find_layout(templates.get(DEFAULT), special),
     template=ChatTemplate(templates, special) if templates else None,
   )
+
+
+def _gguf_vocabulary(
+  file: GGUFFile, values: dict[str, Any], split: str
+) -> tuple[Any, list[str]]:
+  """The backend that a file describes, and its tokens by their ids."""
+  tokens, kinds, merges = (
+    _list(file, values, name, of_type)
+    for name, of_type in (
+      ('ggml.tokens', str),
+      ('ggml.token_type', int),
+      ('ggml.merges', str),
+    )
+  )
+  if len(kinds) != len(tokens) or len(set(tokens)) != len(tokens):
+    raise ValueError(
+      f'{file.path}: damaged vocabulary: {len(tokens)} tokens, '
+      f'{len(set(tokens))} of them different, and {len(kinds)} types'
+    )
+  of_kind = lambda wanted: [
+    token for token, k in zip(tokens, kinds, strict=True) if k == wanted
+  ]
+  try:
+    pairs = [tuple(merge.split(' ', 1)) for merge in merges]
+    backend = _byte_level_bpe(tokens, pairs, split)
+  except Exception as error:  # the package raises no narrower kind
+    raise ValueError(f'{file.path}: damaged vocabulary: {error}') from None
+  backend.add_special_tokens(of_kind(_CONTROL))
+  backend.add_tokens(of_kind(_USER_DEFINED))
+  return backend, tokens
 
 
 def _gguf_templates(values: dict[str, Any], path: str) -> dict[str, str]:

@@ -218,25 +218,32 @@ def _decode_width(static, shared, problems, indices, width, num_slots, place):
   first = place(to_arrays([problems[i] for i in held], width, num_slots))
   slots = _spread(static, _fill(static, shared, first), first)
   held += [None] * (num_slots - len(held))
-  ready: list[Decoded] = []
+  ready: list[tuple[int, Generation, int]] = []  # still on the device
   while any(index is not None for index in held):
     taken = np.array([index is not None for index in held])
     slots, idle, steps = _run(static, shared, slots, taken)
-    yield from ready  # while the others are decoded
+    yield from _fetch(problems, ready)  # while the others are decoded
     ready = []
+    idle, steps = jax.device_get((idle, steps))
     row_steps = int(steps) * num_slots * static.num_rows
-    for slot in np.flatnonzero(np.asarray(idle) & taken):
-      index = held[slot]
-      wanted = len(problems[index].sample_ids)
-      generation = jax.device_get(_take(slots, int(slot)))
-      generation = jax.tree.map(lambda x: x[:wanted], generation)  # noqa: B023
-      ready.append(Decoded(index, generation, row_steps))
+    for slot in np.flatnonzero(idle & taken).tolist():
+      ready.append((held[slot], _take(slots, slot), row_steps))
       held[slot] = waiting.popleft() if waiting else None
       if held[slot] is not None:
         problem = problems[held[slot]]
         one = to_arrays([problem], _padded(len(problem.tokens)), 1)
-        slots = _admit(static, shared, slots, one, int(slot))
-  yield from ready
+        slots = _admit(static, shared, slots, one, slot)
+  yield from _fetch(problems, ready)
+
+
+def _fetch(
+  problems: Sequence[Problem], ready: Sequence[tuple[int, Generation, int]]
+) -> Iterator[Decoded]:
+  """What was taken out of slots, without the padding."""
+  for index, drawn, row_steps in ready:
+    wanted = len(problems[index].sample_ids)
+    kept = jax.tree.map(lambda x: x[:wanted], jax.device_get(drawn))  # noqa: B023
+    yield Decoded(index, kept, row_steps)
 
 
 def _to_arrays(static: _Static, problems, width, num_slots) -> _Wanted:

@@ -20,6 +20,7 @@ of the verifier; with `rollout`, each step is also completed to its end, and
 beam search discards for good can be taken up again here.
 """
 
+import functools
 import math
 from typing import Literal, NamedTuple
 
@@ -110,101 +111,15 @@ def mcts(
     are not finished have no vote, nor have steps that an elder sibling also
     took.
   """
-  B, K = prompt.tokens.shape[0], 1 + num_expansions * width
+  K = 1 + num_expansions * width
   if num_simulations is None:
     num_simulations = 16 * num_expansions
-  zeros = jnp.zeros((B, K), jnp.float32)
-  count = jnp.zeros((B,), jnp.int32)
-  nodes = plant(params, prompt, steps, K)
-  search = _Search(
-    nodes=nodes._replace(streams=jnp.zeros((B, K), jnp.int32)),
-    tree=Tree(
-      parents=zeros.astype(jnp.int32) - 1,
-      first_child=zeros.astype(jnp.int32),
-      priors=zeros,
-      visits=zeros.astype(jnp.int32),
-      value_sums=zeros,
-      scores=zeros,
-      has_ended=zeros.astype(bool),
-    ),
-    read=nodes.responses,
-    depths=zeros.astype(jnp.int32),
-    node=count,
-    num_simulations=count,
-    tokens=count,
-    depth=count,
-    verifier_calls=count,
-    round=jnp.int32(0),
-    active=jnp.ones((B,), bool),
-  )
-  evaluate = _roll_out if rollout else _read
-  go_down = lambda *args: descend(*args, width, c_init, c_base)
-
-  def body(search):
-    start = 1 + search.round * width
-    places = start + jnp.arange(width, dtype=jnp.int32)
-    limit = jnp.where(search.active, num_simulations, 0).astype(jnp.int32)
-    tree, node, num_done = jax.vmap(go_down)(
-      search.tree, search.node, search.num_simulations, limit
-    )
-    grows = num_done < limit
-    children = _children(steps.model, search.nodes, node, grows, places)
-    children, drawn = take_step(params, keys, steps, children)
-    read, looked = evaluate(params, keys, steps, children, K + places)
-    scores = score_fn(prompt, read)
-    depths = 1 + jnp.take_along_axis(search.depths, node[:, None], axis=1)
-    running = children.responses.finish_reasons == FinishReason.RUNNING
-    has_ended = ~running | (depths >= steps.max_steps)
-    is_twin, priors = jax.vmap(lambda r: _prior(r, prior))(children.responses)
-    grow = lambda *args: attach(*args, start)
-    tree = jax.vmap(grow)(tree, node, grows, scores, priors, has_ended)
-    if not rollout:  # two completions of one step are two samples
-      reasons = read.finish_reasons
-      read = read._replace(
-        finish_reasons=jnp.where(is_twin, FinishReason.CANCELLED, reasons)
-      )
-    put = lambda old, new: put_slice(old, new, start, axis=1)
-    spent = jnp.sum(drawn + looked, axis=1, dtype=jnp.int32)
-    search = _Search(
-      nodes=_put_rows(steps.model, search.nodes, children, start),
-      tree=tree,
-      read=jax.tree.map(put, search.read, read),
-      depths=put(search.depths, jnp.broadcast_to(depths, (B, width))),
-      node=node,
-      num_simulations=num_done,
-      tokens=search.tokens + spent,
-      depth=search.depth + jnp.max(drawn + looked, axis=1),
-      verifier_calls=search.verifier_calls + jnp.where(grows, width, 0),
-      round=search.round + 1,
-      active=grows,
-    )
-    if budget is None:
-      return search
-    left = search.tokens < budget * _mean_length(search.read, steps.capacity)
-    return search._replace(active=grows & left)
-
+  search = _begin(plant(params, prompt, steps, K))
+  rules = _Rules(width, rollout, prior, c_init, c_base, num_simulations, budget)
+  grow = functools.partial(_grow, rules, params, keys, prompt, steps, score_fn)
   goes_on = lambda s: (s.round < num_expansions) & jnp.any(s.active)
-  search = jax.lax.while_loop(goes_on, body, search)
-  exists = search.tree.parents[:, 1:] >= 0
-  leaves = jax.tree.map(lambda x: x[:, 1:], search.read)
-  reasons = jnp.where(
-    leaves.finish_reasons == FinishReason.RUNNING,
-    FinishReason.LENGTH,
-    leaves.finish_reasons,
-  )
-  reasons = jnp.where(exists, reasons, FinishReason.CANCELLED)
-  return MctsOutput(
-    search=StepSearchOutput(
-      leaves=leaves._replace(finish_reasons=reasons),
-      step_scores=search.tree.scores[:, 1:, None],
-      is_step=exists[..., None],
-      tokens=search.tokens,
-      depth=search.depth,
-      verifier_calls=search.verifier_calls,
-    ),
-    tree=search.tree,
-    num_simulations=search.num_simulations,
-  )
+  search = jax.lax.while_loop(goes_on, grow, search)
+  return _output(search)
 
 
 def select_visited(
@@ -270,6 +185,132 @@ class _Search(NamedTuple):
   verifier_calls: Int[Array, ' B']
   round: Int[Array, '']
   active: Bool[Array, ' B']
+
+
+def _begin(nodes: Beams) -> _Search:
+  """A tree of roots."""
+  B, K = nodes.responses.lengths.shape
+  zeros = jnp.zeros((B, K), jnp.float32)
+  whole = zeros.astype(jnp.int32)
+  count = jnp.zeros((B,), jnp.int32)
+  return _Search(
+    nodes=nodes._replace(streams=whole),
+    tree=Tree(
+      parents=whole - 1,
+      first_child=whole,
+      priors=zeros,
+      visits=whole,
+      value_sums=zeros,
+      scores=zeros,
+      has_ended=zeros.astype(bool),
+    ),
+    read=nodes.responses,
+    depths=whole,
+    node=count,
+    num_simulations=count,
+    tokens=count,
+    depth=count,
+    verifier_calls=count,
+    round=jnp.int32(0),
+    active=jnp.ones((B,), bool),
+  )
+
+
+class _Rules(NamedTuple):
+  """What `mcts` was asked for; see its arguments."""
+
+  width: int
+  rollout: bool
+  prior: Prior
+  c_init: ArrayLike
+  c_base: ArrayLike
+  num_simulations: ArrayLike
+  budget: ArrayLike | None
+
+
+def _grow(
+  rules: _Rules,
+  params: Params,
+  keys: Key[Array, ' B'],
+  prompt: Prompt,
+  steps: StepSampler,
+  score_fn: ScoreFn,
+  search: _Search,
+) -> _Search:
+  """One round: down to a node, `M` steps from there, and their values up."""
+  B, K = search.depths.shape
+  width = rules.width
+  start = 1 + search.round * width
+  places = start + jnp.arange(width, dtype=jnp.int32)
+  limit = jnp.where(search.active, rules.num_simulations, 0).astype(jnp.int32)
+  go_down = lambda *args: descend(*args, width, rules.c_init, rules.c_base)
+  evaluate = _roll_out if rules.rollout else _read
+  tree, node, num_done = jax.vmap(go_down)(
+    search.tree, search.node, search.num_simulations, limit
+  )
+  grows = num_done < limit
+  children = _children(steps.model, search.nodes, node, grows, places)
+  children, drawn = take_step(params, keys, steps, children)
+  read, looked = evaluate(params, keys, steps, children, K + places)
+  scores = score_fn(prompt, read)
+  depths = 1 + jnp.take_along_axis(search.depths, node[:, None], axis=1)
+  running = children.responses.finish_reasons == FinishReason.RUNNING
+  has_ended = ~running | (depths >= steps.max_steps)
+  is_twin, priors = jax.vmap(lambda r: _prior(r, rules.prior))(
+    children.responses
+  )
+  grow = lambda *args: attach(*args, start)
+  tree = jax.vmap(grow)(tree, node, grows, scores, priors, has_ended)
+  if not rules.rollout:  # two completions of one step are two samples
+    reasons = read.finish_reasons
+    read = read._replace(
+      finish_reasons=jnp.where(is_twin, FinishReason.CANCELLED, reasons)
+    )
+  put = lambda old, new: put_slice(old, new, start, axis=1)
+  spent = jnp.sum(drawn + looked, axis=1, dtype=jnp.int32)
+  search = _Search(
+    nodes=_put_rows(steps.model, search.nodes, children, start),
+    tree=tree,
+    read=jax.tree.map(put, search.read, read),
+    depths=put(search.depths, jnp.broadcast_to(depths, (B, width))),
+    node=node,
+    num_simulations=num_done,
+    tokens=search.tokens + spent,
+    depth=search.depth + jnp.max(drawn + looked, axis=1),
+    verifier_calls=search.verifier_calls + jnp.where(grows, width, 0),
+    round=search.round + 1,
+    active=grows,
+  )
+  if rules.budget is None:
+    return search
+  left = search.tokens < rules.budget * _mean_length(
+    search.read, steps.capacity
+  )
+  return search._replace(active=grows & left)
+
+
+def _output(search: _Search) -> MctsOutput:
+  """All nodes but the roots as leaves; those that are not there are empty."""
+  exists = search.tree.parents[:, 1:] >= 0
+  leaves = jax.tree.map(lambda x: x[:, 1:], search.read)
+  reasons = jnp.where(
+    leaves.finish_reasons == FinishReason.RUNNING,
+    FinishReason.LENGTH,
+    leaves.finish_reasons,
+  )
+  reasons = jnp.where(exists, reasons, FinishReason.CANCELLED)
+  return MctsOutput(
+    search=StepSearchOutput(
+      leaves=leaves._replace(finish_reasons=reasons),
+      step_scores=search.tree.scores[:, 1:, None],
+      is_step=exists[..., None],
+      tokens=search.tokens,
+      depth=search.depth,
+      verifier_calls=search.verifier_calls,
+    ),
+    tree=search.tree,
+    num_simulations=search.num_simulations,
+  )
 
 
 def _children(model: LanguageModel, nodes: Beams, node, grows, places) -> Beams:

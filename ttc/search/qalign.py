@@ -20,7 +20,6 @@ response stays in the cache and is not computed again.
 """
 
 import functools
-from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 import jax
@@ -32,7 +31,7 @@ from ttc.sampling.decode import sample
 from ttc.sampling.logits import SamplingParams
 from ttc.sampling.responses import join
 from ttc.sampling.state import DecodeState, fork, prefill
-from ttc.sampling.stopping import StopRules, read_tokens, stop_rules
+from ttc.sampling.stopping import StopRules, read_tokens
 from ttc.search.base import Method, winner
 from ttc.search.setting import Setting
 from ttc.types import (
@@ -99,8 +98,7 @@ def qalign(
   num_steps: int,
   capacity: int,
   *,
-  stop_ids: Sequence[int],
-  stop: StopRules | None = None,
+  stop: StopRules,
   beta: Float[Array, ''] | float = 0.5,
   burn_in: int = 0,
   thin: int = 1,
@@ -133,9 +131,8 @@ def qalign(
       self-consistency, of the samples that `generate` draws with these keys.
       1024 in the paper.
     capacity: most tokens in a response; static.
-    stop_ids: tokens that end a response; static.
-    stop: what ends it where texts do, in place of `stop_ids`. One that spans
-      the cut is found: an ending goes on from the kept tokens.
+    stop: what ends a response. A text or sequence that spans the cut is found:
+      an ending goes on from the kept tokens.
     beta: temperature of the reward. The paper has 0.5 for general rewards, 1
       for those of a task.
     burn_in: states that are not kept, from the first on; static.
@@ -154,7 +151,6 @@ def qalign(
   if not (0 <= burn_in <= num_steps and thin >= 1):
     raise ValueError(f'{burn_in=}, {thin=} keep none of {num_steps + 1} states')
   B = prompt.tokens.shape[0]
-  stop = stop or stop_rules(model.vocab_size, stop_ids)
   draw = functools.partial(sample, model, params, stop=stop, sampling=sampling)
   step_keys = jax.vmap(lambda key: jax.random.fold_in(key, _STEPS_ID))(keys)
   first = draw(keys, prefill(model, params, prompt, num_chains, capacity))
@@ -174,10 +170,7 @@ def qalign(
     response = join(chain.response, ending.generation, cuts)
     scores = score_fn(prompt, response)
     log_ratio = (scores - chain.scores) / beta
-    log_ratio += jnp.log(chain.response.lengths / response.lengths)
-    if target == 'reward':
-      log_ratio += _log_prob_from(chain.response, cuts)
-      log_ratio -= _log_prob_from(response, cuts)
+    log_ratio += _log_correction(target, chain.response, response, cuts)
     known = ~jnp.isnan(scores)  # what the reward cannot tell is refused
     accepts = known & ((log_uniforms <= log_ratio) | jnp.isnan(chain.scores))
     chosen = _choose(accepts, (response, scores), chain[1:3])
@@ -188,22 +181,9 @@ def qalign(
       num_accepted=chain.num_accepted + accepts,
     )
 
-  def look(chain):
-    response = chain.response
-    answers = answer_fn(prompt, chain.response)
-    answers = jnp.where(jnp.isnan(chain.scores), -1, answers)  # nor votes
-    return Chains(
-      *response[:2],
-      chain.scores,
-      answers,
-      *chain[3:],
-      jnp.sum(response.log_probs, axis=-1),
-      response.finish_reasons,
-    )
-
   def go_on(chain, span):
     chain = jax.lax.fori_loop(*span, step, chain)
-    return chain, look(chain)
+    return chain, _look(chain, answer_fn(prompt, chain.response))
 
   ends = jnp.arange(burn_in, num_steps + 1, thin)
   starts = jnp.pad(ends[:-1], (1, 0))
@@ -249,9 +229,32 @@ def _randomness(keys: Key[Array, ' B'], t, chain: _Chain):
   return of_problem(keys, chain.response.lengths)
 
 
+def _look(chain: _Chain, answers: Int[Array, 'B N']) -> Chains:
+  """What is kept of a state; without a score it has no answer, and no vote."""
+  response = chain.response
+  return Chains(
+    *response[:2],
+    chain.scores,
+    jnp.where(jnp.isnan(chain.scores), -1, answers),
+    *chain[3:],
+    jnp.sum(response.log_probs, axis=-1),
+    response.finish_reasons,
+  )
+
+
 def _own_rows(like: Int[Array, 'B N']) -> Int[Array, 'B N']:
   """Every row as its own parent."""
   return jnp.broadcast_to(jnp.arange(like.shape[1]), like.shape)
+
+
+def _log_correction(
+  target: Target, old: Generation, new: Generation, cuts: Int[Array, 'B N']
+) -> Float[Array, 'B N']:
+  """Log of what the rewards' ratio is multiplied by."""
+  log_ratio = jnp.log(old.lengths / new.lengths)
+  if target == 'reward':
+    log_ratio += _log_prob_from(old, cuts) - _log_prob_from(new, cuts)
+  return log_ratio
 
 
 def _log_prob_from(response: Generation, cuts) -> Float[Array, 'B N']:
@@ -313,7 +316,6 @@ def _decode(
     1,
     2 * (num_samples - 1),
     setting.capacity,
-    stop_ids=setting.eos_ids,
     stop=setting.stop,
     target=target,
     sampling=setting.sampling,

@@ -97,12 +97,7 @@ def revisions(
   nothing = empty(B, C, T)
   feedback, _ = jax.eval_shape(feedback_fn, prompt, nothing)
   F = feedback.shape[-1]
-  room = min(depth - 1, W) * (T + F) + T
-  if prompt.tokens.shape[1] + room > model.max_length:
-    raise ValueError(
-      f'a prompt of {prompt.tokens.shape[1]} tokens and {room} for attempts '
-      f'exceed the context of the model, max_length={model.max_length}'
-    )
+  room = _room(model, prompt, min(depth - 1, W) * (T + F) + T)
 
   def turn(carry, t):
     state, last, window, counts, done = carry
@@ -132,14 +127,26 @@ def revisions(
       done |= is_done_fn(prompt, attempt)
     return (output.state, attempt, window, counts, done), attempt
 
-  done = jnp.zeros((B, C), bool)
-  window = jnp.zeros((W, B, C, T + F), jnp.int32)
-  counts = jnp.zeros((W, B, C), jnp.int32)
-  state = prefill(model, params, prompt, C, room)
-  carry = state, nothing, window, counts, done
+  carry = (
+    prefill(model, params, prompt, C, room),
+    nothing,
+    jnp.zeros((W, B, C, T + F), jnp.int32),
+    jnp.zeros((W, B, C), jnp.int32),
+    jnp.zeros((B, C), bool),
+  )
   _, attempts = jax.lax.scan(turn, carry, jnp.arange(depth))
   by_chain = lambda x: jnp.moveaxis(x, 0, 2).reshape(B, C * depth, *x.shape[3:])
   return jax.tree.map(by_chain, attempts)
+
+
+def _room(model: LanguageModel, prompt: Prompt, room: int) -> int:
+  """The tokens behind the prompt, if the model has room for them."""
+  if prompt.tokens.shape[1] + room > model.max_length:
+    raise ValueError(
+      f'a prompt of {prompt.tokens.shape[1]} tokens and {room} for attempts '
+      f'exceed the context of the model, max_length={model.max_length}'
+    )
+  return room
 
 
 def fixed_feedback(tokens: Sequence[int]) -> FeedbackFn:

@@ -7,6 +7,12 @@ once, all results are whole numbers from 1 to `max_value`. Many responses are
 right; the verifier runs the equations. The trace is a random derivation, and
 the target is what it ends with, so every problem has a solution.
 
+`process_rewards` asks of an equation that its operands were still there and
+its result is right, and the same of all equations before it; on EOS, that
+the target was reached. `consistency_rewards` forgives earlier mistakes: it
+takes the written results as they are, and asks of EOS only its place. Both
+mark all five tokens of an equation alike.
+
 Gandhi et al., "Stream of Search", arXiv 2404.03683 (the game with all numbers
 used); the equations are ours, so that each step can be checked by itself.
 
@@ -39,12 +45,6 @@ def countdown(
 
   The right answer is the target, so the id tells how far a valid response
   missed it; a response with a wrong or impossible equation has no answer (-1).
-
-  `process_rewards` asks of an equation that its operands were still there and
-  its result is right, and the same of all equations before it; on EOS, that
-  the target was reached. `consistency_rewards` forgives earlier mistakes: it
-  takes the written results as they are, and asks of EOS only its place. Both
-  mark all five tokens of an equation alike.
 
   Args:
     num_numbers: `K`, at least 2; 3 and 4 are usual.

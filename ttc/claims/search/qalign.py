@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ttc import models, scaling, search
+from ttc import models, sampling, scaling, search
 from ttc.claims.claim import (
   Claim,
   difference,
@@ -69,7 +69,7 @@ def long_chains(target, num_steps=2000):
       64,
       num_steps,
       4,
-      stop_ids=(2,),
+      stop=sampling.stop_rules(4, [2]),
       burn_in=20,
       target=target,
     )
@@ -103,7 +103,7 @@ def run_chains(key, proxy, answers, num_steps, beta):
     1,
     num_steps,
     LENGTH,
-    stop_ids=(END,),
+    stop=sampling.stop_rules(4, [END]),
     beta=beta,
   ).chains
 
