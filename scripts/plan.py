@@ -49,6 +49,9 @@ _OUT = flags.DEFINE_string('out', None, 'PNG: slices of other sizes beside it.')
 _COMPILE = flags.DEFINE_bool(
   'compile', False, 'Compile it too, for TPUs; extra kernels-aot.'
 )
+_LAYOUT = flags.DEFINE_string(
+  'layout', None, 'COPIESxDEVICES to compile; the best if not given.'
+)
 _CHECK = flags.DEFINE_bool(
   'check', False, 'Predict SmolLM2 on this machine, then measure it.'
 )
@@ -76,6 +79,7 @@ def main():
       _PRICE.value,
       _OUT.value,
       _COMPILE.value,
+      _LAYOUT.value,
     )
   )
 

@@ -63,6 +63,14 @@ def test_a_directory(tmp_path, capsys):
   assert 'of what fits' in capsys.readouterr().out
 
 
+def test_a_layout_of_ones_own(capsys):
+  asked = plan.Plan('Qwen3-8B', 'v5e-8', Work(2048, 256, 4), layout='2x4')
+  plan.plan(asked)
+  assert 'Asked for: a mesh of data=2 copies' in capsys.readouterr().out
+  with pytest.raises(ValueError, match='--layout=3x3 is not one of 8x1, 4x2'):
+    plan.plan(asked._replace(layout='3x3'))
+
+
 @pytest.mark.parametrize(
   ('asked', 'message'),
   [

@@ -10,6 +10,7 @@ import json
 
 import numpy as np
 import pytest
+from byte_writers import byte_level
 
 from ttc import models, verifiers
 
@@ -19,7 +20,6 @@ transformers = pytest.importorskip('transformers')
 tokenizers = pytest.importorskip('tokenizers')
 safetensors_torch = pytest.importorskip('safetensors.torch')
 
-CONTROL = ['<|im_start|>', '<|im_end|>', '<extra_0>', '<s>']
 MERGED = ['ки', ' Yes', ' No', 'ab', '\n\n', '. ']
 PROBLEM = 'What is ab + 2?\nSay it.'
 RESPONSES = [
@@ -38,33 +38,10 @@ BOXED = (
 )
 
 
-def backend():
-  letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
-  vocab = {letter: i for i, letter in enumerate(letters)}
-  pre = tokenizers.pre_tokenizers.ByteLevel(
-    add_prefix_space=False, use_regex=False
-  )
-  merges = []
-  for word in MERGED:
-    ((shown, _),) = pre.pre_tokenize_str(word)
-    for i in range(1, len(shown)):
-      pair = shown[:i], shown[i]
-      if ''.join(pair) not in vocab:
-        vocab[''.join(pair)] = len(vocab)
-        merges.append(pair)
-  found = tokenizers.Tokenizer(
-    tokenizers.models.BPE(vocab=vocab, merges=merges)
-  )
-  found.pre_tokenizer = pre
-  found.decoder = tokenizers.decoders.ByteLevel()
-  found.add_special_tokens(CONTROL)
-  return found
-
-
 def codec(path):
   """The tokenizer of transformers, saved into a directory."""
   theirs = transformers.PreTrainedTokenizerFast(
-    tokenizer_object=backend(),
+    tokenizer_object=byte_level(MERGED),
     bos_token='<s>',
     eos_token='<|im_end|>',
     pad_token='<|im_end|>',
@@ -76,7 +53,7 @@ def codec(path):
 
 def config_of(family, **changes):
   values = {
-    'vocab_size': backend().get_vocab_size(),
+    'vocab_size': byte_level(MERGED).get_vocab_size(),
     'hidden_size': 32,
     'intermediate_size': 48,
     'num_hidden_layers': 2,

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ttc import models, sampling
-from ttc.drivers import bench_decode, journal
+from ttc.drivers import journal
 from ttc.drivers.timing import interleaved, spread
 from ttc.evaluation import SampleRecord
 from ttc.io import files
+from ttc.models.published import TINY
 from ttc.types import Params, Prompt
 
 
@@ -143,7 +144,7 @@ def load(bench: Bench) -> tuple[models.LanguageModel, Params]:
   if bench.model is not None:
     loaded = models.load(bench.model)
     return loaded.model, loaded.params
-  model = models.transformer(bench_decode.TINY)
+  model = models.transformer(TINY)
   return model, jax.jit(model.init)(jax.random.key(0))
 
 

@@ -16,18 +16,10 @@ from ttc.drivers import peers
 from ttc.drivers.peers import Job
 from ttc.drivers.timing import fastest, fastest_in_place, interleaved, spread
 from ttc.io import files
+from ttc.models.published import TINY
 from ttc.types import Params, Prompt
 
 PEERS = ('transformers', 'llama_cpp')
-TINY = models.TransformerConfig(
-  vocab_size=300,
-  num_layers=2,
-  embed_dim=32,
-  mlp_dim=64,
-  num_heads=4,
-  num_kv_heads=2,
-  head_dim=8,
-)
 
 
 class Bench(NamedTuple):

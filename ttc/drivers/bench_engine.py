@@ -17,20 +17,11 @@ import numpy as np
 
 from ttc import models, sampling
 from ttc.drivers.kernel_cases import attempt, need_gpu
-from ttc.models.published import PUBLISHED
+from ttc.models.published import PUBLISHED, TINY
 from ttc.types import Prompt
 
 _RUNS = 4  # the first one warms up
 QWEN3 = {name: PUBLISHED[name] for name in ('Qwen3-0.6B', 'Qwen3-8B')}
-TINY = models.TransformerConfig(
-  vocab_size=300,
-  num_layers=2,
-  embed_dim=32,
-  mlp_dim=64,
-  num_heads=4,
-  num_kv_heads=2,
-  head_dim=16,
-)
 
 
 def time_engine(small: bool, missing: list[str]) -> list[dict[str, Any]]:

@@ -16,17 +16,9 @@ import jax.numpy as jnp
 
 from ttc import models, sampling
 from ttc.io import files
+from ttc.models.published import TINY
 from ttc.types import Prompt
 
-TINY = models.TransformerConfig(
-  vocab_size=64,
-  num_layers=2,
-  embed_dim=16,
-  mlp_dim=16,
-  num_heads=2,
-  num_kv_heads=1,
-  head_dim=8,
-)
 _ALL = 2**62  # more logits than there ever are
 
 

@@ -44,7 +44,8 @@ class Plan(NamedTuple):
     combine: how reading and computing add up, 'sum' or 'max'.
     price: USD for an hour of a device; None for that of the table.
     out: PNG of the speed on slices of other sizes; None for no picture.
-    compile: also make the program of the best layout, and look into it.
+    compile: also make the program of a layout, and look into it.
+    layout: 'COPIESxDEVICES' of that; None for the best.
   """
 
   model: str
@@ -55,6 +56,7 @@ class Plan(NamedTuple):
   price: float | None = None
   out: str | None = None
   compile: bool = False
+  layout: str | None = None
 
 
 def plan(asked: Plan) -> None:
@@ -90,6 +92,8 @@ def plan(asked: Plan) -> None:
   )
   print('\n'.join(evaluation.markdown_table(HEADER, rows)))
   chosen = slices.best(predictions)
+  if asked.layout is not None:
+    chosen = of_layout(predictions, asked.layout)
   if chosen is None:
     least = min(p.param_bytes + p.cache_bytes for p in predictions)
     print(
@@ -98,10 +102,8 @@ def plan(asked: Plan) -> None:
     )
   else:
     data, split = chosen.layout
-    print(
-      f'\nBest of what fits: a mesh of data={data} copies by model={split} '
-      'devices.'
-    )
+    which = 'Best of what fits' if asked.layout is None else 'Asked for'
+    print(f'\n{which}: a mesh of data={data} copies by model={split} devices.')
     if asked.compile:
       compiled = plan_compile.compile_sample(
         config, asked.slice, chosen.layout, asked.work
@@ -111,6 +113,16 @@ def plan(asked: Plan) -> None:
   if asked.out:
     draw(asked, shape, config.embed_dim)
     print(f'wrote {asked.out}')
+
+
+def of_layout(
+  predictions: Sequence[slices.Prediction], name: str
+) -> slices.Prediction:
+  """The one of a layout; ValueError naming all of them."""
+  known = {'x'.join(map(str, p.layout)): p for p in predictions}
+  if name not in known:
+    raise ValueError(f'--layout={name} is not one of {", ".join(known)}')
+  return known[name]
 
 
 def find_config(model: str) -> models.TransformerConfig:

@@ -1,4 +1,4 @@
-"""Shapes of published models, for planning and timing without their weights."""
+"""Shapes of published models, and a tiny one, for planning and timing."""
 
 from ttc.models.experts import Experts
 from ttc.models.rope import Llama3Scaling
@@ -65,3 +65,14 @@ PUBLISHED = {
     dtype='bfloat16',
   ),
 }
+
+# What `--check` of benches builds in place of one: everything runs, in seconds.
+TINY = TransformerConfig(
+  vocab_size=300,
+  num_layers=2,
+  embed_dim=32,
+  mlp_dim=64,
+  num_heads=4,
+  num_kv_heads=2,
+  head_dim=8,
+)
