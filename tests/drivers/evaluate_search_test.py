@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -75,8 +77,13 @@ def read_head(model, methods=('best_of_n:head', 'dvts:head'), **changes):
 @pytest.fixture
 def head(monkeypatch):
   """A verifier that likes long responses, of 10 FLOPs a token."""
-  score_fn = lambda prompt, r: r.lengths / (1.0 + r.lengths)
-  made = Verifier(lambda asked: score_fn, 10.0, 'digest')
+
+  def make(bias):
+    # A weight that is closed over would be written into each program.
+    assert isinstance(bias, jax.core.Tracer)
+    return lambda prompt, r: r.lengths / (bias + r.lengths)
+
+  made = Verifier(lambda asked: make, jnp.float32(1.0), 10.0, 'digest')
   monkeypatch.setattr(driver, 'load_verifier', lambda directory: made)
 
 

@@ -92,7 +92,7 @@ class TestAnswers:
         METHODS[name],
         200,
         sampling=sampling.SamplingParams(),
-        score_of=lambda _: lambda _, r: jnp.ones(r.lengths.shape),
+        score_of=lambda *_: lambda _, r: jnp.ones(r.lengths.shape),
       )
       chosen, _ = run(0)
       found = [answers[i, chosen.answer[i]] for i in range(2)]

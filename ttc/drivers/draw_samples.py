@@ -153,8 +153,13 @@ class Job:
       name: verifier.score_fn_of(asked)
       for name, verifier in opened.verifiers.items()
     }
+    self.verifier_params = {
+      name: verifier.params for name, verifier in opened.verifiers.items()
+    }
     self._score = jax.jit(
-      lambda *args: {name: fn(*args) for name, fn in self.score_fns.items()}
+      lambda params, *args: {
+        name: make(params[name])(*args) for name, make in self.score_fns.items()
+      }
     )
 
   def draw(self, workdir, params, place, missing, bar) -> None:
@@ -212,6 +217,7 @@ class Job:
       np.pad(x, [(0, more)] + [(0, 0)] * (x.ndim - 1))[None]
     )
     said = self._score(
+      self.verifier_params,
       Prompt(jnp.asarray(tokens), jnp.array([len(prompt)])),
       jax.tree.map(full, generation),
     )

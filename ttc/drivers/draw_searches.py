@@ -128,14 +128,16 @@ class SearchJob:
       for begin in range(0, len(indices), size)
     ]
     self.answers.forget()
-    setting_fn = self.setting_fn(score_of=self._score_of(choice))
+    make = self.setting_fn(score_of=self._score_of(choice))
+    setting_fn = lambda both, index: make(both[0], index, both[1])
     run = compiled(choice.method, setting_fn, n, with_leaves=True)
+    both = params, self.job.verifier_params.get(choice.verifier, ())
     for width, indices in batches:
       rows = [items[i] for i in indices]
       missing = [(item.id, choice.name, n) not in done for _, item in rows]
       if any(missing):
         rows += [rows[0]] * (size - len(rows))
-        chosen = jax.device_get(run(params, *place(self._stack(rows, width))))
+        chosen = jax.device_get(run(both, *place(self._stack(rows, width))))
         of_row = [
           jax.tree.map(lambda x, b=b: x[b], chosen) for b in range(size)
         ]
@@ -182,9 +184,9 @@ class SearchJob:
 
   def _score_of(self, choice: Choice) -> Callable:
     if choice.verifier == 'exact':
-      return self.answers.exact_fn
-    score_fn = self.job.score_fns.get(choice.verifier, verifiers.confidence)
-    return lambda index: score_fn
+      return lambda index, _: self.answers.exact_fn(index)
+    make = self.job.score_fns.get(choice.verifier)
+    return lambda _, params: make(params) if make else verifiers.confidence
 
   def _stack(self, rows, length):
     """Items, prompts and keys of a batch."""

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -54,7 +54,8 @@ def ask(question: Question) -> None:
   task = as_task(question, pattern)
   prompt = encode(question, loaded.model, tokenizer, task)
   answers = search.TextAnswers(tokenizer, task)
-  score_fn, flops_per_call = verifiers.confidence, 0.0
+  make_score_fn: Callable = lambda _: verifiers.confidence
+  verifier_params, flops_per_call = (), 0.0
   if question.verifier != 'log_prob':
     verifier = load_verifier(question.verifier)
     given = prompt.tokens[0, : int(prompt.lengths[0])].tolist()
@@ -66,24 +67,27 @@ def ask(question: Question) -> None:
       question.max_new_tokens,
       question.max_steps,
     )
-    score_fn = verifier.score_fn_of(asked)
+    make_score_fn = verifier.score_fn_of(asked)
+    verifier_params = verifier.params
     flops_per_call = verifier.flops_per_call(question.max_new_tokens)
-  setting_fn = search.text_setting_fn(
+  make_setting = search.text_setting_fn(
     loaded,
     task,
     answers,
-    score_of=lambda _: score_fn,
+    score_of=lambda _, params: make_score_fn(params),
     delimiters=question.step_ends,
     max_steps=question.max_steps,
     max_step_tokens=question.max_step_tokens,
     sampling=question.law,
   )
   index = jnp.zeros((1,), jnp.int32)
-  check_served([method], setting_fn(loaded.params, index), '--method', task)
+  setting_fn = lambda both, index: make_setting(both[0], index, both[1])
+  both = loaded.params, verifier_params
+  check_served([method], setting_fn(both, index), '--method', task)
   run = compiled(method, setting_fn, question.num_samples, with_leaves=True)
   keys = jax.random.key(question.seed)[None]
   began = time.perf_counter()
-  chosen = jax.device_get(run(loaded.params, index, keys, prompt))
+  chosen = jax.device_get(run(both, index, keys, prompt))
   seconds = time.perf_counter() - began
   full = lambda x: np.broadcast_to(x, (1, *np.shape(x)[1:]))[0]
   chosen = jax.tree.map(full, chosen)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ttc import models, verifiers
 from ttc.drivers import runs
 from ttc.io import files
-from ttc.types import ScoreFn
+from ttc.types import Params, ScoreFn
 
 # A response has at most so many times its tokens in a verifier's vocabulary.
 _STRETCH = 2
@@ -29,12 +29,14 @@ class Verifier(NamedTuple):
   """A verifier that is ready to be asked.
 
   Attributes:
-    score_fn_of: its `ScoreFn` for some responses.
+    score_fn_of: its `ScoreFn` for some responses, as a function of `params`.
+    params: its parameters.
     flops_per_token: of reading.
     digest: of what it was read from.
   """
 
-  score_fn_of: Callable[[Asked], ScoreFn]
+  score_fn_of: Callable[[Asked], Callable[[Params], ScoreFn]]
+  params: Params
   flops_per_token: float
   digest: str
 
@@ -62,12 +64,17 @@ def load_verifier(directory: str) -> Verifier:
       _STRETCH * asked.capacity,
       max(asked.max_steps, asked.capacity + 1),
     )
-    return verifiers.text_score_fn(
-      loaded, asked.tokenizer, question_of, room=room, stop=tuple(asked.stop)
+    return lambda params: verifiers.text_score_fn(
+      loaded._replace(params=params),
+      asked.tokenizer,
+      question_of,
+      room=room,
+      stop=tuple(asked.stop),
     )
 
   return Verifier(
     score_fn_of,
+    loaded.params,
     2.0 * models.num_params(loaded.params['model']),
     _digest(directory),
   )

@@ -34,13 +34,15 @@ def text_setting_fn(
   answers: TextAnswers,
   *,
   model: LanguageModel | None = None,
-  score_of: Callable[[Int[Array, ' B']], ScoreFn] = lambda _: confidence,
+  score_of: Callable[[Int[Array, ' B'], Params], ScoreFn] = (
+    lambda *_: confidence
+  ),
   capacity: int | None = None,
   delimiters: Sequence[str] = ('\n\n',),
   max_steps: int = 16,
   max_step_tokens: int | None = None,
   sampling: SamplingParams = SamplingParams(),  # noqa: B008
-) -> Callable[[Params, Int[Array, ' B']], Setting]:
+) -> Callable[..., Setting]:
   """What makes the setting of a batch of items.
 
   Args:
@@ -48,7 +50,8 @@ def text_setting_fn(
     task: the items, their grader, and the texts that end a response.
     answers: reads what responses answer.
     model: instead of `loaded.model`, such as one with sparse attention.
-    score_of: the verifier of a batch, given the item of each prompt.
+    score_of: the verifier of a batch, given the item of each prompt, and its
+      own parameters.
     capacity: most tokens in a response; what the task asks for if None.
     delimiters: texts that end a step.
     max_steps: most steps in a response.
@@ -56,7 +59,9 @@ def text_setting_fn(
     sampling: the law of a draw.
 
   Returns:
-    `(parameters of the model, item of each prompt) -> Setting`, pure.
+    `(parameters of the model, item of each prompt, parameters of the verifier)
+    -> Setting`, pure; the last are `()` for a verifier without. What is closed
+    over would be written into each program.
 
   Raises:
     ValueError: if the model has no tokenizer, or a delimiter is empty.
@@ -74,12 +79,12 @@ def text_setting_fn(
   revise = turn(tokenizer, REVISE) if has_turns else None
   question = question_of(tokenizer) if has_turns else None
 
-  def setting_fn(params, index):
+  def setting_fn(params, index, verifier_params=()):
     return Setting(
       model=model,
       params=params,
       answer_fn=answers.answer_fn(index),
-      score_fn=score_of(index),
+      score_fn=score_of(index, verifier_params),
       eos_ids=tuple(tokenizer.eos_ids),
       capacity=capacity,
       max_steps=max_steps,
