@@ -28,6 +28,7 @@ from ttc.types import Samples
 
 BEDS = {bed.__name__: bed for bed in testbeds.TESTBEDS}
 METHODS = {name: m for name, m in ALL.items() if m.select or m.decode}
+_UNTRAINED = ('table', 'smollm2')
 # What else there is to measure may change from one start to the next.
 _FIXED = ('pool_size', 'num_problems', 'num_items', 'num_permutations')
 _names = lambda known: options.several(options.one_of(tuple(known)))
@@ -83,6 +84,12 @@ def compare(
         f'config.budgets={chosen.budgets} must be numbers of responses, 1 to '
         f'pool_size={chosen.pool_size}'
       )
+  trained = sorted(set(chosen.worlds) - set(_UNTRAINED))
+  if trained and jax.process_count() > 1:
+    raise ValueError(
+      f'--distributed takes the beds {_UNTRAINED}, not {trained}, whose '
+      'networks one process trains and keeps'
+    )
   workdir = pathlib.Path(workdir)
   with processes.hold(workdir):
     outcomes = processes.open_journal(workdir / 'outcomes.jsonl')

@@ -50,8 +50,11 @@ def diffuse(config: Mapping[str, Any], workdir: files.Path) -> None:
   chosen = options.parse(DiffuseOptions, config)
   check(chosen)
   workdir = pathlib.Path(workdir)
-  if chosen.bed == 'video' and jax.process_count() > 1:
-    raise ValueError('--distributed shares searches, and a video has one')
+  if chosen.bed not in ('linear', 'rare') and jax.process_count() > 1:
+    raise ValueError(
+      f"--distributed takes the beds 'linear' and 'rare', not {chosen.bed!r}, "
+      'whose networks one process keeps'
+    )
   with processes.hold(workdir):
     if jax.process_index() == 0:
       training_files.keep_config(dataclasses.asdict(chosen), workdir)
@@ -60,9 +63,7 @@ def diffuse(config: Mapping[str, Any], workdir: files.Path) -> None:
       diffuse_videos(chosen, workdir)
       return
     journal = processes.open_journal(workdir / 'metrics.jsonl')
-    measure = processes.after_first(
-      lambda: _measure_fn(chosen, workdir), 'measure'
-    )
+    measure = _measure_fn(chosen, workdir)
     jobs = processes.share(list(_jobs(chosen)))
     for job in tqdm.tqdm(jobs, unit='job', disable=len(jobs) < 2):
       if job.what not in journal:

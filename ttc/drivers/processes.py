@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn, TypeVar
 
 import jax
@@ -107,16 +107,6 @@ def share(items: Sequence[Item]) -> list[Item]:
 def open_journal(path: files.Path) -> journal.Journal:
   """A journal in which every process writes a shard of its own."""
   return journal.Journal(path, jax.process_index(), jax.process_count())
-
-
-def after_first(make: Callable[[], Item], name: str) -> Item:
-  """`make()` in process 0, and then in the others, who find what it left."""
-  if jax.process_index() == 0:
-    made = make()
-    wait_for_all(name)
-    return made
-  wait_for_all(name)
-  return make()
 
 
 def wait_for_all(name: str) -> None:

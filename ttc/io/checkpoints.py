@@ -9,7 +9,6 @@ equal five, a restart, and five more, bit for bit.
   state = restore_checkpoint(manager, jax.eval_shape(init, key))
 """
 
-import functools
 import os
 import pathlib
 from typing import Any, TypeAlias
@@ -26,7 +25,6 @@ def open_checkpoints(
   *,
   max_to_keep: int | None = 3,
   save_interval_steps: int = 1,
-  alone: bool = False,
 ) -> CheckpointManager:
   """Opens a directory of checkpoints, made if missing.
 
@@ -34,32 +32,17 @@ def open_checkpoints(
     directory: local, or on a bucket (`gs://...`).
     max_to_keep: older checkpoints are deleted; None keeps all.
     save_interval_steps: steps that are no multiple are not saved.
-    alone: of this process and its devices, whatever others there are.
 
   Returns:
     An `orbax.checkpoint.CheckpointManager`; `close` it at the end.
   """
   import orbax.checkpoint as ocp
-  from etils import epath
 
   directory = os.fspath(directory)
   if '://' not in directory:
     directory = pathlib.Path(directory).absolute()
-  index = jax.process_index()
-  alone = alone and jax.process_count() > 1
-  if alone:  # Orbax would make it together with the others
-    epath.Path(directory).mkdir(parents=True, exist_ok=True)
   options = ocp.CheckpointManagerOptions(
-    max_to_keep=max_to_keep,
-    save_interval_steps=save_interval_steps,
-    create=not alone,
-    multiprocessing_options=ocp.options.MultiprocessingOptions(
-      primary_host=index,
-      active_processes={index},
-      barrier_sync_key_prefix=f'process {index}',
-    )
-    if alone
-    else ocp.options.MultiprocessingOptions(),
+    max_to_keep=max_to_keep, save_interval_steps=save_interval_steps
   )
   return ocp.CheckpointManager(
     directory, options=options, item_handlers=ocp.StandardCheckpointHandler()
@@ -88,11 +71,7 @@ def save_checkpoint(
 
 
 def restore_checkpoint(
-  manager: CheckpointManager,
-  abstract_state: PyTree,
-  step: int | None = None,
-  *,
-  alone: bool = False,
+  manager: CheckpointManager, abstract_state: PyTree, step: int | None = None
 ) -> PyTree:
   """Restores a pytree.
 
@@ -103,7 +82,6 @@ def restore_checkpoint(
       first device (on each of several processes a copy); where they lay when
       they were saved does not matter.
     step: which checkpoint; the latest if None.
-    alone: as for `open_checkpoints`.
 
   Returns:
     The state that was saved.
@@ -141,7 +119,7 @@ def restore_checkpoint(
       f'checkpoint {step} in {manager.directory} does not match: '
       + '; '.join(differing)
     )
-  placed = jax.tree.map(functools.partial(_placed, alone=alone), filled)
+  placed = jax.tree.map(_placed, filled)
   restored = manager.restore(step, args=ocp.args.StandardRestore(placed))
   return jax.tree.map(
     lambda want, x: x if want.size else jnp.zeros(want.shape, want.dtype),
@@ -155,11 +133,11 @@ def _filled(shape: tuple[int, ...]) -> tuple[int, ...]:
   return tuple(max(length, 1) for length in shape)
 
 
-def _placed(leaf: Any, *, alone: bool) -> jax.ShapeDtypeStruct:
+def _placed(leaf: Any) -> jax.ShapeDtypeStruct:
   """The leaf with a sharding, its own if it has one."""
   place = getattr(leaf, 'sharding', None)
-  if place is None and (alone or jax.process_count() == 1):
-    place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  if place is None and jax.process_count() == 1:
+    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   elif place is None:
     auto = (jax.sharding.AxisType.Auto,)
     mesh = jax.make_mesh((jax.device_count(),), ('all',), axis_types=auto)

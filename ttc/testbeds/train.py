@@ -138,15 +138,13 @@ def trained_params(
   """
 
   def save(path, params):
-    checkpoints = io.open_checkpoints(path, alone=True)
+    checkpoints = io.open_checkpoints(path)
     io.save_checkpoint(checkpoints, 0, params)
     checkpoints.close()
 
   def load(path):
-    checkpoints = io.open_checkpoints(path, alone=True)
-    params = io.restore_checkpoint(
-      checkpoints, jax.eval_shape(like), alone=True
-    )
+    checkpoints = io.open_checkpoints(path)
+    params = io.restore_checkpoint(checkpoints, jax.eval_shape(like))
     checkpoints.close()
     return params
 
