@@ -3,7 +3,8 @@
   python scripts/sample.py --prompt='What is the capital of France?' \\
       --num_samples=16 --method=self_consistency
 
-The prompt is a user's turn of a chat; with --raw it is a text to go on with.
+The prompt is a user's turn of a chat, behind --system, and replies begin with
+--prefill ('<think>\\n'); with --raw it is a text to go on with.
 Methods are those of README's table, with --num_samples for a budget: of those
 that choose among samples, such as self_consistency (a vote over the whole
 texts, or over what --answer_pattern captures), the samples are printed; of
@@ -18,6 +19,10 @@ from ttc.sampling import SamplingParams
 
 _PROMPT = flags.DEFINE_string('prompt', None, 'What to ask.', required=True)
 _RAW = flags.DEFINE_bool('raw', False, 'Continue the prompt; no chat layout.')
+_SYSTEM = flags.DEFINE_string(
+  'system', '', "System message of the chat; empty for the model's own."
+)
+_PREFILL = flags.DEFINE_string('prefill', '', 'How every reply begins.')
 _MODEL = flags.DEFINE_string(
   'model', 'smollm2-135m', 'A name, a GGUF file, or a Hugging Face directory.'
 )
@@ -63,6 +68,8 @@ def main():
     Question(
       prompt=_PROMPT.value,
       raw=_RAW.value,
+      system=_SYSTEM.value,
+      prefill=_PREFILL.value.replace('\\n', '\n'),
       model=_MODEL.value,
       method=_METHOD.value,
       num_samples=_NUM_SAMPLES.value,

@@ -65,6 +65,8 @@ EVALUATE = {
   'step_ends': (('',), 'x', None),
   'max_steps': (0, 10**9, 1.5),
   'max_step_tokens': (-1, 1.5),
+  'system': ('Be brief.', None),
+  'prefill': ('<think>', 3),
 }  # fmt: skip
 PRETRAIN = {
   'seed': (-1, 2**32, 1.5),
@@ -205,7 +207,8 @@ def test_evaluate(name, value, tmp_path):
   if name == 'task_path':
     config['tasks'] = ('gsm8k',)
   run = lambda: evaluate_driver.evaluate(config, tmp_path / 'run')
-  by_value = {'model': str(value), 'task_path': str(value), 'tasks': ''}
+  by_value = {name: str(value) for name in ('model', 'task_path')}
+  by_value |= {'tasks': '', 'system': 'system=', 'prefill': 'prefill='}
   named = f'config.{name}'
   if (isinstance(value, str) and value.strip()) or isinstance(value, tuple):
     named = by_value.get(name, named)

@@ -71,6 +71,7 @@ def test_the_example_runs(capsys):
     'fine_tuning',
     'learned_rules',
     'meta_rl',
+    'own_model',
     'quickstart',
   ],
 )
@@ -78,7 +79,7 @@ def test_a_notebook_runs_and_is_its_script(name):
   nbformat = pytest.importorskip('nbformat')
   nbclient = pytest.importorskip('nbclient')
   jupytext = pytest.importorskip('jupytext')
-  if name == 'quickstart':
+  if name in ('own_model', 'quickstart'):
     needs_smollm2()
   path = ROOT / 'colabs' / f'{name}.ipynb'
   notebook = nbformat.read(path, as_version=4)

@@ -108,15 +108,39 @@ def test_all_products_are_the_dense_ones(num_rows):
 
   grad = jax.jit(jax.grad(loss, (1, 2, 3), has_aux=True), static_argnums=0)
   mix = jax.jit(mixture.mix, static_argnums=3)
+  close = functools.partial(np.testing.assert_allclose, atol=3e-5)
   wanted = grad('dense', kernels, x, chosen.weights)
   for name in mixture.IMPLEMENTATIONS:
     np.testing.assert_allclose(
       mix(kernels, x, chosen, name), wanted[1], atol=3e-5
     )
-    got = grad(name, kernels, x, chosen.weights)
-    jax.tree.map(
-      functools.partial(np.testing.assert_allclose, atol=3e-5), got, wanted
-    )
+    jax.tree.map(close, grad(name, kernels, x, chosen.weights), wanted)
+    each = jax.vmap(functools.partial(grad, name), (None, 0, 0))
+    got = each(kernels, jnp.stack([x, -x]), jnp.stack([chosen.weights] * 2))
+    jax.tree.map(lambda a, b: close(a[0], b), got, wanted)
+
+
+@pytest.mark.parametrize(
+  'num_rows, on_cpu', [(1, 'pairs'), (4, 'dense'), (40, 'blocks')]
+)
+def test_a_program_takes_the_product_of_its_platform(num_rows, on_cpu):
+  """Not of the one that traces it: a CPU may compile for what it is not."""
+  struct = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
+  kernels = mixture.Kernels(
+    struct(E, 5, 12), struct(E, 5, 12), struct(E, 12, 5)
+  )
+  chosen = experts.Chosen(
+    struct(num_rows, K), jax.ShapeDtypeStruct((num_rows, K), jnp.int32)
+  )
+  assert mixture.fastest_on_cpu(num_rows * K, E, on_mesh=False) == on_cpu
+  traced = jax.jit(mixture.mix).trace(kernels, struct(num_rows, 12), chosen)
+  texts = {
+    platform: traced.lower(lowering_platforms=(platform,)).as_text()
+    for platform in ('cpu', 'tpu')
+  }
+  assert 'ragged_dot' not in texts['cpu']
+  assert 'ragged_dot' in texts['tpu']
+  assert 'while' not in texts['tpu']
 
 
 def test_layers_without_experts_have_an_mlp_and_no_routing():

@@ -300,6 +300,25 @@ class TestTurns:
     ]
     assert piecewise == tokenizer.chat([asked, reply, say('user', again)])
 
+  @pytest.mark.parametrize('layout', ['chatml', 'smollm2', 'llama3'])
+  def test_a_system_message_stands_before_and_a_prefill_behind(self, layout):
+    tokenizer, item = (
+      self.tokenizer(layout, '<think>'),
+      tasks.Item('', 'Q?', '', {}),
+    )
+    plain = task_of('1', is_chat=True)
+    task = plain.asked('Be brief.', '<think>\n')
+    say = lambda role, content: {'role': role, 'content': content}
+    chat = tokenizer.chat([say('system', 'Be brief.'), say('user', 'Q?')])
+    think = tokenizer.encode('<think>\n')
+    assert len(think) == 2
+    assert search.prompt_tokens(tokenizer, task, item) == chat + think
+    alone = search.prompt_tokens(tokenizer, plain, item)
+    assert alone == tokenizer.chat([say('user', 'Q?')]) != chat
+    for text in {'system': 'Be brief.'}, {'prefill': '<think>'}:
+      with pytest.raises(ValueError, match='is for chats, and halves is'):
+        task_of('1').asked(**{'system': '', 'prefill': '', **text})
+
   def test_verdicts_must_be_tokens(self):
     assert question_of(self.tokenizer('chatml')) is None
     tokenizer = self.tokenizer('chatml', 'Yes', 'No')

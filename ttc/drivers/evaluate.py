@@ -74,7 +74,7 @@ def evaluate(
       num_items=chosen.num_items,
       seed=chosen.task_seed,
       path=chosen.task_path or None,
-    )
+    ).asked(chosen.system, chosen.prefill)
     for name in chosen.tasks
   ]
   workdir = pathlib.Path(workdir)

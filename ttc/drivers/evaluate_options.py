@@ -80,6 +80,8 @@ class SearchOptions(EvaluateOptions):
   )
   max_steps: int = option(_whole(1, 10_000), 16)
   max_step_tokens: int = option(_whole(), 0)
+  system: str = option(options.text(empty=True), '')
+  prefill: str = option(options.text(empty=True), '')
 
   @property
   def directories(self) -> dict[str, str]:

@@ -24,6 +24,8 @@ class Question(NamedTuple):
 
   prompt: str
   raw: bool = False  # continue the prompt; no chat layout
+  system: str = ''  # system message of the chat; empty for the model's own
+  prefill: str = ''  # how the reply begins
   model: str = 'smollm2-135m'  # see `models.load`
   method: str = 'self_consistency'
   num_samples: int = 8
@@ -146,7 +148,7 @@ def as_task(
     max_new_tokens=question.max_new_tokens,
     grade=lambda item, text: tasks.Grade(0.0, find_answer(pattern, text), ''),
     is_chat=not question.raw,
-  )
+  ).asked(question.system, question.prefill)
 
 
 def encode(

@@ -25,6 +25,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.custom_batching import sequential_vmap
 from jaxtyping import Array, Float, Int
 
 from ttc.kernels.dispatch import mesh_of
@@ -131,21 +132,30 @@ def mix(
     kernels: of all experts.
     x: rows.
     chosen: the experts `[M, k]` of each row and their weights.
-    implementation: None for what is fastest for so many rows.
+    implementation: None for what is fastest for so many rows, on the platform
+      that the program is lowered for.
 
   Returns:
     The sums.
   """
   num_experts = kernels.gate.shape[0]
-  if implementation is None:
-    implementation = fastest(chosen.ids.size, num_experts)
   mesh = mesh_of(kernels)
+  if implementation is None:
+    product = functools.partial(
+      jax.lax.platform_dependent,
+      cpu=IMPLEMENTATIONS[
+        fastest_on_cpu(chosen.ids.size, num_experts, mesh is not None)
+      ],
+      default=_ragged,
+    )
+  else:
+    product = IMPLEMENTATIONS[implementation]
   num_parts = 1 if mesh is None else mesh.shape.get(_AXIS, 1)
   if num_parts == 1 or num_experts % num_parts:
-    return IMPLEMENTATIONS[implementation](kernels, x, chosen)
+    return product(kernels, x, chosen)
   everywhere = jax.sharding.PartitionSpec()
   return jax.shard_map(
-    functools.partial(_mix_own, implementation),
+    functools.partial(_mix_own, product),
     mesh=mesh,
     in_specs=(jax.sharding.PartitionSpec(_AXIS), everywhere, everywhere),
     out_specs=everywhere,
@@ -154,7 +164,7 @@ def mix(
   )(kernels, x, chosen)
 
 
-def _mix_own(implementation, kernels, x, chosen):
+def _mix_own(product, kernels, x, chosen):
   """The sum over all devices of what each one's experts make of the rows."""
   num_experts = kernels.gate.shape[0]
   ids = chosen.ids - jax.lax.axis_index(_AXIS) * num_experts
@@ -163,7 +173,7 @@ def _mix_own(implementation, kernels, x, chosen):
     jnp.where(is_own, chosen.weights, 0.0),
     jnp.where(is_own, ids, num_experts),  # behind all others, and no expert
   )
-  y = IMPLEMENTATIONS[implementation](kernels, x, own)
+  y = product(kernels, x, own)
   return jax.lax.psum(y, _AXIS)
 
 
@@ -216,7 +226,7 @@ def _add_up(pairs: _Sorted, y: Float[Array, 'P D'], x: Float[Array, 'M D']):
   return sums.astype(x.dtype)
 
 
-def _ragged(kernels, x, chosen):
+def _ragged_once(kernels, x, chosen):
   pairs = _sort(chosen, kernels.gate.shape[0])
   product = lambda kernel, x: jax.lax.ragged_dot_general(
     x, kernel, pairs.sizes, _ROWS_BY_EXPERT
@@ -224,6 +234,27 @@ def _ragged(kernels, x, chosen):
   of_pairs = x[pairs.rows]
   h = nn.silu(product(kernels.gate, of_pairs)) * product(kernels.up, of_pairs)
   return _add_up(pairs, product(kernels.down, h), x)
+
+
+@jax.custom_vjp
+def _ragged(kernels, x, chosen):
+  """One after the other under `vmap`, for which jax has no rule here."""
+  return sequential_vmap(_ragged_once)(kernels, x, chosen)
+
+
+def _ragged_backward(args, cotangent):
+  @sequential_vmap
+  def back(kernels, x, chosen, cotangent):
+    once = lambda kernels, x, weights: _ragged_once(
+      kernels, x, chosen._replace(weights=weights)
+    )
+    return jax.vjp(once, kernels, x, chosen.weights)[1](cotangent)
+
+  kernels, x, weights = back(*args, cotangent)
+  return kernels, x, Chosen(weights, None)
+
+
+_ragged.defvjp(lambda *args: (_ragged(*args), args), _ragged_backward)
 
 
 @jax.custom_jvp  # the number of blocks is known at run time only
@@ -284,16 +315,17 @@ IMPLEMENTATIONS: dict[str, Callable[..., Array]] = {
 }
 
 
-def fastest(num_pairs: int, num_experts: int) -> Implementation:
-  """As measured with 8 and 64 experts on a CPU (`scripts/bench_experts.py`).
+def fastest_on_cpu(
+  num_pairs: int, num_experts: int, on_mesh: bool
+) -> Implementation:
+  """As measured with 8 and 64 experts (`scripts/bench_experts.py`).
 
   Few pairs leave most experts unread; with some rows for each expert, one large
   product over all beats many small ones; from eight on, its `E / k` is more
-  than that. A CPU's `ragged_dot` is a masked product over copies.
+  than that. A CPU's `ragged_dot` is a masked product over copies, and is never
+  chosen here; accelerators take nothing else.
   """
-  if jax.default_backend() != 'cpu':
-    return 'ragged'
-  if jax.device_count() > 1:
+  if on_mesh:
     return 'dense'  # each device sums over its experts, and moves none
   if num_pairs < num_experts:
     return 'pairs'

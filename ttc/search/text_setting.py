@@ -103,7 +103,10 @@ def prompt_tokens(tokenizer: Tokenizer, task: TextTask, item: Any) -> list[int]:
   """How an item is asked: a user's turn, or a text to go on with."""
   text = task.prompt(item)
   if task.is_chat:
-    return tokenizer.chat([{'role': 'user', 'content': text}])
+    messages = [{'role': 'user', 'content': text}]
+    if task.system:
+      messages.insert(0, {'role': 'system', 'content': task.system})
+    return tokenizer.chat(messages, prefill=task.prefill or None)
   return tokenizer.prompt(text)
 
 

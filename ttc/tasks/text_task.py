@@ -41,6 +41,22 @@ class TextTask(NamedTuple):
   is_chat: bool = False  # the prompt is a user's turn, not a text to go on with
   # Whether two extracted answers are one; never sees the gold answer.
   same: Callable[[str, str], bool] = same_text
+  system: str = ''  # the chat's system message; empty for the model's own
+  prefill: str = ''  # how every reply begins; no part of the completion
+
+  def asked(self, system: str, prefill: str) -> 'TextTask':
+    """The task with another system message and beginning of replies.
+
+    Raises:
+      ValueError: if there is one, and the task is no chat.
+    """
+    for name, text in (('system', system), ('prefill', prefill)):
+      if text and not self.is_chat:
+        raise ValueError(
+          f'{name}={text!r} is for chats, and {self.name} is a text to go on '
+          'with'
+        )
+    return self._replace(system=system, prefill=prefill)
 
 
 def cut(completion: str, stop: Sequence[str]) -> str:

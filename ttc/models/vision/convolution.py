@@ -6,6 +6,8 @@ and multiplied as a matrix; on accelerators the convolution is XLA's. Same
 parameters, same results up to rounding.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -48,13 +50,13 @@ def convolve(
     kernel: to slide over them.
     stride: how far it goes at a time.
   """
-  if jax.default_backend() != 'cpu':
-    return jax.lax.conv_general_dilated(
-      x, kernel, (stride, stride), 'SAME',
-      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-    )  # fmt: skip
+  library = lambda x, kernel: jax.lax.conv_general_dilated(
+    x, kernel, (stride, stride), 'SAME',
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+  )  # fmt: skip
   # Patches are made again for the gradient: they would be k^2 times the maps.
-  return jax.checkpoint(convolve_patches, static_argnums=2)(x, kernel, stride)
+  patches = jax.checkpoint(functools.partial(convolve_patches, stride=stride))
+  return jax.lax.platform_dependent(x, kernel, cpu=patches, default=library)
 
 
 def convolve_patches(
