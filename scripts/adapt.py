@@ -14,14 +14,15 @@ configs/adapt_* says what it costs and reaches. Source networks that are not in
 the user's cache are trained first. Writes metrics.jsonl, table.md and pictures:
 errors.png, reliability.png, pictures.png, forgetting.png, and of several rounds
 or values rounds.png or sweep.png. Run again after a kill, it goes on from the
-last piece of the stream.
+last piece of the stream. With --distributed each process takes its share of the
+methods.
 """
 
 import pathlib
 
 from absl import flags
 
-from ttc.drivers import command
+from ttc.drivers import command, processes
 from ttc.drivers.adapt import adapt
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -34,6 +35,7 @@ _FAST = flags.DEFINE_bool(
   False,
   'A tenth of the images, four corruptions, networks of an epoch.',
 )
+processes.define_flags()
 # What costs most, made small.
 FAST = {
   'num_items': 1000,
@@ -49,7 +51,8 @@ def main():
   config = _CONFIG.value.to_dict()
   if _FAST.value:
     config = {**config, **FAST, 'corruptions': config['corruptions'][:4]}
-  adapt(config, _WORKDIR.value)
+  with processes.together():
+    adapt(config, _WORKDIR.value)
 
 
 if __name__ == '__main__':

@@ -13,14 +13,15 @@ A benchmark is a name of the list, or a file of your own with one function;
 ttc/benchmarks/timeqa.py shows how. Predictions are records of ours
 {item_id, completion}, or sample logs of lm-evaluation-harness or inspect_ai.
 Writes run.json, samples.jsonl, scores.jsonl, report.md, figures.json and
-figures.png. Killed, the same command goes on where it was.
+figures.png. Killed, the same command goes on where it was. With --distributed
+each process samples its share of the items.
 """
 
 import pathlib
 
 from absl import flags
 
-from ttc.drivers import command
+from ttc.drivers import command, processes
 from ttc.drivers.benchmark import benchmark, list_benchmarks
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -48,6 +49,7 @@ _LIST = flags.DEFINE_bool('list', False, 'Print the benchmarks there are.')
 _ALLOW_CONFIG_CHANGE = flags.DEFINE_bool(
   'allow_config_change', False, 'Resume although the configuration differs.'
 )
+processes.define_flags()
 
 
 def main():
@@ -55,15 +57,16 @@ def main():
   if _LIST.value:
     print(list_benchmarks())
     return
-  benchmark(
-    _CONFIG.value.to_dict(),
-    *map(_required, (_BENCHMARK, _DATA, _WORKDIR)),
-    predictions=_PREDICTIONS.value,
-    official=_OFFICIAL.value,
-    compare=_COMPARE.value,
-    write_logs=_WRITE_LOGS.value,
-    allow_config_change=_ALLOW_CONFIG_CHANGE.value,
-  )
+  with processes.together():
+    benchmark(
+      _CONFIG.value.to_dict(),
+      *map(_required, (_BENCHMARK, _DATA, _WORKDIR)),
+      predictions=_PREDICTIONS.value,
+      official=_OFFICIAL.value,
+      compare=_COMPARE.value,
+      write_logs=_WRITE_LOGS.value,
+      allow_config_change=_ALLOW_CONFIG_CHANGE.value,
+    )
 
 
 def _required(flag: flags.FlagHolder) -> str:

@@ -14,6 +14,7 @@ import pathlib
 from absl import flags
 
 from ttc.drivers import command, processes
+from ttc.drivers.compare import compare
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _CONFIG = command.define_config(_ROOT / 'configs' / 'compare.py')
@@ -32,17 +33,13 @@ processes.define_flags()
 
 def main():
   """Measures what is missing and reports."""
-  processes.start()
-  # Testbeds compute while they are imported, and processes meet before that.
-  from ttc.drivers.compare import compare
-
-  compare(
-    _CONFIG.value.to_dict(),
-    _WORKDIR.value,
-    _CACHE.value,
-    report_only=_REPORT_ONLY.value,
-  )
-  processes.finish()
+  with processes.together():
+    compare(
+      _CONFIG.value.to_dict(),
+      _WORKDIR.value,
+      _CACHE.value,
+      report_only=_REPORT_ONLY.value,
+    )
 
 
 if __name__ == '__main__':

@@ -20,6 +20,7 @@ import pathlib
 from absl import flags
 
 from ttc.drivers import command, processes
+from ttc.drivers.diffuse import diffuse
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _CONFIG = command.define_config(_ROOT / 'configs' / 'diffuse.py')
@@ -32,12 +33,8 @@ processes.define_flags()
 
 def main():
   """Measures what is missing, and draws."""
-  processes.start()
-  # Testbeds compute while they are imported, and processes meet before that.
-  from ttc.drivers.diffuse import diffuse
-
-  diffuse(_CONFIG.value.to_dict(), _WORKDIR.value)
-  processes.finish()
+  with processes.together():
+    diffuse(_CONFIG.value.to_dict(), _WORKDIR.value)
 
 
 if __name__ == '__main__':

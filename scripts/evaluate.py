@@ -32,13 +32,12 @@ processes.define_flags()
 
 def main():
   """Samples, searches, grades, aggregates and reports."""
-  processes.start()
-  evaluate(
-    _CONFIG.value.to_dict(),
-    _WORKDIR.value,
-    allow_config_change=_ALLOW_CONFIG_CHANGE.value,
-  )
-  processes.finish()
+  with processes.together():
+    evaluate(
+      _CONFIG.value.to_dict(),
+      _WORKDIR.value,
+      allow_config_change=_ALLOW_CONFIG_CHANGE.value,
+    )
 
 
 if __name__ == '__main__':

@@ -10,7 +10,9 @@ or gradients through a few updates), levels and a range of horizons. Every
 config in configs/meta_*.py says what it costs and reaches. Writes rule.npz for
 `metarl.load_rule` and scripts/meta_test.py, metrics.jsonl, curve.png and
 checkpoints. Run again after a kill, it goes on from the last checkpoint and
-ends with the same rule, bit for bit.
+ends with the same rule, bit for bit. SIGTERM makes a checkpoint first and gives
+status 75. Several devices, with --distributed those of all processes, share the
+pairs or agents.
 """
 
 import pathlib
@@ -19,7 +21,7 @@ import sys
 
 from absl import flags
 
-from ttc.drivers import command
+from ttc.drivers import command, processes
 from ttc.drivers.meta_train import meta_train
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -27,13 +29,15 @@ _CONFIG = command.define_config(_ROOT / 'configs' / 'meta_bandit.py')
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Directory for all output.', required=True
 )
+processes.define_flags()
 
 
 def main():
   """Meta-trains, or goes on with it."""
-  given = [x for x in sys.argv[1:] if not x.startswith('--workdir')]
-  words = shlex.join(['python', 'scripts/meta_train.py', *given])
-  meta_train(_CONFIG.value.to_dict(), _WORKDIR.value, words)
+  with processes.together():
+    given = [x for x in sys.argv[1:] if not x.startswith('--workdir')]
+    words = shlex.join(['python', 'scripts/meta_train.py', *given])
+    meta_train(_CONFIG.value.to_dict(), _WORKDIR.value, words)
 
 
 if __name__ == '__main__':

@@ -9,14 +9,15 @@ Every config in configs/agents_*.py says what it costs and reaches. Writes
 metrics.jsonl, evaluation.jsonl, checkpoints, curves.png, episode.gif and
 episode.png, and a policy of each seed for `agents.load_policy`. Run again after
 a kill, it goes on from the last checkpoint and ends with the same parameters,
-bit for bit. With several devices they share the environments.
+bit for bit. SIGTERM makes a checkpoint first and gives status 75. Several
+devices, with --distributed those of all processes, share the environments.
 """
 
 import pathlib
 
 from absl import flags
 
-from ttc.drivers import command
+from ttc.drivers import command, processes
 from ttc.drivers.train_agents import train_agents
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -24,11 +25,13 @@ _CONFIG = command.define_config(_ROOT / 'configs' / 'agents_simple_spread.py')
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Directory for all output.', required=True
 )
+processes.define_flags()
 
 
 def main():
   """Trains, or goes on training, and draws what was learned."""
-  train_agents(_CONFIG.value.to_dict(), _WORKDIR.value)
+  with processes.together():
+    train_agents(_CONFIG.value.to_dict(), _WORKDIR.value)
 
 
 if __name__ == '__main__':

@@ -12,7 +12,8 @@ average of the parameters. configs/train_diffusion.py says what each costs and
 reaches. Writes metrics.jsonl, checkpoints, and at the end model.npz,
 samples.png (of videos samples.gif too), loss.png and evaluation.json. Run again
 after a kill, it goes on from the last checkpoint and ends with the same
-parameters, bit for bit.
+parameters, bit for bit. SIGTERM makes a checkpoint first and gives status 75.
+Several devices, with --distributed those of all processes, share the batch.
 """
 
 import pathlib
@@ -20,7 +21,7 @@ import sys
 
 from absl import flags
 
-from ttc.drivers import command
+from ttc.drivers import command, processes
 from ttc.drivers.train_diffusion import train_diffusion
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -28,15 +29,17 @@ _CONFIG = command.define_config(_ROOT / 'configs' / 'train_diffusion.py')
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Directory for all output.', required=True
 )
+processes.define_flags()
 
 
 def main():
   """Trains, or goes on with it, and shows what was learned."""
-  told = [x for x in sys.argv[1:] if not x.startswith('--workdir')]
-  config = _CONFIG.value.to_dict()
-  train_diffusion(
-    config, _WORKDIR.value, ' '.join(['scripts/train_diffusion.py', *told])
-  )
+  with processes.together():
+    told = [x for x in sys.argv[1:] if not x.startswith('--workdir')]
+    config = _CONFIG.value.to_dict()
+    train_diffusion(
+      config, _WORKDIR.value, ' '.join(['scripts/train_diffusion.py', *told])
+    )
 
 
 if __name__ == '__main__':

@@ -26,6 +26,18 @@ RUNS = {
     '--config.budgets=(8,9)',
     '--config.num_seeds=3',
   ],
+  'adapt': [
+    "--config.methods=('source','batch_norm','tent(learning_rate=0.01)')",
+    '--config.dataset=painted',
+    "--config.corruptions=('brightness','contrast')",
+    '--config.batch_size=20',
+    '--config.num_items=50',
+    '--config.num_clean=20',
+    '--config.num_source=20',
+    '--config.num_seeds=2',
+    '--config.num_epochs=0.1',
+    '--config.cache={cache}',
+  ],
 }
 
 
@@ -82,10 +94,11 @@ def measured(workdir):
 def test_two_processes_measure_what_one_does(name, tmp_path):
   one, two = tmp_path / 'one', tmp_path / 'two'
   finish(start(name, one, tmp_path / 'cache'))
-  finish(*start_two(name, two, tmp_path / 'cache'))
+  # What is trained first is trained by both, and saved by both together.
+  finish(*start_two(name, two, tmp_path / 'cache of two'))
   assert measured(two) == measured(one)
   assert not list(two.glob('*-of-*')), 'shards that were not merged'
   assert (two / 'table.md').exists() or (two / 'compare.md').exists()
   # Again: nothing is measured twice, nothing is lost.
-  finish(*start_two(name, two, tmp_path / 'cache'))
+  finish(*start_two(name, two, tmp_path / 'cache of two'))
   assert measured(two) == measured(one)

@@ -118,6 +118,31 @@ def run(script, args, cache, check=True):
   return done
 
 
+def run_two(script, args, cache):
+  """The same in two processes on loopback."""
+  with socket.socket() as free:
+    free.bind(('127.0.0.1', 0))
+    port = free.getsockname()[1]
+  command = [
+    *(sys.executable, str(ROOT / 'scripts' / script), *args),
+    *('--distributed', '--num_processes=2'),
+    f'--coordinator=127.0.0.1:{port}',
+  ]
+  processes = [
+    subprocess.Popen(
+      [*command, f'--process_id={i}'],
+      cwd=ROOT,
+      env=environment(cache),
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+    )
+    for i in range(2)
+  ]
+  outputs = [process.communicate(timeout=300)[0] for process in processes]
+  for process, output in zip(processes, outputs, strict=True):
+    assert process.returncode == 0, output[-2000:]
+
+
 def records(workdir):
   read = lambda kind: journal.read_records(workdir, kind)
   return evaluation.canonical(read(SampleRecord)), evaluation.canonical(
@@ -222,34 +247,63 @@ def test_each_bad_input_is_one_line(tiny_model, tmp_path):
 @pytest.mark.slow
 def test_two_processes_write_the_records_of_one(tiny_model, tmp_path):
   run('evaluate.py', arguments(tiny_model, tmp_path / 'one'), tmp_path)
-  with socket.socket() as free:
-    free.bind(('127.0.0.1', 0))
-    port = free.getsockname()[1]
-  args = [
-    *arguments(tiny_model, tmp_path / 'two'),
-    '--distributed',
-    f'--coordinator=127.0.0.1:{port}',
-    '--num_processes=2',
-  ]
-  command = [sys.executable, str(ROOT / 'scripts' / 'evaluate.py'), *args]
-  processes = [
-    subprocess.Popen(
-      [*command, f'--process_id={i}'],
-      cwd=ROOT,
-      env=environment(tmp_path),
-      stdout=subprocess.PIPE,
-      stderr=subprocess.STDOUT,
-    )
-    for i in range(2)
-  ]
-  outputs = [process.communicate(timeout=300)[0] for process in processes]
-  for process, output in zip(processes, outputs, strict=True):
-    assert process.returncode == 0, output[-2000:]
+  run_two('evaluate.py', arguments(tiny_model, tmp_path / 'two'), tmp_path)
   for got, want in zip(
     records(tmp_path / 'two'), records(tmp_path / 'one'), strict=True
   ):
     assert_same_up_to_rounding(got, want)
   assert (tmp_path / 'two' / 'scaling.png').exists()
+
+
+# A benchmark of a user's own.
+SUMS = """
+from ttc.benchmarks import Benchmark, Field, Verdict, from_records
+from ttc.tasks import Item
+
+SCHEMA = (Field('n', int),)
+
+
+def sums(official=False):
+  return Benchmark(
+    name='sums', title='Sums', paper='none', metric='right', schema=SCHEMA,
+    load=from_records(SCHEMA, to_item), prompt=lambda item: item.question,
+    grade=lambda item, completion, judge: Verdict(
+      float(completion == item.answer), completion, 'exact'),
+    is_chat=False,
+  )
+
+
+def to_item(record):
+  n = record['n']
+  return Item(f'sums/{n}', f'{n} + {n} =', str(2 * n), {})
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_run_a_benchmark(tiny_model, tmp_path):
+  (tmp_path / 'sums.py').write_text(SUMS)
+  lines = (json.dumps({'n': n}) + '\n' for n in range(7))
+  (tmp_path / 'data.jsonl').write_text(''.join(lines))
+  args = lambda name: [
+    f'--benchmark={tmp_path}/sums.py',
+    f'--data={tmp_path}/data.jsonl',
+    f'--workdir={tmp_path / name}',
+    f'--config.model={tiny_model}',
+    '--config.num_samples=2',
+    '--config.temperature=1.0',
+    '--config.max_new_tokens=4',
+    '--config.num_workers=1',
+    '--config.num_resamples=100',
+  ]
+  run('benchmark.py', args('one'), tmp_path)
+  run_two('benchmark.py', args('two'), tmp_path)
+  for got, want in zip(
+    records(tmp_path / 'two'), records(tmp_path / 'one'), strict=True
+  ):
+    assert_same_up_to_rounding(got, want)
+  names = {path.name for path in (tmp_path / 'two').iterdir()}
+  assert {'report.md', 'figures.json', 'samples.jsonl'} <= names
+  assert not any('-of-' in name for name in names)
 
 
 @pytest.mark.slow

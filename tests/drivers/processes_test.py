@@ -111,13 +111,14 @@ MORTAL = """
   from ttc.drivers import command, processes
   processes.define_flags()
   DIE = flags.DEFINE_integer('die', -1, 'Process that is killed.')
+  SIGNAL = flags.DEFINE_integer('signal', 9, 'By what.')
 
   def main():
     processes.start()
     import jax
     processes.wait_for_all('met')
     if jax.process_index() == DIE.value:
-      os.kill(os.getpid(), 9)
+      os.kill(os.getpid(), SIGNAL.value)
     if DIE.value >= 0:
       processes.wait_for_all('never')
     processes.finish()
@@ -161,12 +162,12 @@ class DistributedTest(parameterized.TestCase):
     sizes = [len(share) for share in shares]
     self.assertLessEqual(max(sizes) - min(sizes), 1)
 
-  @parameterized.parameters(0, 2)
-  def test_a_killed_process_ends_the_others_with_a_line(self, die):
+  @parameterized.parameters((0, 9), (2, 9), (0, 15), (2, 15))
+  def test_a_killed_process_ends_the_others_with_a_line(self, die, by):
     began = time.monotonic()
-    codes, errors = run_mortal(f'--die={die}')
+    codes, errors = run_mortal(f'--die={die}', f'--signal={by}')
     self.assertLess(time.monotonic() - began, 60)
-    self.assertEqual(codes.pop(die), -9)
+    self.assertEqual(codes.pop(die), -by)
     self.assertEqual(codes, [3, 3], errors)
     del errors[die]
     for error in errors:

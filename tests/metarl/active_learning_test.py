@@ -62,7 +62,7 @@ class DifficultyTest(absltest.TestCase):
 
 class GameTest(absltest.TestCase):
   def test_binary_search(self):
-    means = np.asarray(bed.NOISE_FREE.answers)
+    means = np.asarray(bed.noise_free().answers)
     for budget, value in ((1, 3 / 4), (2, 1 / 2), (3, 0)):
       found = al.game_value(means, 1 - np.eye(8), budget, 20)
       np.testing.assert_allclose(found[:2], value, atol=1e-12)
@@ -225,11 +225,11 @@ class AdversaryTest(absltest.TestCase):
     for budget, low, high in ((2, 0.45, 1.0), (3, 0.0, 0.03)):
       params = bed.learn_search(0, budget, 800)
       losses = al.expected_losses(
-        bed.NOISE_FREE,
-        al.network(bed.NOISE_FREE)[1],
+        bed.noise_free(),
+        al.network(bed.noise_free())[1],
         params,
         jax.random.key(0),
-        bed.instances(bed.NOISE_FREE),
+        bed.instances(bed.noise_free()),
         budget,
         512,
       )

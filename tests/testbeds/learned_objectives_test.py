@@ -48,7 +48,7 @@ def test_a_comparison_has_every_rule_at_every_horizon():
 
 @pytest.mark.slow
 def test_nobody_beats_the_best_in_grid_worlds():
-  task = bed.GRID_WORLDS
+  task = bed.grid_worlds()
   lives = bed.lived(
     task,
     metarl.a2c(),

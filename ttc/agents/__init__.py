@@ -17,7 +17,7 @@ from ttc.agents.pqn import PQN, pqn
 from ttc.agents.q_learning import QLearning, q_learner
 from ttc.agents.saved_policy import load_policy, save_policy
 from ttc.agents.scripted import constant_policy, random_policy
-from ttc.agents.training import over_seeds, seed_keys, train
+from ttc.agents.training import env_shardings, over_seeds, seed_keys, train
 from ttc.agents.value_decomposition import iql, qmix, vdn
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
   'clipped_surrogate',
   'constant_policy',
   'each_alone',
+  'env_shardings',
   'evaluate',
   'for_agents',
   'gae',

@@ -15,6 +15,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Key
 
 from ttc.agents.learner import Learner, LearnerState, Metrics
+from ttc.models.sharding import put
 
 
 def seed_keys(seed: int, num_seeds: int) -> Key[Array, ' S']:
@@ -58,8 +59,8 @@ def train(
   """
   place = None
   if mesh is not None:
-    place = env_shardings(state, mesh)
-    state = jax.device_put(state, place)
+    place = env_shardings(state, mesh), NamedSharding(mesh, P())
+    state = put(state, place[0])
 
   def run(state, num_updates):
     step = lambda state, _: learner.update(state)
@@ -69,7 +70,7 @@ def train(
     run,
     static_argnums=1,
     donate_argnums=0,
-    out_shardings=None if place is None else (place, None),
+    out_shardings=place,
   )
   while (done := int(state.updates.max())) < num_updates:
     state, metrics = run(state, min(every, num_updates - done))

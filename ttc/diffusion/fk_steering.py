@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ttc.diffusion import samplers
@@ -51,7 +53,7 @@ def fk_steering(
   sampler: Sampler,
   verifier: Verifier,
   num_particles: int,
-  resample_at: Bool[Array, ' T'],
+  resample_at: Bool[ArrayLike, ' T'],
   *,
   strength: float | Float[Array, ''] = 10.0,
   potential: str = 'diff',
@@ -84,7 +86,7 @@ def fk_particles(
   sampler: Sampler,
   verifier: Verifier,
   num_particles: int,
-  resample_at: Bool[Array, ' T'],
+  resample_at: Bool[ArrayLike, ' T'],
   *,
   strength: float | Float[Array, ''] = 10.0,
   potential: str = 'diff',
@@ -157,9 +159,11 @@ def fk_particles(
   )
 
 
-def every(num_steps: int, first: int, last: int, gap: int) -> Bool[Array, ' T']:
+def every(
+  num_steps: int, first: int, last: int, gap: int
+) -> Bool[np.ndarray, ' T']:
   """Steps `first`, `first + gap`, ... up to `last`, as a mask."""
-  place = jnp.arange(num_steps, dtype=jnp.int32)
+  place = np.arange(num_steps, dtype=np.int32)
   return (place >= first) & (place <= last) & ((place - first) % gap == 0)
 
 

@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ttc.diffusion.schedules import Level
 
 Scalar = float | Float[Array, '']
-_DATA = Level(jnp.float32(1.0), jnp.float32(0.0), jnp.float32(0.0))
+_DATA = Level(np.float32(1.0), np.float32(0.0), np.float32(0.0))
 
 
 class Mixture(NamedTuple):

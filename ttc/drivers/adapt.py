@@ -12,9 +12,15 @@ import numpy as np
 import tqdm
 from jaxtyping import Array, Bool, Int
 
-from ttc import adaptation, evaluation, io
+from ttc import adaptation, evaluation
 from ttc.adaptation import Adapter, Batch, StreamState, protocols
-from ttc.drivers import adapt_methods, adapt_report, options, training_files
+from ttc.drivers import (
+  adapt_methods,
+  adapt_report,
+  options,
+  processes,
+  training_files,
+)
 from ttc.drivers.adapt_methods import Method
 from ttc.drivers.adapt_options import (
   NUM_CLASSES,
@@ -24,8 +30,8 @@ from ttc.drivers.adapt_options import (
   check,
   make_study,
 )
-from ttc.drivers.journal import Journal
 from ttc.io import files
+from ttc.io.arrays import read_arrays, write_arrays
 
 NUM_BINS = 15
 NUM_PICTURES = 8  # of a domain
@@ -81,7 +87,7 @@ def adapt(config: Mapping[str, Any], workdir: files.Path) -> None:
   Writes config.json, metrics.jsonl (a line for each method and piece of the
   stream), table.md, errors.png, reliability.png, pictures.png, and where they
   make sense forgetting.png and sweep.png. After a kill it goes on from the last
-  piece and ends with the same numbers.
+  piece and ends with the same numbers. Several processes share the methods.
 
   Args:
     config: see `AdaptOptions`.
@@ -96,15 +102,18 @@ def adapt(config: Mapping[str, Any], workdir: files.Path) -> None:
   chosen = options.parse(AdaptOptions, config)
   methods, sweep = check(chosen)
   workdir = pathlib.Path(workdir)
-  with files.lock_directory(workdir):
-    training_files.keep_config(dataclasses.asdict(chosen), workdir)
+  with training_files.hold(dataclasses.asdict(chosen), workdir):
     study = make_study(chosen)
-    journal = Journal(workdir / 'metrics.jsonl')
-    total = len(methods) * len(study.schedules[0].visits)
+    journal = processes.open_journal(workdir / 'metrics.jsonl')
+    mine = processes.share(methods)
+    total = len(mine) * len(study.schedules[0].visits)
     with tqdm.tqdm(total=total, unit='batch') as bar:
-      for method in methods:
+      for method in mine:
         _run_method(chosen, study, method, sweep, workdir, journal, bar)
-    adapt_report.report(chosen, study, cut(study), sweep, journal, workdir)
+    processes.wait_for_all('measured')
+    if processes.is_first():
+      journal.merge()
+      adapt_report.report(chosen, study, cut(study), sweep, journal, workdir)
 
 
 def cut(study: Study) -> list[Piece]:
@@ -135,13 +144,10 @@ def _run_method(chosen, study, method, sweep, workdir, journal, bar):
   bar.set_description(method.label)
   start, run, look = _programs(chosen, study, method, sweep)
   slug = ''.join(x if x.isalnum() else '_' for x in method.label)
-  checkpoints = io.open_checkpoints(
-    workdir / 'checkpoints' / slug, max_to_keep=1
-  )
-  done = checkpoints.latest_step() or 0
-  state = start()
-  if done:
-    state = io.restore_checkpoint(checkpoints, jax.eval_shape(start))
+  place = workdir / 'checkpoints' / f'{slug}.npz'
+  state, done = start(), 0
+  if place.exists():
+    state, done = _read_state(place, state)
   for piece in cut(study):
     num_batches = piece.batches.stop - piece.batches.start
     if piece.number < done:
@@ -169,11 +175,38 @@ def _run_method(chosen, study, method, sweep, workdir, journal, bar):
         clean=clean,
         **values,
       )
-    io.save_checkpoint(checkpoints, piece.number + 1, state)
+    _write_state(place, state, piece.number + 1)
     bar.update(num_batches)
     error = np.sum(measured.wrong) / np.sum(measured.counts)
     bar.set_postfix(error=f'{100 * error:.1f}%')
-  checkpoints.close()
+
+
+# Not by Orbax, with which all processes save or none: here each has its own.
+def _write_state(path, state, done):
+  """Keeps the state of a method after so many pieces."""
+  leaves = enumerate(map(_plain, jax.tree.leaves(state)))
+  write_arrays(path, {'done': done} | {str(i): x for i, x in leaves})
+
+
+def _read_state(path, like):
+  """What `_write_state` kept, and the number of pieces."""
+  found = read_arrays(path)
+  wanted, tree = jax.tree.flatten(like)
+  leaves = []
+  for i, want in enumerate(wanted):
+    leaf = found.get(str(i))
+    if leaf is None or leaf.shape != _plain(want).shape:
+      raise ValueError(f'{path}: not a state of this method; remove it')
+    if jax.dtypes.issubdtype(want.dtype, jax.dtypes.prng_key):
+      leaf = jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(want))
+    leaves.append(jnp.asarray(leaf))
+  return tree.unflatten(leaves), int(found['done'])
+
+
+def _plain(leaf):
+  """An array of numbers, of random keys too."""
+  is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+  return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
 
 
 def _programs(chosen, study, method: Method, sweep: Sweep | None):

@@ -1,6 +1,7 @@
 """Runs a benchmark: samples or reads completions, grades, reports, compares.
 
-Like `evaluate`, in stages that each go on from what is in the workdir:
+Like `evaluate`, in stages that each go on from what is in the workdir; of
+several processes each samples its share, and the first one does the rest:
 
   sample     model and items, or a file of predictions -> samples.jsonl
   grade      samples.jsonl and a judge -> scores.jsonl, judgements.jsonl
@@ -23,6 +24,7 @@ from ttc.drivers import (
   journal,
   judging,
   options,
+  processes,
   runs,
   sample_logs,
 )
@@ -80,26 +82,34 @@ def benchmark(
   if predictions is not None:
     drawn = sample_logs.read_predictions(predictions, items, loaded)
   read = {'data': _digest(made, items)} | _files_read(source, predictions)
-  with files.lock_directory(workdir):
+  with processes.hold(workdir):
     answer = judging.make_judge(chosen, workdir)
 
     def begin(inputs: Mapping[str, str]) -> None:
-      runs.start_run(
-        workdir,
-        _identity(chosen, official, predictions is not None),
-        chosen.seed,
-        dtype=chosen.dtype,
-        inputs=read | dict(inputs),
-        has_records=bool(journal.read_records(workdir, SampleRecord)),
-        allow_config_change=allow_config_change,
-      )
+      if processes.is_first():
+        runs.start_run(
+          workdir,
+          _identity(chosen, official, predictions is not None),
+          chosen.seed,
+          dtype=chosen.dtype,
+          inputs=read | dict(inputs),
+          has_records=bool(journal.read_records(workdir, SampleRecord)),
+          allow_config_change=allow_config_change,
+        )
+      processes.wait_for_all('started')
 
     if drawn is None:
       task = benchmarks.as_task(made, items)
       draw_samples.draw_samples(chosen, workdir, [task], begin)
     else:
       begin({})
+    processes.wait_for_all('sampled')
+    if not processes.is_first():
+      return
+    if drawn is not None:
       _keep(workdir, drawn)
+    elif journal.read_records(workdir, SampleRecord):
+      journal.merge_shards(workdir, SampleRecord)
     grading.grade(
       workdir, source, made, items, answer, official=official,
       seconds=chosen.grade_seconds, num_workers=chosen.num_workers or None,

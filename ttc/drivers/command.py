@@ -5,7 +5,9 @@
 
 Whatever a user can get wrong ends in `evaluate: what is wrong` on standard
 error and exit status 1; an interrupt ends the process at once, wherever it is,
-with status 130. That is safe since everything on disk is (`ttc.io.files`).
+with status 130. That is safe since everything on disk is (`ttc.io.files`). A
+training that is told to stop (SIGTERM) saves what it has reached and ends with
+status 75, for a queue the sign to start it again (`ttc.drivers.resuming`).
 """
 
 import os
@@ -20,6 +22,11 @@ from ml_collections import config_flags
 # What bad input raises. Anything else is a fault of ours, with a traceback.
 BAD_INPUT = (ValueError, OSError, ImportError)
 INTERRUPTED = 130
+STOPPED = 75  # EX_TEMPFAIL of sysexits.h: try again
+
+
+class Stopped(Exception):
+  """A run was told to stop and has saved what it reached."""
 
 
 def define_config(default: os.PathLike[str] | str) -> flags.FlagHolder:
@@ -103,6 +110,10 @@ def run(
       failure = main()
     except BAD_INPUT as error:
       sys.exit(f'{name}: {one_line(error)}')
+    except Stopped as stop:
+      message = f'\n{name}: {stop}; the same command goes on from here'
+      print(message, file=sys.stderr)
+      sys.exit(STOPPED)
     if failure:
       sys.exit(f'{name}: {failure}')
 

@@ -1,9 +1,15 @@
-"""Where parameters and batches go: over the devices of this process."""
+"""Where parameters and batches go.
+
+What draws or measures goes over the devices of its process, what trains over
+those of all processes.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ttc import models
 from ttc.types import Params
@@ -54,3 +60,54 @@ def place(
     devices=jax.local_devices(),
   )
   return models.shard(params, mesh), lambda x: models.shard_batch(x, mesh)
+
+
+def all_devices(name: str, count: int) -> Mesh | None:
+  """A mesh of the devices of all processes, if there are several.
+
+  Args:
+    name: of the option that says how large the batch is.
+    count: of what they share.
+
+  Raises:
+    ValueError: if it does not come out even.
+  """
+  devices = len(jax.devices())
+  if devices == 1:
+    return None
+  if count % devices:
+    raise ValueError(
+      f'config.{name}={count} is not a multiple of the {devices} devices'
+    )
+  return jax.make_mesh((devices,), ('data',), axis_types=(AxisType.Auto,))
+
+
+def everywhere(mesh: Mesh | None) -> NamedSharding | None:
+  """A copy on every device of a mesh; None without one."""
+  return None if mesh is None else NamedSharding(mesh, PartitionSpec())
+
+
+def by_rows(batch: Any, mesh: Mesh | None) -> Any:
+  """Inside a program: rows of a batch, spread over the devices of a mesh.
+
+  What has no rows, such as a key, is everywhere.
+  """
+  if mesh is None:
+    return batch
+  spec = lambda leaf: PartitionSpec(*('data',) * min(leaf.ndim, 1))
+  place = jax.tree.map(lambda leaf: NamedSharding(mesh, spec(leaf)), batch)
+  return jax.lax.with_sharding_constraint(batch, place)
+
+
+def fetch(tree: Any) -> Any:
+  """Arrays of several processes as the host's, whole in each; else as it is."""
+
+  def whole(leaf):
+    if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
+      return leaf
+    if not leaf.is_fully_replicated:
+      place = everywhere(leaf.sharding.mesh)
+      leaf = jax.jit(lambda x: x, out_shardings=place)(leaf)
+    return np.asarray(leaf)
+
+  return jax.tree.map(whole, tree)

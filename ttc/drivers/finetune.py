@@ -17,8 +17,15 @@ import numpy as np
 import tqdm
 from jax.sharding import Mesh
 
-from ttc import finetuning, io, models, sampling, tasks
-from ttc.drivers import finetune_report, options, seed_training, training_files
+from ttc import finetuning, models, sampling, tasks
+from ttc.drivers import (
+  devices,
+  finetune_report,
+  options,
+  processes,
+  resuming,
+  training_files,
+)
 from ttc.drivers.finetune_options import (
   DPO,
   PRETRAINED,
@@ -77,23 +84,26 @@ def finetune(config: Mapping[str, Any], workdir: files.Path) -> None:
       or is in use; if a reward or the loss is no number any more.
     FileNotFoundError: if a model is not on this machine.
     OSError: if a file cannot be written.
+    command.Stopped: on SIGTERM, when a checkpoint is written.
   """
   chosen = options.parse(FinetuneOptions, config)
   check(chosen)
   workdir = pathlib.Path(workdir)
-  with files.lock_directory(workdir):
-    training_files.keep_config(dataclasses.asdict(chosen), workdir)
+  with training_files.hold(dataclasses.asdict(chosen), workdir):
     setup = on_all_devices(prepare(chosen, workdir))
     if chosen.overlong_cache > setup.problems.capacity:
       raise ValueError(
         f'config.overlong_cache={chosen.overlong_cache} is longer than a '
         f'response, {setup.problems.capacity} tokens'
       )
-    state = train(setup)
-    params = setup.adapt(setup.loaded.params, state.params)
-    finetune_report.save(setup, state.params)
-    finetune_report.draw_curves(workdir)
-    finetune_report.evaluate(setup, params)
+    trained = devices.fetch(train(setup).params)
+    loaded = devices.fetch(setup.loaded.params)
+    setup = setup._replace(loaded=setup.loaded._replace(params=loaded))
+    if processes.is_first():
+      finetune_report.save(setup, trained)
+      finetune_report.draw_curves(workdir)
+    processes.wait_for_all('saved')
+    finetune_report.evaluate(setup, setup.adapt(loaded, trained))
 
 
 def prepare(chosen: FinetuneOptions, workdir: pathlib.Path) -> Setup:
@@ -129,7 +139,7 @@ def prepare(chosen: FinetuneOptions, workdir: pathlib.Path) -> Setup:
 
 def on_all_devices(setup: Setup) -> Setup:
   """Copies of the parameters on every device, if there are several."""
-  mesh = seed_training.all_devices('num_prompts', setup.chosen.num_prompts)
+  mesh = devices.all_devices('num_prompts', setup.chosen.num_prompts)
   if mesh is None:
     return setup
   loaded = setup.loaded
@@ -140,18 +150,14 @@ def on_all_devices(setup: Setup) -> Setup:
 def train(setup: Setup) -> TrainState:
   """The trained state; goes on from the last checkpoint."""
   chosen, workdir = setup.chosen, setup.workdir
-  checkpoints = io.open_checkpoints(workdir / 'checkpoints', max_to_keep=2)
-  done = checkpoints.latest_step() or 0
-  state = start(setup)
-  if done:
-    state = io.restore_checkpoint(checkpoints, jax.eval_shape(lambda: state))
-    print(f'resuming from update {done}')
   metrics_path = workdir / 'metrics.jsonl'
-  training_files.forget_after(metrics_path, done)
   roll_out, update = programs(setup)
   clock = Clock()
   lines = []
-  with tqdm.tqdm(total=chosen.num_updates, initial=done, unit='update') as bar:
+  with resuming.open_run(workdir, 'update') as run:
+    state, done = start(setup, run), run.done
+    training_files.forget_after(metrics_path, done)
+    bar = run.progress(chosen.num_updates, done, 'update')
     while done < chosen.num_updates:
       drawn, rollout, filled, told = collect(
         setup, roll_out, state, done, clock
@@ -167,24 +173,26 @@ def train(setup: Setup) -> TrainState:
           f'the loss of update {done} is {metrics["loss"]}; a smaller '
           'config.learning_rate may help'
         )
-      lines.append(files.to_json({'update': done, **metrics}))
+      lines.append({'update': done, **metrics})
       bar.set_postfix(
         reward=f'{metrics["reward"]:.3f}', length=f'{metrics["length"]:.1f}'
       )
-      if done % chosen.checkpoint_every == 0 or done == chosen.num_updates:
-        files.append_lines(metrics_path, lines)
-        lines = []
-        io.save_checkpoint(checkpoints, done, state)
-        tqdm.tqdm.write(finetune_report.sample_text(setup, drawn, rollout))
       bar.update()
-  checkpoints.close()
-  if clock.seconds:
+      is_due = done % chosen.checkpoint_every == 0
+      if run.is_told() or is_due or done == chosen.num_updates:
+        training_files.append(metrics_path, lines)
+        lines = []
+        shown = devices.fetch(rollout)
+        if processes.is_first():
+          tqdm.tqdm.write(finetune_report.sample_text(setup, drawn, shown))
+        run.save(done, state)
+  if clock.seconds and processes.is_first():
     print(clock.report())
   return state
 
 
-def start(setup: Setup) -> TrainState:
-  """The state before the first update."""
+def start(setup: Setup, run: resuming.Run) -> TrainState:
+  """The state before the first update, or of the last checkpoint."""
   chosen = setup.chosen
 
   # Where the parameters lie, so that no update is compiled twice.
@@ -197,7 +205,8 @@ def start(setup: Setup) -> TrainState:
 
     return finetuning.init_state(init, chosen.optimizer, key)
 
-  return init_all(setup.loaded.params, keys_of(chosen)[0])
+  place = devices.everywhere(setup.mesh)
+  return run.start(init_all, place, setup.loaded.params, keys_of(chosen)[0])
 
 
 def keys_of(chosen: FinetuneOptions) -> tuple[jax.Array, jax.Array]:
@@ -231,7 +240,8 @@ def programs(setup: Setup) -> tuple[Any, Any]:
   whole_rows = dataclasses.replace(config, many_rows=True)  # faster to train
   model = models.transformer(whole_rows, remat=chosen.remat)
   update = (_dpo if chosen.objective == DPO else _policy_gradient)(setup, model)
-  return roll_out, jax.jit(update, donate_argnums=0)
+  place = devices.everywhere(setup.mesh)
+  return roll_out, jax.jit(update, donate_argnums=0, out_shardings=place)
 
 
 def _policy_gradient(setup: Setup, model: models.LanguageModel):
@@ -304,10 +314,10 @@ def collect(
     responses = clock.time(
       'sample', roll_out, state, setup.loaded.params, keys, prompt
     )
-    rewards = clock.time('score', problems.score, drawn, responses)
-    rewards = jnp.asarray(
-      _checked(np.asarray(rewards), drawn, done + 1), jnp.float32
-    )
+    said = devices.fetch(responses)
+    rewards = clock.time('score', problems.score, drawn, said)
+    rewards = processes.of_first(np.asarray(rewards))
+    rewards = jnp.asarray(_checked(rewards, drawn, done + 1), jnp.float32)
     clock.tokens += int(responses.lengths.sum())
     # Before penalties: a group that is always wrong is dead at any length.
     total = rewards.sum(axis=-1) if rewards.ndim == 3 else rewards

@@ -10,6 +10,7 @@ import numpy as np
 
 from ttc import finetuning, models, sampling, search, tasks
 from ttc.drivers import evaluate as evaluation_run
+from ttc.drivers import processes
 from ttc.io import files
 from ttc.io.learning_curves import save_learning_curves
 from ttc.testbeds.calibrated import unseen
@@ -100,6 +101,8 @@ def evaluate(setup: 'Setup', params: Any) -> None:
       'before': text_accuracy(setup, setup.chosen.model, 'before'),
       'after': text_accuracy(setup, model, 'after'),
     }
+  if not processes.is_first():
+    return
   path = setup.workdir / 'evaluation.json'
   files.write_atomically(path, files.to_json(found, indent=2) + '\n')
   for when, figures in found.items():
@@ -173,6 +176,8 @@ def text_accuracy(setup: 'Setup', model: str, name: str) -> dict[str, float]:
     'model_parallel': 1,
   }
   evaluation_run.evaluate(config, workdir)
+  if not processes.is_first():
+    return {}
   lines = files.read_lines(workdir / 'metrics.jsonl')
   rows = {}
   for line in map(json.loads, lines):

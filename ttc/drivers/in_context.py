@@ -9,11 +9,10 @@ from typing import Any
 
 import jax
 import numpy as np
-import tqdm
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ttc import agents, finetuning, io
-from ttc.drivers import options, training_files
+from ttc import agents, finetuning
+from ttc.drivers import devices, options, resuming, training_files
 from ttc.drivers.in_context_options import (
   InContextOptions,
   Study,
@@ -42,12 +41,12 @@ def in_context(config: Mapping[str, Any], workdir: files.Path) -> None:
       or is in use; if the loss is no number any more.
     FileNotFoundError: if a data set is not on this machine.
     OSError: if a file cannot be written.
+    command.Stopped: on SIGTERM, when a checkpoint is written.
   """
   chosen = options.parse(InContextOptions, config)
   study = make_study(chosen)
   workdir = pathlib.Path(workdir)
-  with files.lock_directory(workdir):
-    training_files.keep_config(dataclasses.asdict(chosen), workdir)
+  with training_files.hold(dataclasses.asdict(chosen), workdir):
     params = _train(chosen, study, workdir)
     found = _evaluate(chosen, study, params)
     _show(chosen, study, found, workdir)
@@ -108,43 +107,25 @@ def init_seeds(chosen: InContextOptions, study: Study) -> TrainState:
 def _train(chosen, study, workdir):
   """Params of all seeds; goes on from the last checkpoint."""
   init = jax.jit(lambda: init_seeds(chosen, study))
-  checkpoints = io.open_checkpoints(workdir / 'checkpoints', max_to_keep=2)
-  done = checkpoints.latest_step() or 0
-  if not done:
-    state = init()
-  else:
-    state = io.restore_checkpoint(checkpoints, jax.eval_shape(init))
-    print(f'resuming from step {done}')
+  mesh = devices.all_devices('batch_size', chosen.batch_size)
   path = workdir / 'metrics.jsonl'
-  training_files.forget_after(path, done)
-  reports = train_seeds(chosen, study, state, _mesh(chosen))
-  with tqdm.tqdm(total=chosen.num_steps, initial=done, unit='step') as bar:
+  with resuming.open_run(workdir, 'step') as run:
+    state, done = run.start(init), run.done
+    training_files.forget_after(path, done)
+    bar = run.progress(chosen.num_steps, done, 'step')
+    reports = train_seeds(chosen, study, state, mesh)
     for state, losses in reports:
       _check_finite(losses, done)
       rows = [
-        files.to_json({'step': done + i + 1, 'loss': row.tolist()})
+        {'step': done + i + 1, 'loss': row.tolist()}
         for i, row in enumerate(losses)
       ]
-      files.append_lines(path, rows)
+      training_files.append(path, rows)
       done += len(losses)
-      io.save_checkpoint(checkpoints, done, state)
       bar.update(len(losses))
       bar.set_postfix(loss=f'{losses[-10:].mean():.3g}')
-  checkpoints.close()
+      run.save(done, state)
   return state.params
-
-
-def _mesh(chosen):
-  """All devices, if there are several and they share the tasks of a batch."""
-  devices = len(jax.devices())
-  if devices == 1:
-    return None
-  if chosen.batch_size % devices:
-    raise ValueError(
-      f'config.batch_size={chosen.batch_size} is not a multiple of the '
-      f'{devices} devices'
-    )
-  return jax.make_mesh((devices,), ('data',), axis_types=(AxisType.Auto,))
 
 
 def _check_finite(losses, done):

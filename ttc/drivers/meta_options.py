@@ -8,7 +8,7 @@ import jax
 import optax
 
 from ttc import agents, envs, metarl
-from ttc.drivers import options
+from ttc.drivers import devices, options
 from ttc.drivers.environments import make_environment, make_levels
 from ttc.drivers.options import option
 
@@ -146,6 +146,11 @@ class MetaTestOptions(LifeOptions):
 _OWN = {
   'evolution': ('num_pairs', 'sigma', 'shaping'),
   'meta_gradients': ('num_agents', 'num_truncated'),
+}
+# What is spread over devices, and how many there are.
+_POPULATIONS = {
+  'evolution': ('num_pairs', 512),
+  'meta_gradients': ('num_agents', 512),
 }
 
 
@@ -298,6 +303,16 @@ def make_meta_learner(
   return _meta_gradients(chosen, rule, task, replay, rate, given)
 
 
+def meta_mesh(chosen: MetaTrainOptions) -> jax.sharding.Mesh | None:
+  """All devices, which share pairs or agents.
+
+  Raises:
+    ValueError: if these do not come out even.
+  """
+  name, default = _POPULATIONS[chosen.meta_optimizer]
+  return devices.all_devices(name, getattr(chosen, name) or default)
+
+
 def _evolution(
   chosen: MetaTrainOptions,
   rule: metarl.UpdateRule,
@@ -306,7 +321,7 @@ def _evolution(
   optimizer: optax.GradientTransformation,
   given: Mapping[str, Any],
 ) -> Any:
-  num_pairs = given.get('num_pairs', 512)
+  num_pairs = given.get(*_POPULATIONS['evolution'])
 
   def evolve(fitness_fn):
     return metarl.evolution(
@@ -316,6 +331,7 @@ def _evolution(
       sigma=given.get('sigma', 0.1),
       shaping=SHAPINGS[given.get('shaping', 'pair_wins')],
       chunk_size=chosen.chunk_size or None,
+      mesh=meta_mesh(chosen),
     )
 
   if replay.probability:
@@ -332,14 +348,19 @@ def _meta_gradients(
   given: Mapping[str, Any],
 ) -> Any:
   numbers = metarl.MetaGradients(
-    num_agents=given.get('num_agents', 512),
+    num_agents=given.get(*_POPULATIONS['meta_gradients']),
     num_updates=given.get('num_truncated', 5),
   )
   optimizer = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(rate))
 
   def improve(task):
     return metarl.meta_gradients(
-      task, rule, optimizer, numbers, chunk_size=chosen.chunk_size or None
+      task,
+      rule,
+      optimizer,
+      numbers,
+      chunk_size=chosen.chunk_size or None,
+      mesh=meta_mesh(chosen),
     )
 
   if replay.probability:

@@ -50,8 +50,7 @@ def meta_rl(config: Mapping[str, Any], workdir: files.Path) -> None:
   tasks = meta_rl_options.test_tasks(chosen, world)
   play = lambda state, done: _play(chosen, trained, tasks, state, done)
   workdir = pathlib.Path(workdir)
-  with files.lock_directory(workdir):
-    training_files.keep_config(dataclasses.asdict(chosen), workdir)
+  with training_files.hold(dataclasses.asdict(chosen), workdir):
     state = train_seeds(
       trained.learner,
       lambda state, done: _figures(*play(state, done)),

@@ -12,9 +12,9 @@ from jaxtyping import Array, PRNGKeyArray
 
 from ttc import agents, envs, metarl
 from ttc.drivers import options
+from ttc.drivers.devices import all_devices
 from ttc.drivers.meta_options import make_world
 from ttc.drivers.options import option
-from ttc.drivers.seed_training import all_devices
 
 _whole, _real = options.whole, options.real
 _positive = options.real(0.0, 10.0, above=True)

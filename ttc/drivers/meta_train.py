@@ -9,14 +9,20 @@ from typing import Any
 
 import jax
 import numpy as np
-import tqdm
 
-from ttc import io, metarl
-from ttc.drivers import options, training_files
+from ttc import metarl
+from ttc.drivers import (
+  devices,
+  options,
+  processes,
+  resuming,
+  training_files,
+)
 from ttc.drivers.meta_options import (
   MetaTrainOptions,
   make_meta_learner,
   make_task,
+  meta_mesh,
   rule_options,
 )
 from ttc.io import files
@@ -41,15 +47,17 @@ def meta_train(
     ValueError: for a value that means nothing; if the workdir holds another run
       or is in use; if the rule is no number any more.
     OSError: if a file cannot be written.
+    command.Stopped: on SIGTERM, when a checkpoint is written.
   """
   chosen = options.parse(MetaTrainOptions, config)
   arguments, task = rule_options(chosen), make_task(chosen)
   rule = metarl.make_rule(chosen.rule, arguments)
   learner = make_meta_learner(chosen, rule, task)
   workdir = pathlib.Path(workdir)
-  with files.lock_directory(workdir):
-    training_files.keep_config(dataclasses.asdict(chosen), workdir)
-    params = _train(chosen, learner, rule, workdir)
+  with training_files.hold(dataclasses.asdict(chosen), workdir):
+    params = devices.fetch(_train(chosen, learner, rule, workdir))
+    if not processes.is_first():
+      return
     rows = _rows(workdir / 'metrics.jsonl')
     about = {
       'command': command,
@@ -81,20 +89,14 @@ def _train(chosen, learner, rule, workdir):
   """Meta-parameters; goes on from the last checkpoint."""
   key = jax.random.key(chosen.seed)
   rule_key, key = jax.random.split(key)
-  init = jax.jit(learner.init)
-  checkpoints = io.open_checkpoints(workdir / 'checkpoints', max_to_keep=2)
-  done = checkpoints.latest_step() or 0
   meta = jax.jit(rule.init)(rule_key)
-  if not done:
-    state = init(meta, key)
-  else:
-    shapes = jax.eval_shape(init, meta, key)
-    state = io.restore_checkpoint(checkpoints, shapes)
-    print(f'resuming from meta-update {done}')
+  place = devices.everywhere(meta_mesh(chosen))
   path = workdir / 'metrics.jsonl'
-  training_files.forget_after(path, done)
-  with tqdm.tqdm(total=chosen.num_updates, initial=done, unit='update') as bar:
-    for reached, rows in _chunks(chosen, learner, state, done):
+  with resuming.open_run(workdir, 'meta-update') as run:
+    state, done = run.start(jax.jit(learner.init), place, meta, key), run.done
+    training_files.forget_after(path, done)
+    bar = run.progress(chosen.num_updates, done, 'update')
+    for reached, rows in _chunks(chosen, learner, state, done, place):
       state = reached
       wrong = [row for row in rows if not np.isfinite(row['size'])]
       if wrong:
@@ -102,18 +104,17 @@ def _train(chosen, learner, rule, workdir):
           f'the rule is no number any more after update {done + len(rows)}; a '
           'smaller config.meta_rate may help'
         )
-      files.append_lines(path, [files.to_json(row) for row in rows])
+      training_files.append(path, rows)
       done += len(rows)
-      io.save_checkpoint(checkpoints, done, state)
       bar.update(len(rows))
       shown = {k: x for k, x in rows[-1].items() if k in ('fitness', 'reward')}
       bar.set_postfix({k: f'{x:.3g}' for k, x in shown.items()})
-  checkpoints.close()
+      run.save(done, state)
   return state.params
 
 
 def _chunks(
-  chosen: MetaTrainOptions, learner: Any, state: Any, done: int
+  chosen: MetaTrainOptions, learner: Any, state: Any, done: int, place: Any
 ) -> Iterator[tuple[Any, list[dict[str, float]]]]:
   """The state every so many updates, and a row for each of these."""
 
@@ -127,6 +128,7 @@ def _chunks(
     lambda state, length: jax.lax.scan(step, state, length=length),
     static_argnums=1,
     donate_argnums=0,
+    out_shardings=place,
   )
   while done < chosen.num_updates:
     length = min(chosen.checkpoint_every, chosen.num_updates - done)

@@ -1,7 +1,6 @@
 """Trains a small transformer on noisy traces of a permutation word problem."""
 
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -10,10 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tqdm
 
-from ttc import finetuning, io, models, sampling, tasks
-from ttc.drivers import options, training_files
+from ttc import finetuning, models, sampling, tasks
+from ttc.drivers import (
+  devices,
+  options,
+  processes,
+  resuming,
+  training_files,
+)
 from ttc.drivers.options import option
 from ttc.io import files
 from ttc.tasks.permutations import Group
@@ -60,18 +64,19 @@ def pretrain(config: Mapping[str, Any], workdir: files.Path) -> None:
     ValueError: for a value that means nothing; if the workdir holds another run
       or is in use; if the loss is no number any more.
     OSError: if a file cannot be written.
+    command.Stopped: on SIGTERM, when a checkpoint is written.
   """
   chosen = options.parse(PretrainOptions, config)
   check(chosen)
   task = make_task(chosen)
   workdir = pathlib.Path(workdir)
-  with files.lock_directory(workdir):
-    training_files.keep_config(dataclasses.asdict(chosen), workdir)
+  with training_files.hold(dataclasses.asdict(chosen), workdir):
     params = train(chosen, task, workdir)
     shape = model_config(chosen, task)
     models.save_checkpoint(workdir / 'model', shape, params)
-    print(f'{models.num_params(params)} parameters in {workdir / "model"}')
-    report(chosen, task, models.transformer(shape), params)
+    if processes.is_first():
+      print(f'{models.num_params(params)} parameters in {workdir / "model"}')
+      report(chosen, task, models.transformer(shape), devices.fetch(params))
 
 
 def train(
@@ -92,35 +97,32 @@ def train(
     optimizer,
   )
   train_task = tasks.on_split(task, 'train', chosen.test_fraction)
+  mesh = devices.all_devices('batch_size', chosen.batch_size)
 
   def batch_fn(key):
     keys = jax.random.split(key, chosen.batch_size)
     draw = lambda key: tasks.training_sequence(train_task.generate(key))
-    return jax.vmap(draw)(keys)
+    return devices.by_rows(jax.vmap(draw)(keys), mesh)
 
-  init = functools.partial(finetuning.init_state, model.init, optimizer)
-  checkpoints = io.open_checkpoints(workdir / 'checkpoints')
   key = jax.random.key(chosen.seed)
-  state = init(key)
-  if checkpoints.latest_step() is not None:
-    state = io.restore_checkpoint(checkpoints, jax.eval_shape(init, key))
-    print(f'resuming from step {int(state.step)}')
-  done = int(state.step)
+  init = lambda: finetuning.init_state(model.init, optimizer, key)
   metrics_path = workdir / 'metrics.jsonl'
-  training_files.forget_after(metrics_path, done)
-  with tqdm.tqdm(total=chosen.num_steps, initial=done, unit='step') as bar:
+  with resuming.open_run(workdir, 'step') as run:
+    state, done = run.start(init, devices.everywhere(mesh)), run.done
+    training_files.forget_after(metrics_path, done)
+    bar = run.progress(chosen.num_steps, done, 'step')
     reports = finetuning.train(
-      train_step, batch_fn, state, chosen.num_steps, chosen.checkpoint_every
-    )
+      train_step, batch_fn, state, chosen.num_steps, chosen.checkpoint_every,
+      devices.everywhere(mesh),
+    )  # fmt: skip
     for state, metrics in reports:
       metrics = {name: np.asarray(x) for name, x in metrics.items()}
       check_finite(metrics['loss'], done)
       write_metrics(metrics_path, metrics, done)
       done = int(state.step)
-      io.save_checkpoint(checkpoints, done, state)
       bar.update(done - bar.n)
       bar.set_postfix(loss=f'{metrics["loss"][-1]:.3f}')
-  checkpoints.close()
+      run.save(done, state)
   return state.params
 
 
@@ -177,9 +179,7 @@ def write_metrics(path: pathlib.Path, metrics, done: int) -> None:
   """Appends a line for each step behind `done`."""
   rows = range(len(metrics['loss']))
   at = lambda i: {name: float(x[i]) for name, x in metrics.items()}
-  files.append_lines(
-    path, [files.to_json({'step': done + i + 1, **at(i)}) for i in rows]
-  )
+  training_files.append(path, [{'step': done + i + 1, **at(i)} for i in rows])
 
 
 def check_finite(loss: np.ndarray, done: int) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import pathlib
+import signal
 import socket
 import sys
 import threading
@@ -31,7 +32,8 @@ Item = TypeVar('Item')
 LOST = 3  # exit status of a process whose peer is gone
 _MEET_S = 300  # how long processes wait for each other at the beginning
 _END_S = 60  # and for the others to end
-_GOODBYE = b'.'
+_LAST_WORDS_S = 1  # to say what is wrong, or to hear that another is gone
+_GOODBYE, _ERROR = b'.', b'!'
 
 
 def define_flags() -> None:
@@ -84,9 +86,39 @@ def start() -> None:
     raise OSError(
       f'--distributed: the processes did not meet: {text}'
     ) from None
+  if threading.current_thread() is threading.main_thread():
+    # jax has taken SIGTERM, and only notes it (see `ttc.drivers.resuming`).
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
   if jax.process_count() > 1:
     _check_equal()
     _watch()
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+  """Starts the processes that the flags ask for, and ends them together.
+
+  One that finds an error says so before it ends. An operation that fails
+  because another process is gone is no error: the watch, which hears of it at
+  the same time, ends this one.
+
+  Raises:
+    ValueError, OSError: as `start`.
+  """
+  start()
+  try:
+    yield
+  except command.Stopped:
+    finish()
+    raise
+  except Exception:
+    for connection in _connections:
+      with contextlib.suppress(OSError):
+        connection.sendall(_ERROR)
+    if _connections:
+      time.sleep(_LAST_WORDS_S)
+    raise
+  finish()
 
 
 @contextlib.contextmanager
@@ -97,6 +129,29 @@ def hold(workdir: files.Path) -> Iterator[None]:
   else:
     with files.lock_directory(workdir):
       yield
+
+
+def is_first() -> bool:
+  """Whether this is process 0, which alone writes and says what all found."""
+  return jax.process_index() == 0
+
+
+def is_any(flag: bool) -> bool:
+  """Whether the flag is set in any process; all ask at the same place."""
+  if jax.process_count() == 1:
+    return flag
+  from jax.experimental import multihost_utils
+
+  return bool(np.any(multihost_utils.process_allgather(np.array(flag))))
+
+
+def of_first(value: np.ndarray) -> np.ndarray:
+  """What process 0 has found, where clocks may have a say."""
+  if jax.process_count() == 1:
+    return value
+  from jax.experimental import multihost_utils
+
+  return np.asarray(multihost_utils.broadcast_one_to_all(value))
 
 
 def share(items: Sequence[Item]) -> list[Item]:
@@ -205,10 +260,12 @@ def _watch() -> None:
 def _listen(connection: socket.socket) -> None:
   """Ends this process if the other side ends without a goodbye."""
   try:
-    left = connection.recv(1) == _GOODBYE
+    said = connection.recv(1)
   except OSError:
-    left = False
-  if not left:
+    said = b''
+  if said == _ERROR:
+    time.sleep(3 * _LAST_WORDS_S)
+  if said != _GOODBYE:
     _end()
 
 

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import tqdm
-from jax.sharding import AxisType, Mesh
+from jax.sharding import Mesh
 
-from ttc import agents, io
-from ttc.drivers import training_files
+from ttc import agents
+from ttc.drivers import resuming, training_files
+from ttc.drivers.devices import everywhere
 from ttc.io import files
 
 
@@ -62,26 +62,22 @@ def train_seeds(
   """
   learner = agents.over_seeds(learner)
   keys = agents.seed_keys(length.seed, length.num_seeds)
-  init, evaluate = jax.jit(learner.init), jax.jit(evaluate)
-  checkpoints = io.open_checkpoints(workdir / 'checkpoints', max_to_keep=2)
-  if checkpoints.latest_step() is None:
-    state = init(keys)
-  else:
-    state = io.restore_checkpoint(checkpoints, jax.eval_shape(init, keys))
-    print(f'resuming from update {int(state.updates.max())}')
-  done, every = int(state.updates.max()), length.every
+  init = jax.jit(lambda: learner.init(keys))
+  place = None
+  if mesh is not None:
+    place = agents.env_shardings(jax.eval_shape(init), mesh)
+  evaluate = jax.jit(evaluate, out_shardings=everywhere(mesh))
+  steps = lambda updates: updates * learner.steps_per_update
   metrics_path = workdir / 'metrics.jsonl'
   evaluation_path = workdir / 'evaluation.jsonl'
-  training_files.forget_after(metrics_path, done)
-  training_files.forget_after(evaluation_path, -(-done // every))
-  steps = lambda updates: updates * learner.steps_per_update
-  with tqdm.tqdm(
-    total=steps(length.num_updates),
-    initial=steps(done),
-    unit='step',
-    unit_scale=True,
-  ) as bar:
-    reports = agents.train(learner, state, length.num_updates, every, mesh)
+  with resuming.open_run(workdir, 'update') as run:
+    state, done = run.start(init, place), run.done
+    training_files.forget_after(metrics_path, done)
+    training_files.forget_after(evaluation_path, -(-done // length.every))
+    bar = run.progress(steps(length.num_updates), steps(done), 'step')
+    reports = agents.train(
+      learner, state, length.num_updates, length.every, mesh
+    )
     for state, metrics in reports:
       metrics = {name: np.asarray(x) for name, x in metrics.items()}
       _check_finite(metrics, done)
@@ -89,11 +85,10 @@ def train_seeds(
       done = int(state.updates.max())
       told = jax.device_get(evaluate(state, done))
       line = {'steps': steps(done), **{k: x.tolist() for k, x in told.items()}}
-      files.append_lines(evaluation_path, [files.to_json(line)])
-      io.save_checkpoint(checkpoints, done, state)
+      training_files.append(evaluation_path, [line])
       bar.update(steps(done) - bar.n)
       bar.set_postfix({'return': f'{told["return"].mean():.3g}'})
-  checkpoints.close()
+      run.save(done, state)
   return state
 
 
@@ -104,34 +99,14 @@ def evaluations(workdir: pathlib.Path) -> dict[str, np.ndarray]:
   return {name: np.array([line[name] for line in lines]) for name in lines[0]}
 
 
-def all_devices(name: str, count: int) -> Mesh | None:
-  """A mesh of all devices, if there are several, to share a batch.
-
-  Args:
-    name: of the option that says how large the batch is.
-    count: of what they share.
-
-  Raises:
-    ValueError: if it does not come out even.
-  """
-  devices = len(jax.devices())
-  if devices == 1:
-    return None
-  if count % devices:
-    raise ValueError(
-      f'config.{name}={count} is not a multiple of the {devices} devices'
-    )
-  return jax.make_mesh((devices,), ('data',), axis_types=(AxisType.Auto,))
-
-
 def _write_metrics(path, metrics, done, steps_per_update):
   """Appends a line for each update; NaN where no episode ended."""
   rows = []
   for row in range(len(next(iter(metrics.values())))):
     steps = (done + row + 1) * steps_per_update
     line = {name: x[row].tolist() for name, x in metrics.items()}
-    rows.append(files.to_json({'steps': steps, **line}))
-  files.append_lines(path, rows)
+    rows.append({'steps': steps, **line})
+  training_files.append(path, rows)
 
 
 def _check_finite(metrics, done):

@@ -9,15 +9,16 @@ import jax
 import numpy as np
 
 from ttc import agents, envs
-from ttc.drivers import agent_options, options, training_files
+from ttc.drivers import (
+  agent_options,
+  devices,
+  options,
+  processes,
+  training_files,
+)
 from ttc.drivers.agent_options import AgentOptions
 from ttc.drivers.environments import make_environment
-from ttc.drivers.seed_training import (
-  Length,
-  all_devices,
-  evaluations,
-  train_seeds,
-)
+from ttc.drivers.seed_training import Length, evaluations, train_seeds
 from ttc.io import files
 from ttc.io.learning_curves import save_learning_curves
 
@@ -40,16 +41,17 @@ def train_agents(config: Mapping[str, Any], workdir: files.Path) -> None:
     ValueError: for a value that means nothing; if the workdir holds another run
       or is in use; if a loss is no number any more.
     OSError: if a file cannot be written.
+    command.Stopped: on SIGTERM, when a checkpoint is written.
   """
   chosen = options.parse(AgentOptions, config)
   env = make_environment(chosen.environment)
   learner = agent_options.make_learner(chosen, env)
   workdir = pathlib.Path(workdir)
-  with files.lock_directory(workdir):
-    training_files.keep_config(dataclasses.asdict(chosen), workdir)
-    params = _train(chosen, env, learner, workdir)
-    _save(chosen, params, workdir)
-    _show(chosen, env, learner, params, workdir)
+  with training_files.hold(dataclasses.asdict(chosen), workdir):
+    params = devices.fetch(_train(chosen, env, learner, workdir))
+    if processes.is_first():
+      _save(chosen, params, workdir)
+      _show(chosen, env, learner, params, workdir)
 
 
 def _train(chosen, env, learner, workdir):
@@ -66,7 +68,7 @@ def _train(chosen, env, learner, workdir):
       chosen.checkpoint_every,
     ),
     workdir,
-    all_devices('num_envs', chosen.num_envs),
+    devices.all_devices('num_envs', chosen.num_envs),
   )
   return learner.params(state)
 

@@ -9,10 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 
-from ttc import evaluation, io
-from ttc.drivers import options, training_files
+from ttc import evaluation
+from ttc.drivers import options, resuming, training_files
 from ttc.drivers.options import option
 from ttc.io import files
 from ttc.io.learning_curves import save_learning_curves
@@ -80,8 +79,7 @@ def train_classifier(config: Mapping[str, Any], workdir: files.Path) -> None:
   data = image_classifiers.read(chosen.dataset, 'train')
   cache = chosen.cache or image_classifiers.default_cache()
   workdir = pathlib.Path(workdir)
-  with files.lock_directory(workdir):
-    training_files.keep_config(dataclasses.asdict(chosen), workdir)
+  with training_files.hold(dataclasses.asdict(chosen), workdir):
     variables = _train(chosen, recipe, data, workdir)
     variables = image_classifiers.keep_classifier(
       recipe, chosen.seed, cache, lambda: variables
@@ -92,19 +90,14 @@ def train_classifier(config: Mapping[str, Any], workdir: files.Path) -> None:
 def _train(chosen, recipe, data, workdir):
   """The trained variables; goes on from the last checkpoint."""
   start = lambda: image_classifiers.start_training(recipe, chosen.seed)
-  checkpoints = io.open_checkpoints(workdir / 'checkpoints', max_to_keep=2)
-  done = checkpoints.latest_step() or 0
-  if done:
-    state = io.restore_checkpoint(checkpoints, jax.eval_shape(start))
-    print(f'resuming from step {done}')
-  else:
-    state = start()
   path = workdir / 'metrics.jsonl'
-  training_files.forget_after(path, done)
-  reports = image_classifiers.train(
-    recipe, state, data, chosen.checkpoint_every
-  )
-  with tqdm.tqdm(total=recipe.num_steps, initial=done, unit='step') as bar:
+  with resuming.open_run(workdir, 'step') as run:
+    state, done = run.start(start), run.done
+    training_files.forget_after(path, done)
+    bar = run.progress(recipe.num_steps, done, 'step')
+    reports = image_classifiers.train(
+      recipe, state, data, chosen.checkpoint_every
+    )
     for after, losses in reports:
       losses = np.asarray(losses)
       if not np.isfinite(losses).all():
@@ -114,15 +107,14 @@ def _train(chosen, recipe, data, workdir):
           'config.learning_rate may help'
         )
       rows = [
-        files.to_json({'step': done + i + 1, 'loss': float(loss)})
+        {'step': done + i + 1, 'loss': float(loss)}
         for i, loss in enumerate(losses)
       ]
-      files.append_lines(path, rows)
+      training_files.append(path, rows)
       state, done = after, done + len(losses)
-      io.save_checkpoint(checkpoints, done, state)
       bar.update(len(losses))
       bar.set_postfix(loss=f'{losses[-10:].mean():.3f}')
-  checkpoints.close()
+      run.save(done, state)
   return state.variables
 
 

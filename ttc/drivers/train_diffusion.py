@@ -11,11 +11,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
+from jax.sharding import Mesh
 
-from ttc import diffusion, finetuning, io
+from ttc import diffusion, finetuning
 from ttc.diffusion import Model, samplers
-from ttc.drivers import options, training_files
+from ttc.drivers import (
+  devices,
+  options,
+  processes,
+  resuming,
+  training_files,
+)
 from ttc.drivers.train_diffusion_options import (
   TrainDiffusionOptions,
   average_of,
@@ -27,6 +33,7 @@ from ttc.drivers.train_diffusion_options import (
 from ttc.finetuning import TrainState
 from ttc.io import files, sample_pictures
 from ttc.io.learning_curves import save_learning_curves
+from ttc.models.sharding import put
 from ttc.testbeds import bouncing_digits, image_diffusion, trained_denoisers
 from ttc.testbeds.image_diffusion import Examples
 
@@ -53,15 +60,16 @@ def train_diffusion(
       or is in use; if the loss is no number any more.
     FileNotFoundError: if a data set is not on this machine.
     OSError: if a file cannot be written.
+    command.Stopped: on SIGTERM, when a checkpoint is written.
   """
   chosen = options.parse(TrainDiffusionOptions, config)
   model = make_model(chosen)
   examples = image_diffusion.read_examples(chosen.data)
   workdir = pathlib.Path(workdir)
-  with files.lock_directory(workdir):
-    training_files.keep_config(dataclasses.asdict(chosen), workdir)
-    params = _train(chosen, model, examples, workdir)
-    _show(chosen, model._replace(params=params), examples, workdir, command)
+  with training_files.hold(dataclasses.asdict(chosen), workdir):
+    params = devices.fetch(_train(chosen, model, examples, workdir))
+    if processes.is_first():
+      _show(chosen, model._replace(params=params), examples, workdir, command)
 
 
 def train_model(
@@ -69,8 +77,16 @@ def train_model(
   model: Model,
   examples: Examples,
   state: TrainState,
+  mesh: Mesh | None = None,
 ) -> Iterator[tuple[TrainState, np.ndarray]]:
   """Trains on from a state, which is donated.
+
+  Args:
+    chosen: how.
+    model: the denoiser.
+    examples: of the data.
+    state: a copy on every device of the mesh.
+    mesh: over whose axis `data` a batch is spread; None for one device.
 
   Yields:
     The state, and the losses `[steps]` since the last one.
@@ -86,11 +102,16 @@ def train_model(
 
   # A program for each step: inside a loop XLA takes ten times as long for the
   # gradients of convolutions on a CPU.
-  @functools.partial(jax.jit, donate_argnums=0)
+  place = devices.everywhere(mesh)
+
+  @functools.partial(jax.jit, donate_argnums=0, out_shardings=place)
   def run(state, examples):
     batch_key, key = jax.random.split(state.key)
-    return train_step(state._replace(key=key), draw(examples, batch_key))
+    batch = devices.by_rows(draw(examples, batch_key), mesh)
+    return train_step(state._replace(key=key), batch)
 
+  if mesh is not None:
+    examples = put(examples, place)
   done = int(state.step)
   while done < chosen.num_steps:
     losses = []
@@ -141,18 +162,14 @@ def _train(chosen, model, examples, workdir):
       model.init, make_optimizer(chosen), jax.random.key(chosen.seed)
     )
   )
-  checkpoints = io.open_checkpoints(workdir / 'checkpoints', max_to_keep=2)
-  done = checkpoints.latest_step() or 0
-  if not done:
-    state = init()
-  else:
-    state = io.restore_checkpoint(checkpoints, jax.eval_shape(init))
-    print(f'resuming from step {done}')
+  mesh = devices.all_devices('batch_size', chosen.batch_size)
   path = workdir / 'metrics.jsonl'
-  training_files.forget_after(path, done)
-  begun = time.perf_counter()
-  with tqdm.tqdm(total=chosen.num_steps, initial=done, unit='step') as bar:
-    for trained, losses in train_model(chosen, model, examples, state):
+  with resuming.open_run(workdir, 'step') as run:
+    state, done = run.start(init, devices.everywhere(mesh)), run.done
+    training_files.forget_after(path, done)
+    begun = time.perf_counter()
+    bar = run.progress(chosen.num_steps, done, 'step')
+    for trained, losses in train_model(chosen, model, examples, state, mesh):
       if not np.isfinite(losses).all():
         step = done + 1 + int(np.argmin(np.isfinite(losses)))
         raise ValueError(
@@ -161,16 +178,15 @@ def _train(chosen, model, examples, workdir):
         )
       seconds = (time.perf_counter() - begun) / len(losses)
       rows = [
-        files.to_json({'step': done + 1 + i, 'loss': float(x), 's': seconds})
+        {'step': done + 1 + i, 'loss': float(x), 's': seconds}
         for i, x in enumerate(losses)
       ]
-      files.append_lines(path, rows)
+      training_files.append(path, rows)
       done, begun = done + len(losses), time.perf_counter()
-      io.save_checkpoint(checkpoints, done, trained)
       state = trained  # what it came from is gone
       bar.update(len(losses))
       bar.set_postfix(loss=f'{losses[-100:].mean():.4f}')
-  checkpoints.close()
+      run.save(done, state)
   return average_of(state.opt_state)
 
 

@@ -21,8 +21,13 @@ import numpy as np
 import optax
 import tqdm
 
-from ttc import evaluation, finetuning, io, models, verifiers
-from ttc.drivers import options, training_files, verifier_examples
+from ttc import evaluation, finetuning, models, verifiers
+from ttc.drivers import (
+  options,
+  resuming,
+  training_files,
+  verifier_examples,
+)
 from ttc.drivers.options import option
 from ttc.drivers.verifier_examples import Run
 from ttc.io import files
@@ -77,9 +82,8 @@ def train_verifier(config: Mapping[str, Any], workdir: files.Path) -> None:
   )
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
-  with files.lock_directory(workdir):
-    asked = dataclasses.asdict(chosen) | {'records': run.digest}
-    training_files.keep_config(asked, workdir)
+  asked = dataclasses.asdict(chosen) | {'records': run.digest}
+  with training_files.hold(asked, workdir):
     _run(chosen, run, learn, held_out, workdir)
 
 
@@ -187,18 +191,13 @@ def _train(chosen: TrainVerifierOptions, data, workdir: pathlib.Path):
   start = lambda: finetuning.init_state(
     init, optimizer, jax.random.key(chosen.seed)
   )
-  checkpoints = io.open_checkpoints(workdir / 'checkpoints', max_to_keep=2)
-  done = checkpoints.latest_step() or 0
-  state = start()
-  if done:
-    state = io.restore_checkpoint(checkpoints, jax.eval_shape(start))
   path = workdir / 'metrics.jsonl'
-  training_files.forget_after(path, done)
-  reports = finetuning.train(step, batch_fn, state, chosen.num_steps, _EVERY)
-  head = state.params
-  with tqdm.tqdm(
-    total=chosen.num_steps, initial=done, unit=' steps', desc='training'
-  ) as bar:
+  with resuming.open_run(workdir, 'step') as run:
+    state, done = run.start(start), run.done
+    training_files.forget_after(path, done)
+    reports = finetuning.train(step, batch_fn, state, chosen.num_steps, _EVERY)
+    head = state.params
+    bar = run.progress(chosen.num_steps, done, 'step')
     for after, metrics in reports:
       losses = np.asarray(metrics['loss'])
       if not np.isfinite(losses).all():
@@ -207,20 +206,16 @@ def _train(chosen: TrainVerifierOptions, data, workdir: pathlib.Path):
           f'the loss at step {step} is no number; a smaller '
           'config.learning_rate may help'
         )
-      files.append_lines(
-        path,
-        [
-          files.to_json({'step': done + i + 1, 'loss': float(loss)})
-          for i, loss in enumerate(losses)
-        ],
-      )
+      rows = [
+        {'step': done + i + 1, 'loss': float(loss)}
+        for i, loss in enumerate(losses)
+      ]
+      training_files.append(path, rows)
       done += len(losses)
       head = jax.device_get(after.params)
-      io.save_checkpoint(checkpoints, done, after)
-      checkpoints.wait_until_finished()  # the state is donated next
       bar.update(len(losses))
       bar.set_postfix(loss=f'{losses.mean():.3f}')
-  checkpoints.close()
+      run.save(done, after)
   return _unscaled(jax.device_get(head), mean, scale)
 
 

@@ -1,11 +1,30 @@
-"""Files of a training that goes on from its last checkpoint."""
+"""Files of a training that goes on from its last checkpoint.
 
+Of several processes the first one writes them.
+"""
+
+import contextlib
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ttc.drivers import processes
 from ttc.io import files
+
+
+@contextlib.contextmanager
+def hold(config: Mapping[str, Any], workdir: pathlib.Path) -> Iterator[None]:
+  """Holds the directory of a training, whose config is kept there.
+
+  Raises:
+    ValueError: if it is in use, or holds a run with another config.
+  """
+  with processes.hold(workdir):
+    if processes.is_first():
+      keep_config(config, workdir)
+    processes.wait_for_all('started')
+    yield
 
 
 def keep_config(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
@@ -33,6 +52,14 @@ def keep_config(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
 
 def forget_after(path: pathlib.Path, num_lines: int) -> None:
   """Drops what a killed run measured and did not live to save."""
+  if not processes.is_first():
+    return
   lines = files.read_lines(path)
   if len(lines) > num_lines:
     files.write_atomically(path, ''.join(x + '\n' for x in lines[:num_lines]))
+
+
+def append(path: pathlib.Path, lines: Iterable[Mapping[str, Any]]) -> None:
+  """Appends what was measured, a line of JSON for each."""
+  if processes.is_first():
+    files.append_lines(path, map(files.to_json, lines))

@@ -250,19 +250,19 @@ def point_robot_tasks(
     share = jax.random.uniform(key, (), jnp.float32)
     return (ends[0] + share * (ends[1] - ends[0])).astype(jnp.float32)
 
-  real = lambda x: jnp.asarray(x, jnp.float32)
-  middle, zeros = sum(angles) / 2, jnp.zeros((2,), jnp.float32)
+  real = lambda x: np.asarray(x, np.float32)
+  middle, zeros = sum(angles) / 2, np.zeros((2,), np.float32)
   base = PointRobotParams(
     real(middle),
     real(radius),
     zeros,
     zeros,
-    jnp.asarray(family == 'velocities'),
+    np.asarray(family == 'velocities'),
     real(0.0),
     real(1.0),
     real(step_length),
     real(reward_radius),
-    jnp.asarray(max_steps, jnp.int32),
+    np.asarray(max_steps, np.int32),
   )
 
   def sample(key):

@@ -115,6 +115,7 @@ def train(
   state: TrainState,
   num_steps: int,
   every: int = 100,
+  place: jax.sharding.Sharding | None = None,
 ) -> Iterator[tuple[TrainState, Metrics]]:
   """Trains up to a number of steps, and tells how it goes on the way.
 
@@ -125,6 +126,8 @@ def train(
       and so is what is yielded: be done with it before asking for the next.
     num_steps: of the whole training.
     every: steps from one report to the next.
+    place: of the state and the metrics, where `batch_fn` spreads its rows over
+      several devices; None for where the state is.
 
   Yields:
     The state and the metrics `[every]` of the steps since the last one.
@@ -133,6 +136,7 @@ def train(
     functools.partial(run_steps, train_step, batch_fn),
     static_argnames='num_steps',
     donate_argnums=0,
+    out_shardings=place,
   )
   while (done := int(state.step)) < num_steps:
     state, metrics = run(state, num_steps=min(every, num_steps - done))

@@ -38,7 +38,8 @@ def save_checkpoint(
   values = dataclasses.asdict(config)
   values['rope_scaling'] = rope.to_values(config.rope_scaling)
   text = json.dumps(values, indent=2)
-  (directory / CONFIG_NAME).write_text(text + '\n')
+  if jax.process_index() == 0:
+    (directory / CONFIG_NAME).write_text(text + '\n')
 
 
 def load_checkpoint(

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 from jax.sharding import (
   AbstractMesh,
   AxisType,
@@ -125,7 +126,7 @@ def shard(
   params: Params, mesh: Mesh, rules: Mapping[str, str | None] = RULES
 ) -> Params:
   """Puts parameters where `param_shardings` says."""
-  return jax.device_put(params, param_shardings(params, mesh, rules))
+  return put(params, param_shardings(params, mesh, rules))
 
 
 def shard_batch(
@@ -133,7 +134,30 @@ def shard_batch(
 ) -> Any:
   """Spreads the leading axis of every leaf over the mesh's `data` axis."""
   shardings = cache_shardings(batch, mesh, heads_axis=None, rules=rules)
-  return jax.device_put(batch, shardings)
+  return put(batch, shardings)
+
+
+def put(tree: Any, shardings: Any) -> Any:
+  """`jax.device_put`, of random keys too, on devices of several processes.
+
+  Args:
+    tree: of arrays; each process has the same.
+    shardings: of the leaves, or one of all.
+
+  Returns:
+    The arrays, where the shardings say.
+  """
+
+  def place(leaf, sharding):
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+      data = place(jax.random.key_data(leaf), sharding)
+      return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    is_own = getattr(leaf, 'is_fully_addressable', True)
+    if is_own and not sharding.is_fully_addressable:
+      leaf = np.asarray(leaf)  # else jax makes an array that cannot be saved
+    return jax.device_put(leaf, sharding)
+
+  return jax.tree.map(place, tree, jax.tree.broadcast(shardings, tree))
 
 
 def on_auto_axes(fn: _Fn) -> _Fn:

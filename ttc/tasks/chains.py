@@ -69,7 +69,7 @@ def chain_task(
     skip steps; its process rewards compare each token with the true trace.
   """
   num_values = len(value_words)
-  drawn = jax.eval_shape(draw, jax.random.key(0))
+  drawn = jax.eval_shape(lambda: draw(jax.random.key(0)))
   num_written = -(-drawn.maps.shape[0] // stride)
 
   def generate(key: PRNGKeyArray) -> token_task.Problem:

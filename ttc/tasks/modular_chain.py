@@ -7,6 +7,7 @@ step is a bijection of the p values and the closed form of `chains` is exact.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from ttc.tasks import chains, token_task
@@ -37,7 +38,7 @@ def modular_chain(
     raise ValueError(f"{ops=} must name some of '+-*', each once.")
   if not 1 <= min_length <= length:
     raise ValueError(f'{min_length=} is not in [1, {length}].')
-  values = jnp.arange(modulus)
+  values = np.arange(modulus)
 
   def draw(key: PRNGKeyArray) -> chains.Chain:
     start_key, op_key, operand_key, length_key = jax.random.split(key, 4)

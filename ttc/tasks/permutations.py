@@ -71,12 +71,12 @@ def permutation_word_problem(
     raise ValueError(f'{num_generators=} is not in [2, {order}].')
   if not 1 <= min_length <= length:
     raise ValueError(f'{min_length=} is not in [1, {length}].')
-  factors = jnp.asarray(_generators(group)[:num_generators])
-  times = jnp.asarray(table.T)  # times[g, v] is v, then g
+  factors = _generators(group)[:num_generators]
+  times = table.T  # times[g, v] is v, then g
 
   def draw(key: PRNGKeyArray) -> chains.Chain:
     word_key, length_key = jax.random.split(key)
-    word = jax.random.choice(word_key, factors, (length,))
+    word = jax.random.choice(word_key, jnp.asarray(factors), (length,))
     num_maps = jax.random.randint(length_key, (), min_length, length + 1)
     return chains.Chain(
       prompt=token_task.close(
@@ -84,7 +84,7 @@ def permutation_word_problem(
       ),
       prompt_length=num_maps + 1,
       start=jnp.int32(0),
-      maps=times[word],
+      maps=jnp.asarray(times)[word],
       num_maps=num_maps,
     )
 

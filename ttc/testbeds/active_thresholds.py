@@ -16,10 +16,20 @@ from ttc.metarl import active_learning as al
 from ttc.types import Params
 
 NUM_QUERIES = 7
-NOISE_FREE = al.thresholds(NUM_QUERIES, 1.0, 1.0)
-NOISY = al.thresholds(NUM_QUERIES)
 RADII = (6.0, 10.0, 20.5)  # 4%, 73% and all of the uniform law
 BUDGET = 12
+
+
+@functools.cache
+def noise_free() -> al.Exploration:
+  """Labels as they are."""
+  return al.thresholds(NUM_QUERIES, 1.0, 1.0)
+
+
+@functools.cache
+def noisy() -> al.Exploration:
+  """Labels with flips."""
+  return al.thresholds(NUM_QUERIES)
 
 
 class Policies(NamedTuple):
@@ -42,19 +52,20 @@ def learn_search(seed: int, budget: int, num_steps: int) -> Params:
   """A policy for labels without noise."""
   numbers = al.Robust(budget, 32, num_steps=num_steps, instance_rate=0.0)
   return _minimax(
-    NOISE_FREE, numbers, True, jax.random.key(seed), jnp.full((1,), jnp.inf)
+    noise_free(), numbers, True, jax.random.key(seed), jnp.full((1,), jnp.inf)
   ).params
 
 
 def learn_noisy(seed: int, num_steps: int) -> Policies:
   """Policies for noisy labels."""
-  init, policy = al.network(NOISY)
+  problem = noisy()
+  init, policy = al.network(problem)
   numbers = al.Robust(BUDGET, num_steps=num_steps)
   key = jax.random.key(seed)
-  found, floors = al.learn(NOISY, policy, init(key), key, RADII, numbers)
+  found, floors = al.learn(problem, policy, init(key), key, RADII, numbers)
   longer = numbers._replace(num_steps=num_steps * (len(RADII) + 1))
   everything = jnp.full((1,), jnp.inf)
-  bayes = _minimax(NOISY, longer, False, key, everything).params
+  bayes = _minimax(problem, longer, False, key, everything).params
   hard = found.adversary.parameters
   return Policies(found.params, bayes, floors, hard.reshape(-1, hard.shape[-1]))
 

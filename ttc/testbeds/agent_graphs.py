@@ -13,7 +13,7 @@ from ttc import strategies
 from ttc.strategies import Calls
 
 NODES, MODELS, NUM_ANSWERS = 4, 2, 6
-PRICES, DELAYS = jnp.array([1.0, 4.0]), jnp.array([1.0, 2.0])
+PRICES, DELAYS = np.float32([1, 4]), np.float32([1, 2])
 
 
 @functools.partial(jax.jit, static_argnums=2)
@@ -26,7 +26,8 @@ def evaluate(seed, graphs, num_problems):
   run = jax.vmap(strategies.run_graph, in_axes=(None, 0, None, None, None))
 
   def of_graph(graph):
-    out = run(graph, calls, jnp.int32(0), PRICES, DELAYS)
+    costs = jnp.asarray(PRICES), jnp.asarray(DELAYS)
+    out = run(graph, calls, jnp.int32(0), *costs)
     return out.answer == 0, out.work[0], out.latency[0]
 
   return jax.lax.map(of_graph, graphs, batch_size=64)

@@ -10,6 +10,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ttc import models, sampling, search, tasks, verifiers
 from ttc.testbeds.train import (
@@ -113,11 +114,11 @@ def pretrained(
   return trained_transformer(name, config, recipe, [batch_fn], seed, cache)
 
 
-def base_law() -> jax.Array:
+def base_law() -> np.ndarray:
   """Law of the answers of the base: the right one, then the wrong ones."""
   right = tasks.noisy_chain_accuracy(NOISE, LENGTH, NUM_VALUES)
   wrong = (1 - right) / (NUM_VALUES - 1)
-  return jnp.array([right] + [wrong] * (NUM_VALUES - 1))
+  return np.float32([right] + [wrong] * (NUM_VALUES - 1))
 
 
 def base_samples(seed: int, size: Size, cache: Directory):

@@ -5,6 +5,7 @@ out. In the world of proxies each response gives one of six answers, and what a
 reward says of a response errs by a fixed sum with heavy tails.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -85,12 +86,15 @@ class Worlds(NamedTuple):
   proxy: np.ndarray  # [B, R], 1 for right ones, plus the error
 
 
-TABLE = 0.5 * jax.random.normal(jax.random.key(1), (4, 4))
+@functools.cache
+def table():
+  """Logits of the policy."""
+  return 0.5 * jax.random.normal(jax.random.key(1), (4, 4))
 
 
 def make_worlds(key, num_problems):
   """Draws problems: who gives which answer, and how the proxy errs."""
-  responses = models.enumerate_sequences(TABLE, 0, END, LENGTH)
+  responses = models.enumerate_sequences(table(), 0, END, LENGTH)
   shape = (num_problems, len(responses.lengths))
   answer_key, error_key = jax.random.split(key)
   answers = jax.random.randint(answer_key, shape, 0, NUM_ANSWERS)

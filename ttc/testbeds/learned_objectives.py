@@ -6,6 +6,7 @@ enough to find the best one in a long life. So how long to explore depends on
 how long life is, and there is nothing else to learn.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,18 +30,21 @@ BANDITS = MetaTask(
   max_episode_steps=1,
 )
 
-# Grids of side 4 to 6 with up to three objects; 8 x 20 steps an update.
-GRID_WORLDS = MetaTask(
-  envs.grid_world('small', observations='index'),
-  envs.grid_world_levels('small'),
-  low=5,
-  high=50,
-  agent=metarl.tabular_agent(8, 20)._replace(
-    architecture=agents.Architecture((), biases=False, table=6 * 6 * 2**3)
-  ),
-  eval_episodes=16,
-  max_episode_steps=100,
-)
+
+@functools.cache
+def grid_worlds() -> MetaTask:
+  """Side 4 to 6 with up to three objects; 8 x 20 steps an update."""
+  return MetaTask(
+    envs.grid_world('small', observations='index'),
+    envs.grid_world_levels('small'),
+    low=5,
+    high=50,
+    agent=metarl.tabular_agent(8, 20)._replace(
+      architecture=agents.Architecture((), biases=False, table=6 * 6 * 2**3)
+    ),
+    eval_episodes=16,
+    max_episode_steps=100,
+  )
 
 
 def small_rule(name: str) -> UpdateRule:

@@ -25,7 +25,7 @@ from ttc.testbeds.acting_agents import Site
 SIDE, LONGEST, THOUGHTS = 5, 64, 3
 NUM_CELLS = SIDE * SIDE
 NUM_ACTIONS, DECLARE = 5, 4  # north, east, south, west, "I am there"
-_MOVES = jnp.array([-SIDE, 1, SIDE, -1], jnp.int32)
+_MOVES = np.array([-SIDE, 1, SIDE, -1], np.int32)
 
 
 def _edges() -> np.ndarray:
@@ -91,7 +91,7 @@ def _step(key, maze, action):
   move = jnp.minimum(action, 3)
   goes = (action < 4) & maze.is_open[maze.cell, move]
   maze = maze._replace(
-    cell=jnp.where(goes, maze.cell + _MOVES[move], maze.cell),
+    cell=jnp.where(goes, maze.cell + jnp.asarray(_MOVES)[move], maze.cell),
     came=jnp.where(goes, move, maze.came).astype(jnp.int32),
   )
   ends = action == DECLARE

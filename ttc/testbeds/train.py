@@ -3,6 +3,9 @@
 A piece is known by its name, by its config and recipe, whose digest is part of
 the directory, and by its seed. It is written beside its place and renamed when
 it is whole: a training that was killed leaves no half of a model.
+
+Of several processes all ask for a piece at the same place of their programs:
+each trains it, the same in all, they save it together, and each has its own.
 """
 
 import hashlib
@@ -13,9 +16,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 
 from ttc import finetuning, io, models
+from ttc.models.sharding import put
 from ttc.types import Params
 
 T = TypeVar('T')
@@ -64,16 +70,47 @@ def keep(
   load: Callable[[pathlib.Path], T],
 ) -> T:
   """What is kept at a path; made and saved unless that was done before."""
-  if not path.exists():
-    partial = path.with_name(f'.{path.name}.{os.getpid()}')
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.parent.mkdir(parents=True, exist_ok=True)
+  exists, number = map(int, _of_first([path.exists(), os.getpid()]))
+  if not exists:
+    partial = path.with_name(f'.{path.name}.{number}')
+    if jax.process_index() == 0:
+      shutil.rmtree(partial, ignore_errors=True)
+      partial.parent.mkdir(parents=True, exist_ok=True)
     save(partial, make())
-    try:
-      partial.rename(path)
-    except OSError:  # another process was first
-      shutil.rmtree(partial)
+    _of_first([0])  # all have written
+    if jax.process_index() == 0:
+      try:
+        partial.rename(path)
+      except OSError:  # another run was first
+        shutil.rmtree(partial)
+    _of_first([0])  # and none reads before it is there
   return load(path)
+
+
+def on_all(params: Params) -> Params:
+  """Equal parameters of all processes as one, which is saved by all."""
+  if jax.process_count() == 1:
+    return params
+  auto = (jax.sharding.AxisType.Auto,)
+  mesh = jax.make_mesh((jax.device_count(),), ('all',), axis_types=auto)
+  place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+  return put(params, place)
+
+
+def on_own(params: Params) -> Params:
+  """Each process's copy of parameters that all of them hold."""
+  if jax.process_count() == 1:
+    return params
+  return jax.tree.map(lambda x: jnp.asarray(x.addressable_data(0)), params)
+
+
+def _of_first(numbers: Sequence[int]) -> np.ndarray:
+  """What process 0 says; all meet here."""
+  if jax.process_count() == 1:
+    return np.array(numbers)
+  from jax.experimental import multihost_utils
+
+  return np.asarray(multihost_utils.broadcast_one_to_all(np.array(numbers)))
 
 
 def digest(*parts: object) -> str:
@@ -112,9 +149,13 @@ def trained_transformer(
       batch_fns,
       jax.random.key(seed),
     ),
-    lambda path, params: models.save_checkpoint(path, config, params),
-    lambda path: models.load(str(path)),
+    lambda path, params: models.save_checkpoint(path, config, on_all(params)),
+    lambda path: _own_model(models.load(str(path))),
   )
+
+
+def _own_model(loaded: models.Loaded) -> models.Loaded:
+  return loaded._replace(params=on_own(loaded.params))
 
 
 def trained_params(
@@ -139,14 +180,14 @@ def trained_params(
 
   def save(path, params):
     checkpoints = io.open_checkpoints(path)
-    io.save_checkpoint(checkpoints, 0, params)
+    io.save_checkpoint(checkpoints, 0, on_all(params))
     checkpoints.close()
 
   def load(path):
     checkpoints = io.open_checkpoints(path)
     params = io.restore_checkpoint(checkpoints, jax.eval_shape(like))
     checkpoints.close()
-    return params
+    return on_own(params)
 
   return keep(pathlib.Path(cache) / name / str(seed), make, save, load)
 

@@ -22,7 +22,7 @@ from ttc.agents.networks import GRU
 from ttc.types import Params
 
 _normal = functools.partial(jax.random.normal, dtype=jnp.float32)
-_VALIDATION = jax.random.key(2**31 - 1)  # data that no batch has
+_VALIDATION = 2**31 - 1  # seed of data that no batch has
 
 
 class Workload(NamedTuple):
@@ -82,7 +82,7 @@ def _supervised(
     name,
     lambda key: net.init(key, draw(key, 1)[0]),
     lambda params, key: of(loss, params, draw(key, batch_size)),
-    lambda params: of(error, params, draw(_VALIDATION, 1024)),
+    lambda params: of(error, params, draw(jax.random.key(_VALIDATION), 1024)),
     num_steps,
     eval_every=num_steps // 20,
   )
@@ -230,7 +230,7 @@ def recall(held_out: bool = False) -> Workload:
     'recall',
     model.init,
     loss,
-    lambda params: loss(params, _VALIDATION, 256),
+    lambda params: loss(params, jax.random.key(_VALIDATION), 256),
     num_steps=600,
     eval_every=30,
   )

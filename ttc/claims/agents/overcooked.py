@@ -7,7 +7,6 @@ from ttc.agents import PPO, Architecture
 from ttc.claims.claim import Claim, exceeds
 from ttc.testbeds.played import played, trained
 
-ENV = envs.overcooked('cramped_room')
 STEPS, SOUP = 600_000, 20.0
 HYPER = PPO(
   num_envs=64,
@@ -23,8 +22,9 @@ ARCHITECTURE = Architecture((64, 64), activation='relu')
 def measure(seed, size, cache):
   """Soups of 64 episodes: with shaped rewards, without, and at random."""
   del cache
+  env = envs.overcooked('cramped_room')
   play = lambda policy, params: (
-    played(ENV, policy, params, seed, size.problems(64), max_steps=400)[
+    played(env, policy, params, seed, size.problems(64), max_steps=400)[
       'return'
     ]
     / SOUP
@@ -34,7 +34,7 @@ def measure(seed, size, cache):
     'shaped': HYPER,
     'plain': HYPER._replace(shaping=None),
   }.items():
-    learner = agents.ippo(ENV, hyper, ARCHITECTURE)
+    learner = agents.ippo(env, hyper, ARCHITECTURE)
     updates = size.steps(-(-STEPS // learner.steps_per_update))
     soups[name] = play(learner.policy, trained(learner, seed, updates))
   return soups

@@ -5,7 +5,6 @@ from ttc.agents import PPO
 from ttc.claims.claim import Claim, across_seeds, exceeds, text
 from ttc.testbeds.played import played, trained
 
-ENV = envs.simple_spread()
 # A million steps of each seed.
 HYPER = PPO(num_envs=32, num_steps=100, learning_rate=1e-3)
 NUM_UPDATES = 313
@@ -14,15 +13,16 @@ NUM_UPDATES = 313
 def measure(seed, size, cache):
   """Returns of 1024 episodes that begin alike, by policy."""
   del cache
+  env = envs.simple_spread()
   play = lambda policy, params: played(
-    ENV, policy, params, seed, size.problems(1024), max_steps=25
+    env, policy, params, seed, size.problems(1024), max_steps=25
   )['return']
   returns = {
-    'nothing': play(agents.constant_policy(ENV, 0), ()),
+    'nothing': play(agents.constant_policy(env, 0), ()),
     'random': play(agents.random_policy(), ()),
   }
   for name, value_clip in {'ippo': None, 'clipped': 0.2}.items():
-    learner = agents.ippo(ENV, HYPER._replace(value_clip=value_clip))
+    learner = agents.ippo(env, HYPER._replace(value_clip=value_clip))
     params = trained(learner, seed, size.steps(NUM_UPDATES))
     returns[name] = play(learner.policy, params)
   return returns

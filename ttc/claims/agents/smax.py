@@ -5,7 +5,6 @@ from ttc.agents import PPO, Architecture
 from ttc.claims.claim import Claim, exceeds
 from ttc.testbeds.played import played, trained
 
-ENV = envs.smax('3m')
 HYPER = PPO(num_envs=64, num_steps=64, learning_rate=1e-3, value_clip=0.2)
 ARCHITECTURE = Architecture((64, 64), activation='relu')
 NUM_UPDATES = 366  # 1.5 million steps
@@ -14,10 +13,11 @@ NUM_UPDATES = 366  # 1.5 million steps
 def measure(seed, size, cache):
   """Battles won of 512, of the learned policy and of random orders."""
   del cache
-  learner = agents.ippo(ENV, HYPER, ARCHITECTURE)
+  env = envs.smax('3m')
+  learner = agents.ippo(env, HYPER, ARCHITECTURE)
   params = trained(learner, seed, size.steps(NUM_UPDATES))
   play = lambda policy, params: played(
-    ENV, policy, params, seed, size.problems(512), max_steps=100
+    env, policy, params, seed, size.problems(512), max_steps=100
   )['won']
   return {
     'ippo': play(learner.policy, params),

@@ -1,5 +1,7 @@
 """FK steering draws from the tilted law (2501.06848)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +21,12 @@ PLANS = {
   'rt': (0, 43, 86),
 }
 NUM_PARTICLES, NUM_RUNS = 64, 512
-TARGET = bed.linear_target(jax.random.key(0))
+
+
+@functools.cache
+def target():
+  """The tilted mixture."""
+  return bed.linear_target(jax.random.key(0))
 
 
 def measure(seed, size, cache):
@@ -44,7 +51,7 @@ def measure(seed, size, cache):
 
 
 def _steer(key, potential, strength, places, num_runs):
-  sampler = bed.stochastic(TARGET.mixture, NUM_STEPS)
+  sampler = bed.stochastic(target().mixture, NUM_STEPS)
   at = jnp.ones(NUM_STEPS, bool)
   if places is not None:
     at = jnp.isin(jnp.arange(NUM_STEPS), jnp.array(places, jnp.int32))
@@ -52,10 +59,10 @@ def _steer(key, potential, strength, places, num_runs):
   @jax.jit
   def run(key):
     found = diffusion.fk_particles(
-      key, sampler, TARGET.reward, NUM_PARTICLES, at, strength=strength,
+      key, sampler, target().reward, NUM_PARTICLES, at, strength=strength,
       potential=potential,
     )  # fmt: skip
-    near = mixtures.responsibilities(TARGET.mixture, found.x)
+    near = mixtures.responsibilities(target().mixture, found.x)
     shares = jnp.exp(found.log_weights) @ near
     return jnp.exp(found.log_normalizer) * shares
 
@@ -64,7 +71,7 @@ def _steer(key, potential, strength, places, num_runs):
 
 def exact():
   """Shares of all modes by the tilted law of the mixture itself."""
-  return np.exp(TARGET.tilted(STRENGTH).law.log_weights)
+  return np.exp(target().tilted(STRENGTH).law.log_weights)
 
 
 def shares(data, name):
@@ -78,7 +85,7 @@ def shares(data, name):
 
 def normalizer(data, name):
   """Over the exact one, and its standard error."""
-  exact_total = float(np.exp(TARGET.tilted(STRENGTH).log_normalizer))
+  exact_total = float(np.exp(target().tilted(STRENGTH).log_normalizer))
   total = data[name].sum(axis=1) / exact_total
   return total.mean(), total.std(ddof=1) / np.sqrt(len(total))
 

@@ -7,7 +7,7 @@ import numpy as np
 from ttc import evaluation
 from ttc.claims.claim import Claim, compares, difference, interval, signed, text
 
-TOKENS = jnp.array([64.0, 128.0, 256.0, 512.0])
+TOKENS = np.float32([64, 128, 256, 512])
 NUM_ITEMS = 400  # of a seed
 
 
@@ -61,7 +61,8 @@ def run_cells(key, chances):
     def run(key):
       right_key, token_key = jax.random.split(key)
       noise = 1 + 0.1 * jax.random.normal(token_key)
-      return jax.random.bernoulli(right_key, chance), TOKENS[level] * noise
+      tokens = jnp.asarray(TOKENS)[level] * noise
+      return jax.random.bernoulli(right_key, chance), tokens
 
     adaptive = evaluation.adaptive_runs(key, run)
     every = jax.vmap(lambda k: run(jax.random.fold_in(key, k))[0])

@@ -17,11 +17,11 @@ def measure(seed, size, cache):
   for budget in (2, 3):
     params = bed.learn_search(seed, budget, steps)
     losses = al.expected_losses(
-      bed.NOISE_FREE,
-      al.network(bed.NOISE_FREE)[1],
+      bed.noise_free(),
+      al.network(bed.noise_free())[1],
       params,
       jax.random.key(seed),
-      bed.instances(bed.NOISE_FREE),
+      bed.instances(bed.noise_free()),
       budget,
       1024,
     )
@@ -30,12 +30,12 @@ def measure(seed, size, cache):
   keys = jax.random.split(jax.random.key(10_000 + seed), size.problems(512))
   pool = jnp.concatenate(
     [
-      jax.vmap(bed.NOISY.init)(keys),
-      bed.instances(bed.NOISY, -20.0),
+      jax.vmap(bed.noisy().init)(keys),
+      bed.instances(bed.noisy(), -20.0),
       found.hard,
     ]
   )
-  network, at_random = al.network(bed.NOISY)[1], al.uniform(bed.NOISY)
+  network, at_random = al.network(bed.noisy())[1], al.uniform(bed.noisy())
   policies = {
     'robust': (network, found.robust),
     'bayes': (network, found.bayes),
@@ -43,7 +43,7 @@ def measure(seed, size, cache):
   }
   noisy = {
     name: bed.worst_losses(
-      bed.NOISY, policy, params, jax.random.key(seed), pool, bed.BUDGET
+      bed.noisy(), policy, params, jax.random.key(seed), pool, bed.BUDGET
     )
     for name, (policy, params) in policies.items()
   }
@@ -52,7 +52,7 @@ def measure(seed, size, cache):
 
 def floor(budget):
   """Of labels without noise, exactly."""
-  means = np.asarray(bed.NOISE_FREE.answers)
+  means = np.asarray(bed.noise_free().answers)
   return al.game_value(means, 1 - np.eye(len(means)), budget).low
 
 

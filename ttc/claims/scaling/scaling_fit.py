@@ -16,10 +16,15 @@ SEEN = np.array([1, 2, 4, 8, 16, 32])  # what is fitted
 TARGET = 1024  # what is predicted
 NUM_RESAMPLES = 500
 LAWS = 'power law', 'power of the logarithm', 'one chance'
-TRUTH = {
-  'mixed': float(scaling.beta_plateau_accuracy(A, B, TARGET)[-1]),
-  'alike': float(scaling.plateau_accuracy(TARGET, SINGLE)),
-}
+WORLDS = 'mixed', 'alike'
+
+
+@functools.cache
+def truth(world):
+  """Of what is predicted."""
+  if world == 'alike':
+    return float(scaling.plateau_accuracy(TARGET, SINGLE))
+  return float(scaling.beta_plateau_accuracy(A, B, TARGET)[-1])
 
 
 def measure(seed, size, cache):
@@ -31,7 +36,7 @@ def measure(seed, size, cache):
       name: jnp.stack(fit)[None]
       for name, fit in fits_of(seed, world == 'mixed', num).items()
     }
-    for world in TRUTH
+    for world in WORLDS
   }
 
 
@@ -92,7 +97,7 @@ def predicted(data, world):
 
 def off(data, world, name):
   """Mean error of the predictions."""
-  return float(np.abs(data[world][name][:, 0, 0] - TRUTH[world]).mean())
+  return float(np.abs(data[world][name][:, 0, 0] - truth(world)).mean())
 
 
 def num_covered(data):
@@ -110,7 +115,7 @@ def mixed_worlds(data):
   return (
     f'chances Beta({A}, {B}): exponent {exponents} for {A}, covered in '
     f'{num_covered(data)} of {data["num_seeds"]} seeds; coverage at {TARGET} '
-    f'(truth {100 * TRUTH["mixed"]:.1f}): {predicted(data, "mixed")}'
+    f'(truth {100 * truth("mixed"):.1f}): {predicted(data, "mixed")}'
   )
 
 
@@ -134,7 +139,7 @@ CLAIM = Claim(
   controls=[
     text(
       lambda d: (
-        f'all chances {SINGLE} (truth {100 * TRUTH["alike"]:.1f}): '
+        f'all chances {SINGLE} (truth {100 * truth("alike"):.1f}): '
         f'{predicted(d, "alike")}'
       ),
       lambda d: off(d, 'alike', 'one chance') < 0.01,

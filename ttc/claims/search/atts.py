@@ -24,7 +24,12 @@ NUM_BLOCKS, GROUP = 24, 16
 SHAPE = -1, NUM_TURNS + 1, GROUP
 # Many chains, on fewer problems, with so many takeovers of a problem.
 NUM_CHAINS, NUM_FEW, BUDGETS, NO_LIMIT = 8, 256, (0, 4, 8, 16), 10**6
-STOP = sampling.stop_rules(TASK.vocab_size, [TASK.eos_id])
+
+
+@functools.cache
+def stop():
+  """The end of a response."""
+  return sampling.stop_rules(TASK.vocab_size, [TASK.eos_id])
 
 
 def measure(seed, size, cache):
@@ -151,7 +156,7 @@ def run_atts(
     TURN_TOKENS,
     target=target,
     draft=draft,
-    stop=STOP,
+    stop=stop(),
     tau=TAU,
     max_takeovers=max_takeovers,
   )
@@ -162,7 +167,7 @@ def run_alone(target, params, keys, prompt):
   """One response of the target to each problem."""
   size = TASK.response_length
   return sampling.generate(
-    params, keys, prompt, 1, model=target, capacity=size, stop=STOP
+    params, keys, prompt, 1, model=target, capacity=size, stop=stop()
   )
 
 

@@ -21,11 +21,11 @@ from ttc.testbeds.enumerable import (
   LENGTH,
   NUM_ANSWERS,
   SMALL,
-  TABLE,
   exact_votes,
   make_worlds,
   rewritten,
   small_reward,
+  table,
   wrong_kernels,
 )
 from ttc.types import Prompt
@@ -95,7 +95,7 @@ def run_chains(key, proxy, answers, num_steps, beta):
   start = jnp.zeros((answers.shape[0], 1), jnp.int32)
   return search.qalign(
     models.table_model(4),
-    TABLE,
+    table(),
     jax.random.split(key, answers.shape[0]),
     Prompt(start, start[:, 0] + 1),
     look_up(proxy),

@@ -10,6 +10,7 @@ steps, and there is no limit of time.
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ttc.envs.environment import Environment
@@ -57,7 +58,7 @@ def catch(rows: int = 10, columns: int = 5) -> Environment:
     raise ValueError(
       f'catch: rows={rows}, columns={columns}, expected at least 2 and 1'
     )
-  row, column = jnp.indices((rows, columns), jnp.int32)
+  row, column = np.indices((rows, columns), np.int32)
 
   def observe(state, params):
     del params
