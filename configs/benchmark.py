@@ -15,7 +15,8 @@ def get_config() -> config_dict.ConfigDict:
   config = config_dict.ConfigDict()
   config.seed = 0
   config.model = 'smollm2-135m'  # or a GGUF file, or a Hugging Face directory
-  config.dtype = 'float32'
+  config.dtype = 'float32'  # or bfloat16
+  config.quantization = 'none'  # int8: weights; w8a8: their inputs too
   config.num_items = 0  # 0: all; otherwise so many, chosen by task_seed
   config.task_seed = 0
 

@@ -26,6 +26,9 @@ _PREFILL = flags.DEFINE_string('prefill', '', 'How every reply begins.')
 _MODEL = flags.DEFINE_string(
   'model', 'smollm2-135m', 'A name, a GGUF file, or a Hugging Face directory.'
 )
+_QUANTIZATION = flags.DEFINE_enum(
+  'quantization', None, ['int8', 'w8a8'], 'Weights in int8; inputs too.'
+)
 _METHOD = flags.DEFINE_string(
   'method', 'self_consistency', 'How to spend the samples.'
 )
@@ -71,6 +74,7 @@ def main():
       system=_SYSTEM.value,
       prefill=_PREFILL.value.replace('\\n', '\n'),
       model=_MODEL.value,
+      quantization=_QUANTIZATION.value,
       method=_METHOD.value,
       num_samples=_NUM_SAMPLES.value,
       max_new_tokens=_MAX_NEW_TOKENS.value,

@@ -37,6 +37,7 @@ EVALUATE = {
   'seed': (-1, 2**32, 2**70, 1.0, True, None, '0'),
   'model': ('', ' ', 3, None, 'smollm', 'no/such/model', 'x.gguf'),
   'dtype': ('float99', 'float64', 'int8', '', None, 32),
+  'quantization': ('int4', 'int', '', None, 8),
   'tasks': ((), ('additon_2digit',), 'addition_2digit', None, (3,), ('',),
             ('times_table', 'times_table'), ('reasoning_gym/nothing',)),
   'task_path': (None, 3, '/nowhere.jsonl'),
@@ -122,6 +123,7 @@ SAMPLE = {
   'step_ends': (('',),),
   'answer_pattern': ('(', '[a-'),
   'model': ('smollm', '/nowhere/model.gguf'),
+  'quantization': ('int4', ''),
   'law': (
     sampling.SamplingParams(-1.0),
     sampling.SamplingParams(top_p=1.5),

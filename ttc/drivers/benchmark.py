@@ -8,7 +8,6 @@ several processes each samples its share, and the first one does the rest:
   report     both -> report.md, figures.json, figures.png
 """
 
-import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -146,7 +145,7 @@ def _identity(
   chosen: BenchmarkOptions, official: bool, is_read: bool
 ) -> dict[str, Any]:
   """What of the configuration a run is known by."""
-  found = dataclasses.asdict(chosen) | {'official': official}
+  found = chosen.recorded | {'official': official}
   for harmless in ('task_path', 'grade_seconds', 'num_workers'):
     del found[harmless]  # the digest of the data says more than its path
   return found | {'model': 'predictions'} if is_read else found

@@ -93,7 +93,12 @@ class Opened(NamedTuple):
     Raises:
       ValueError: if it has no tokenizer, or does not fit the devices.
     """
-    loaded = models.load(chosen.model, dtype=chosen.dtype)
+    rounded = chosen.quantization
+    loaded = models.load(
+      chosen.model,
+      dtype=chosen.dtype,
+      quantization=None if rounded == 'none' else rounded,
+    )
     tokenizer = loaded.tokenizer
     if tokenizer is None:
       raise ValueError(f'{chosen.model} has no tokenizer')

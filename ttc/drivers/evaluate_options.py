@@ -49,6 +49,9 @@ class EvaluateOptions:
   batch_size: int = option(_whole(1, 100_000))
   num_rows: int = option(_whole(0, 100_000))
   model_parallel: int = option(_whole(1))
+  quantization: str = option(
+    options.one_of(('none', *models.QUANTIZATIONS)), 'none'
+  )
 
   @property
   def sampling(self) -> sampling.SamplingParams:
@@ -65,6 +68,15 @@ class EvaluateOptions:
     return models.SparseAttention(
       RULES[self.attention], self.block_size, self.kv_budget
     )
+
+  @property
+  def recorded(self) -> dict[str, Any]:
+    """What a run is told by; without defaults, which runs of before lack."""
+    return {
+      field.name: getattr(self, field.name)
+      for field in dataclasses.fields(self)
+      if getattr(self, field.name) != field.default
+    }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,15 +99,6 @@ class SearchOptions(EvaluateOptions):
   def directories(self) -> dict[str, str]:
     """Where each verifier that is a model is."""
     return dict(text.partition('=')[::2] for text in self.verifiers)
-
-  @property
-  def recorded(self) -> dict[str, Any]:
-    """What a run is told by; without defaults, which runs of before lack."""
-    return {
-      field.name: getattr(self, field.name)
-      for field in dataclasses.fields(self)
-      if getattr(self, field.name) != field.default
-    }
 
 
 class Choice(NamedTuple):

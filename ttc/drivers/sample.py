@@ -27,6 +27,7 @@ class Question(NamedTuple):
   system: str = ''  # system message of the chat; empty for the model's own
   prefill: str = ''  # how the reply begins
   model: str = 'smollm2-135m'  # see `models.load`
+  quantization: str | None = None
   method: str = 'self_consistency'
   num_samples: int = 8
   max_new_tokens: int = 64
@@ -49,7 +50,7 @@ def ask(question: Question) -> None:
     OSError: if the model is not there.
   """
   method, pattern = check(question)
-  loaded = models.load(question.model)
+  loaded = models.load(question.model, quantization=question.quantization)
   tokenizer = loaded.tokenizer
   if tokenizer is None:
     raise ValueError(f'{question.model} has no tokenizer')

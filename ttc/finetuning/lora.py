@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ttc.models import LowRankSum
+from ttc.models import LowRankSum, is_quantized
 from ttc.types import Params
 
 # The linear maps of `ttc.models.transformer`; all but the embeddings.
@@ -138,6 +138,11 @@ def merge_lora(
   scale = lora_scale(adapter, alpha, rank_stabilised)
 
   def put(kernel, part):
+    if is_quantized(kernel):
+      raise ValueError(
+        'a kernel in int8 has no room for an adapter; apply_lora keeps it '
+        'beside'
+      )
     change = scale * jnp.swapaxes(part.a @ part.b, -1, -2)
     return kernel + change.astype(kernel.dtype)
 
@@ -153,15 +158,13 @@ def _with_kernels(params, adapter, put):
     path = _dotted(key_path)
     return put(leaf, adapter[path]) if path in adapter else leaf
 
-  return jax.tree_util.tree_map_with_path(at, params)
+  return jax.tree_util.tree_map_with_path(at, params, is_leaf=is_quantized)
 
 
 def _leaves(params: Params) -> dict[str, Any]:
   """Each weight by its path."""
-  return {
-    _dotted(path): leaf
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params)
-  }
+  leaves = jax.tree_util.tree_leaves_with_path(params, is_leaf=is_quantized)
+  return {_dotted(path): leaf for path, leaf in leaves}
 
 
 def _dotted(key_path) -> str:

@@ -22,6 +22,14 @@ from ttc.models.experts import (
   no_override,
 )
 from ttc.models.gguf import load_gguf
+from ttc.models.int8 import (
+  QUANTIZATIONS,
+  Int8Kernel,
+  W8A8Kernel,
+  dequantize,
+  is_quantized,
+  quantize,
+)
 from ttc.models.layer_cache import summarise_prefix
 from ttc.models.load import Loaded, load
 from ttc.models.low_rank import LowRankSum
@@ -48,10 +56,12 @@ from ttc.models.transformer import TransformerConfig, num_params, transformer
 
 __all__ = [
   'CHAT_LAYOUTS',
+  'QUANTIZATIONS',
   'Cache',
   'ChatLayout',
   'DynamicScaling',
   'Experts',
+  'Int8Kernel',
   'LanguageModel',
   'LinearScaling',
   'Llama3Scaling',
@@ -65,16 +75,19 @@ __all__ = [
   'SparseAttention',
   'Tokenizer',
   'TransformerConfig',
+  'W8A8Kernel',
   'YarnScaling',
   'block_topk',
   'cache_shardings',
   'check_override',
+  'dequantize',
   'embed',
   'encode_prompt',
   'enumerate_sequences',
   'expert_mask',
   'forward',
   'from_nnx',
+  'is_quantized',
   'layer_mask',
   'load',
   'load_checkpoint',
@@ -83,6 +96,7 @@ __all__ = [
   'no_override',
   'num_params',
   'param_shardings',
+  'quantize',
   'read',
   'read_routed',
   'routing',

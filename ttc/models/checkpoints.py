@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from ttc.models import fields, rope
+from ttc.models import fields, int8, rope
 from ttc.models.experts import Experts
 from ttc.models.sharding import param_shardings
 from ttc.models.transformer import transformer
@@ -47,6 +47,7 @@ def load_checkpoint(
   *,
   dtype: str | None = None,
   scan_layers: bool | None = None,
+  quantization: str | None = None,
   mesh: Mesh | None = None,
 ) -> tuple[TransformerConfig, Params]:
   """Reads what `save_checkpoint` wrote, on whatever devices there are.
@@ -55,6 +56,7 @@ def load_checkpoint(
     path: of the directory.
     dtype: of the parameters and activations; None for the saved one.
     scan_layers: see `TransformerConfig`; None for the saved one.
+    quantization: see `TransformerConfig`; None for the saved one.
     mesh: of devices, over which `param_shardings` spreads the parameters as
       they are read; None for the first device. Where they lay when they were
       saved does not matter.
@@ -86,6 +88,9 @@ def load_checkpoint(
   except Exception as error:  # Orbax and TensorStore raise many kinds
     line = str(error).splitlines()[0]
     raise ValueError(f'{directory}: damaged checkpoint: {line}') from None
+  if quantization is not None:
+    config = dataclasses.replace(config, quantization=quantization)
+    params = int8.quantize(params, quantization)
   if scan_layers in (None, config.scan_layers):
     return config, params
   if scan_layers:

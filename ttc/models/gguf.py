@@ -1,5 +1,6 @@
 """Loads transformers from GGUF files, the format of llama.cpp."""
 
+import dataclasses
 import os
 from typing import Any
 
@@ -78,6 +79,7 @@ def load_gguf(
   dtype: str = 'float32',
   scan_layers: bool = False,
   rope_interleaved: bool = False,
+  quantization: str | None = None,
 ) -> tuple[TransformerConfig, Params]:
   """Loads a transformer from a GGUF file, dequantised.
 
@@ -90,6 +92,7 @@ def load_gguf(
     scan_layers: see `TransformerConfig`.
     rope_interleaved: keep the rows of query and key as llama files store them
       and rotate adjacent channels, instead of putting the rows in order.
+    quantization: see `TransformerConfig`.
 
   Returns:
     The config and the parameters.
@@ -105,6 +108,7 @@ def load_gguf(
     scan_layers=scan_layers,
     rope_interleaved=rope_interleaved,
   )
+  config = dataclasses.replace(config, quantization=quantization)
   architecture = file.metadata['general.architecture']
   permuted = _PERMUTED[architecture]
   relative = RELATIVES.get(architecture)

@@ -77,6 +77,7 @@ def load(
   dtype: str = 'float32',
   scan_layers: bool = False,
   max_length: int | None = None,
+  quantization: str | None = None,
 ) -> Loaded:
   """Loads a language model with its tokenizer.
 
@@ -94,6 +95,8 @@ def load(
     max_length: longest context, instead of the model's; scalings of positions
       that depend on it (`DynamicScaling`, `LongRopeScaling`) are then those of
       such contexts.
+    quantization: see `TransformerConfig`. Kernels are quantised one by one as
+      they are read, of a checkpoint when it is read; None for what they are.
 
   Returns:
     The model, its parameters, its config and its tokenizer.
@@ -112,13 +115,17 @@ def load(
   format_ = _find_format(path)
   if random:
     config = format_.config(path, **settings)
+    if quantization is not None:
+      config = dataclasses.replace(config, quantization=quantization)
     params = jax.jit(transformer(config).init)(jax.random.key(0))
     sha = hashlib.sha256(repr(config).encode()).hexdigest()
   else:
     sha = _sha(format_.files(path))
     if packaged is not None and sha != packaged.sha:
       raise ValueError(f'{path}: SHA-256 is {sha}, not {packaged.sha}')
-    config, params = format_.weights(path, **settings)
+    config, params = format_.weights(
+      path, **settings, quantization=quantization
+    )
   config = _for_contexts_of(max_length, config)
   tokenizer = format_.tokenizer(path)
   return Loaded(

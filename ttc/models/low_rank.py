@@ -21,4 +21,4 @@ class LowRankSum(NamedTuple):
   scale: Float[Array, '*L']
 
 
-Kernel: TypeAlias = Any  # an array `[O, I]`, or a `LowRankSum`
+Kernel: TypeAlias = Any  # an array `[O, I]`, an `Int8Kernel`, or a `LowRankSum`

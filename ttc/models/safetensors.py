@@ -50,7 +50,11 @@ NAMES = {
 
 
 def load_safetensors(
-  path: str | os.PathLike, *, dtype: str = 'float32', scan_layers: bool = False
+  path: str | os.PathLike,
+  *,
+  dtype: str = 'float32',
+  scan_layers: bool = False,
+  quantization: str | None = None,
 ) -> tuple[TransformerConfig, Params]:
   """Loads a transformer from a Hugging Face directory.
 
@@ -60,6 +64,7 @@ def load_safetensors(
     path: of a directory with `config.json` and one or more `.safetensors`.
     dtype: of the parameters and activations.
     scan_layers: see `TransformerConfig`.
+    quantization: see `TransformerConfig`.
 
   Returns:
     The config and the parameters.
@@ -70,6 +75,7 @@ def load_safetensors(
   """
   path = os.fspath(path)
   config = huggingface_config(path, dtype=dtype, scan_layers=scan_layers)
+  config = dataclasses.replace(config, quantization=quantization)
   homes = open_tensors(path)
   return config, _assembled(config, architecture_in(path), homes, path)
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ttc.models import fused
+from ttc.models import fused, int8
 from ttc.models.huggingface_experts import (
   FAMILIES,
   architecture_of,
@@ -61,7 +61,8 @@ def save_safetensors(
 ) -> None:
   """Writes a directory that transformers and `load` read.
 
-  Needs the extra `weights`. What was quantised is written as it is in memory.
+  Needs the extra `weights`. Kernels in int8 are written as the
+  floats that they stand for.
 
   Args:
     path: of the directory, which is made.
@@ -187,6 +188,7 @@ def _normal(c: TransformerConfig) -> TransformerConfig:
     scan_layers=False,
     many_rows=False,
     dtype='float32',
+    quantization=None,
   )
 
 
@@ -207,7 +209,7 @@ def _tensors(
   config: TransformerConfig, params: Params, architecture: str
 ) -> Iterator[tuple[str, np.ndarray]]:
   """Each tensor with its name, linear kernels `[out, in]`."""
-  named = _named(config, params, names_of(architecture))
+  named = _named(config, int8.dequantize(params), names_of(architecture))
   return fused.join(named, fused_of(architecture, config), config.num_layers)
 
 

@@ -27,6 +27,7 @@ from jax.sharding import (
   PartitionSpec,
 )
 
+from ttc.models import int8
 from ttc.types import Params
 
 _Fn = TypeVar('_Fn', bound=Callable[..., Any])
@@ -81,8 +82,13 @@ def param_shardings(
 
   def sharding(key_path, leaf):
     path = jax.tree_util.keystr(key_path, simple=True, separator='.')
-    name = '.'.join(path.split('.')[-2:])
+    kernel, _, part = path.rpartition('.')
+    if not int8.is_kernel(kernel):  # which part of one in int8
+      kernel, part = path, ''
+    name = '.'.join(kernel.split('.')[-2:])
     logical = LOGICAL_AXES.get(name, ())
+    if part == 'scale':
+      logical = logical[:-1]
     stacked = leaf.ndim - len(logical)
     return _named(mesh, leaf.shape, (None,) * stacked + logical, rules)
 

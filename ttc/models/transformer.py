@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ttc.kernels.partial_attention import Segment, soft_cap
-from ttc.models import experts, layer_cache
+from ttc.models import experts, int8, layer_cache
 from ttc.models.base import Cache, Inputs, LanguageModel, Router
 from ttc.models.block import Block, rotation, rotations, windows
 from ttc.models.experts import Routing
@@ -102,8 +102,9 @@ class _Options(NamedTuple):
 
 
 def num_params(params: Params) -> int:
-  """Number of scalars in `params`."""
-  return sum(leaf.size for leaf in jax.tree.leaves(params))
+  """Number of scalars in `params`; scales of int8 are not counted."""
+  leaves = jax.tree.leaves(params, is_leaf=int8.is_quantized)
+  return sum(leaf.size for leaf in leaves)
 
 
 @functools.partial(jax.jit, static_argnums=0)  # op by op is much slower
@@ -131,7 +132,7 @@ def _init(config: TransformerConfig, key: PRNGKeyArray) -> Params:
   }
   if not c.tie_embeddings:
     params['unembed'] = normal(unembed_key)
-  return params
+  return int8.quantize(params, c.quantization)
 
 
 def _features(
@@ -212,7 +213,7 @@ def _run(config, options, recorded, params, inputs, num_tokens, cache):
   if inputs.ndim == 3:
     x = _embed(config, params, inputs)
   else:
-    x = inputs.astype(params['embed'].dtype)
+    x = inputs.astype(params['final_norm'].dtype)
   run = _scanned if config.scan_layers else _unrolled
   x, suffix, routing = run(
     config, options.attention, layer, x, params['layers'], cache
@@ -329,7 +330,8 @@ def _of_layer(attention, i):
 def _embed(
   config: TransformerConfig, params: Params, tokens: Int[Array, '*A']
 ) -> Float[Array, '*A D']:
-  x, scale = params['embed'][tokens], config.embed_scale
+  x = int8.lookup(params['embed'], tokens, params['final_norm'].dtype)
+  scale = config.embed_scale
   return x if scale is None else x * jnp.asarray(scale, x.dtype)
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 from ttc.models import rope
 from ttc.models.experts import Experts
+from ttc.models.int8 import QUANTIZATIONS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +50,8 @@ class TransformerConfig:
       them; up to 1.6 times faster there on CPU, and slower for the few rows of
       a decoding step. Results are the same up to their last bits.
     dtype: of parameters and activations; logits and softmaxes are float32.
+    quantization: 'int8' for kernels and tables in int8, 'w8a8' to round their
+      inputs to int8 as well (see `int8.py`); None for floats.
   """
 
   vocab_size: int
@@ -90,6 +93,7 @@ class TransformerConfig:
   scan_layers: bool = False
   many_rows: bool = False
   dtype: str = 'float32'
+  quantization: str | None = None
 
   def __post_init__(self):
     for name in ('vocab_size', 'num_layers', 'num_heads', 'num_kv_heads'):
@@ -114,6 +118,16 @@ class TransformerConfig:
     if not self.causal and self.sliding_window is not None:
       raise ValueError(
         f'sliding_window={self.sliding_window} needs causal=True'
+      )
+    if self.quantization not in (None, *QUANTIZATIONS):
+      raise ValueError(
+        f'quantization={self.quantization!r} is not one of None, '
+        f'{", ".join(map(repr, QUANTIZATIONS))}'
+      )
+    if self.experts is not None and self.quantization is not None:
+      raise ValueError(
+        f'quantization={self.quantization!r} of a mixture of experts is not '
+        'implemented'
       )
     if self.experts is not None and self.activation != 'silu':
       raise ValueError(f'activation={self.activation!r} of experts')

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ttc.models import int8
 from ttc.models.transformer import transformer
 from ttc.models.transformer_config import TransformerConfig
 from ttc.types import Params
@@ -23,6 +24,9 @@ def assemble(
   path: str,
 ) -> Params:
   """Reads every parameter of a transformer, one at a time.
+
+  Kernels are quantised as they come, if the config says so: from the file's
+  own precision, and never all of them in floats at once.
 
   Args:
     config: fixes which parameters there are, their shapes and their dtype.
@@ -52,12 +56,22 @@ def assemble(
     assert array.shape == shape, name
     return array.astype(dtype, copy=False)
 
+  def kernel(name, shape):
+    array = jnp.asarray(read(name), jnp.float32)
+    assert array.shape == shape, name
+    return int8.quantize_kernel(array, config.quantization)
+
+  def is_quantized(path):
+    return config.quantization is not None and int8.is_kernel(path)
+
   def fill(array, pieces):
     for place, piece in zip(array, pieces, strict=True):
       place[...] = tensor(*piece)
 
   def layer(i, key_path, leaf):
     pieces = list(_pieces(names, key_path, leaf.shape, i))
+    if is_quantized(_dotted(key_path)):
+      return kernel(*pieces[0])
     if len(pieces) == 1:
       return jnp.asarray(tensor(*pieces[0]).reshape(leaf.shape))
     array = np.zeros(leaf.shape, dtype)
@@ -65,6 +79,9 @@ def assemble(
     return jnp.asarray(array)
 
   def all_layers(key_path, leaf):
+    if is_quantized(_dotted(key_path)):
+      each_layer = [layer(i, key_path, leaf) for i in range(config.num_layers)]
+      return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each_layer)
     array = np.zeros((config.num_layers, *leaf.shape), dtype)
     for i in range(config.num_layers):
       pieces = list(_pieces(names, key_path, leaf.shape, i))
@@ -73,7 +90,9 @@ def assemble(
 
   _check(config, shapes, layer_shapes, names, set(present), shape_of, path)
   params: Params = {
-    name: jnp.asarray(tensor(names[name], leaf.shape))
+    name: kernel(names[name], leaf.shape)
+    if is_quantized(name)
+    else jnp.asarray(tensor(names[name], leaf.shape))
     for name, leaf in shapes.items()
   }
   if config.scan_layers:
@@ -98,6 +117,7 @@ def _shapes(config) -> tuple[dict[str, Any], Callable[[int], Any]]:
       windowed_layers=None,
       rotary_layers=None,
       scan_layers=False,
+      quantization=None,
     )
     shapes = jax.eval_shape(transformer(one).init, jax.random.key(0))
     (layer,) = shapes.pop('layers')
