@@ -149,6 +149,21 @@ def test_rows_are_replaced_and_documents_follow(tmp_path):
   assert not list((tmp_path / 'claims').glob('.*'))
 
 
+def test_history_stays_and_a_reason_stands_where_it_does_not_hold(tmp_path):
+  claim = COIN._replace(history='was biased, 70.0', because='too few coins')
+  for holds in (True, False):
+    verdict = c.Verdict('50.0', 'none', holds)
+    row = report.to_row('coin', claim, verdict, 1.0, 3)
+    report.write_row(tmp_path, 'search', row)
+    assert report.read_rows(tmp_path, 'search') == {'coin': row}
+    report.write_index(tmp_path, ['search'])
+    document = (tmp_path / 'claims' / 'search.md').read_text()
+    index = (tmp_path / 'claims.md').read_text()
+    assert 'Before: was biased, 70.0.\n' in document
+    assert ('Why not: too few coins.\n' in document) != holds
+    assert ('**does not hold**: too few coins |' in index) != holds
+
+
 def test_every_claim_is_listed_and_written():
   files = {
     p.stem: p.parent.name
@@ -165,8 +180,10 @@ def test_every_claim_is_listed_and_written():
   for name, row in rows.items():
     claim = claims.load(name)
     assert re.fullmatch(r'\d{4}\.\d{5}', claim.paper), name
-    written = row.system, row.paper, row.claim
-    assert written == (claim.system, claim.paper, claim.says), name
+    written = row.system, row.paper, row.claim, row.history
+    said = claim.system, claim.paper, claim.says, claim.history
+    assert written == said, name
+    assert row.because == ('' if row.holds else claim.because), name
 
 
 def test_documents_are_made_from_the_rows(tmp_path):

@@ -49,6 +49,23 @@ def test_a_coverage_law_is_found_again():
   np.testing.assert_allclose(points[0], np.exp(-2.0), rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+  'first,last,exponent', [(1, 32, 0.333), (32, 256, 0.487), (256, 2048, 0.498)]
+)
+def test_the_exponent_of_a_beta_law_is_found_where_it_holds(
+  first, last, exponent
+):
+  """What coverage lacks goes as k^-a, from some k on; here a = .5."""
+  k = first * 2 ** np.arange(np.log2(last / first) + 1, dtype=int)
+  coverage = scaling.beta_plateau_accuracy(0.5, 2.0, last)[k]
+  law = fit_power_law(k, coverage)
+  np.testing.assert_allclose(law.exponent, exponent, atol=2e-3)
+  if first == 1:  # the curve of which the power is the limit has it already
+    fit = jax.jit(scaling.fit_beta_plateau, static_argnums=2)
+    curve = fit(jnp.asarray(k), coverage, last)
+    np.testing.assert_allclose(curve.a, 0.5, atol=5e-3)
+
+
 def test_intervals_over_problems_cover_the_exponent():
   """Curves of 300 problems with noise that all points of one share."""
   truth = scaling.PowerLaw(*map(jnp.float32, (0.8, 0.5, 0.5)))

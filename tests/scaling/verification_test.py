@@ -54,6 +54,12 @@ def test_limits():
   assert got(4, 0.4, 0.6) < p < got(4, 0.6, 0.4) < got(16, 0.6, 0.4) < passed
 
 
+def test_one_verification_of_two_solutions_gains_p_times_1_less_p():
+  for p, tpr, fpr in ((0.3, 0.65, 0.35), (0.5, 0.9, 0.1), (0.8, 0.4, 0.6)):
+    got = scaling.verified_accuracy(p, 2, 1, tpr, fpr)
+    np.testing.assert_allclose(got, p + p * (1 - p) * (tpr - fpr), rtol=1e-5)
+
+
 def test_cost_counts_verifications_of_each_solution():
   got = scaling.verification_cost(jnp.array([4, 4, 4]), jnp.array([0, 1, 8]))
   np.testing.assert_array_equal(got, [4, 8, 36])

@@ -257,8 +257,8 @@ def test_vocabularies_must_agree():
 # Two tables: responses of one turn can be enumerated.
 
 
-@functools.partial(jax.jit, static_argnames='shape')
-def tables(key, pair, calibration, tau, shape):
+@functools.partial(jax.jit, static_argnames=('shape', 'on_reject'))
+def tables(key, pair, calibration, tau, shape, on_reject='continue'):
   """Responses to the prompt of token 0; `shape` is `(B, K, R, T)`."""
   size, chains, turns, length = shape
   vocab_size = pair[0].shape[0]
@@ -275,6 +275,7 @@ def tables(key, pair, calibration, tau, shape):
     draft=model,
     stop=sampling.stop_rules(vocab_size),
     tau=tau,
+    on_reject=on_reject,
   )
 
 
@@ -310,6 +311,36 @@ def test_the_law_of_a_turn():
     # Four standard errors: some fifty are compared.
     error = 4 * np.sqrt(chance * (1 - chance) / trials) + 1e-4
     assert abs(seen.get(response, 0) - chance) < error, response
+
+
+def test_the_law_of_two_turns_whose_rejected_are_replaced():
+  """Behind `w`: drafted and kept, or, after a rejection, the target's own."""
+  size, threshold, trials = 3, 2.6, 20_000
+  target, draft = jax.random.normal(jax.random.key(5), (2, size, size))
+  out = tables(
+    jax.random.key(6),
+    (target, draft),
+    calibrations([threshold]),
+    1.0,
+    (trials, 1, 2, 2),
+    on_reject='replace',
+  )
+  p, q = (np.asarray(jax.nn.softmax(x)) for x in (target, draft))
+  both = lambda law: law[:, :, None] * law  # of two tokens behind one
+  rejected = 1 / np.sqrt(both(p)) > threshold
+  chance = (both(q) * rejected).sum(axis=(1, 2), keepdims=True)
+  turn = both(q) * ~rejected + chance * both(p)
+  law = (turn[0][..., None, None] * turn).ravel()
+  assert 0.2 < chance[0] < 0.8
+  np.testing.assert_array_equal(out.generation.lengths, 4)
+  tokens = np.asarray(out.generation.tokens)[:, 0, :4]
+  codes = tokens @ size ** np.arange(3, -1, -1)
+  seen = np.bincount(codes, minlength=size**4) / trials
+  # Four standard errors: eighty are compared.
+  error = 4 * np.sqrt(law * (1 - law) / trials) + 1e-4
+  assert np.all(np.abs(seen - law) < error)
+  replaced = out.turns.taken_over[..., 0]
+  np.testing.assert_array_equal(out.turns.target_tokens[..., 0], 2 * replaced)
 
 
 @pytest.mark.slow

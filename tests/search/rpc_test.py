@@ -200,6 +200,24 @@ class TestSpecialCases:
     )
 
 
+@pytest.mark.parametrize('edge,power', [(1.0, 1.0), (1 / 3, 3.0)])
+def test_what_a_probability_of_an_answer_is_worth(edge, power):
+  """With logits of N(edge, edge^2): right by chance p^(1 / edge), of all."""
+  draw = lambda key: answer_world.answer_law(
+    answer_world.random_world(key, 3, 1, edge=edge, answer_spread=edge), 3
+  )
+  keys = jax.random.split(jax.random.key(0), 20_000)
+  laws = np.asarray(jax.jit(jax.vmap(draw))(keys), np.float64)
+  worth = laws**power / (laws**power).sum(axis=1, keepdims=True)
+  # Answer 0 is right: over all answers, in bins of what each is worth.
+  right = np.arange(3) == np.zeros((len(laws), 1))
+  for low in (0.1, 0.3, 0.5, 0.7):
+    inside = (worth > low) & (worth <= low + 0.2)
+    error = right[inside].std() / np.sqrt(inside.sum())
+    gap = right[inside].mean() - worth[inside].mean()
+    assert abs(gap) < 4 * error, low
+
+
 def test_ties_are_split_and_invalid_answers_have_no_share():
   answers = jnp.array([3, 3, 5, 5, 7, -1])
   shares = search.answer_shares(answers, jnp.array([1, 1, 1, 1, 1, 9.0]))

@@ -47,6 +47,9 @@ class Claim(NamedTuple):
     seeds: with which it is always run, because they mean nothing to it, or
       because it takes so many; None for those that are asked for.
     draw: `(data, path)` writes a picture; None for no picture.
+    history: of a claim that was set up anew: what was wrong with the set-up
+      before, and the figure that it gave.
+    because: of a claim that does not hold: why it cannot at this scale.
   """
 
   system: str
@@ -59,6 +62,8 @@ class Claim(NamedTuple):
   axis: int = 0
   seeds: Sequence[int] | None = None
   draw: Callable[[Data, Any], None] | None = None
+  history: str = ''
+  because: str = ''
 
 
 class Verdict(NamedTuple):

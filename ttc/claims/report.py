@@ -31,6 +31,8 @@ class Row(NamedTuple):
   holds: bool
   seconds: float
   num_seeds: int
+  history: str = ''
+  because: str = ''
 
 
 def to_row(
@@ -45,6 +47,8 @@ def to_row(
     *verdict,
     seconds=round(seconds, 1),
     num_seeds=num_seeds,
+    history=claim.history,
+    because='' if verdict.holds else claim.because,
   )
 
 
@@ -67,7 +71,12 @@ def write_row(directory: pathlib.Path, room: str, row: Row) -> None:
   """
   rows = read_rows(directory, room) | {row.name: row}
   rows = [rows[name] for name in sorted(rows)]
-  text = json.dumps([r._asdict() for r in rows], indent=2) + '\n'
+  optional = Row._field_defaults
+  filled = [
+    {k: x for k, x in r._asdict().items() if k not in optional or x}
+    for r in rows
+  ]
+  text = json.dumps(filled, indent=2) + '\n'
   files.write_atomically(directory / 'claims' / f'{room}.json', text)
   files.write_atomically(
     directory / 'claims' / f'{room}.md', room_document(room, rows)
@@ -100,6 +109,7 @@ def write_index(directory: pathlib.Path, rooms: list[str]) -> None:
 def index_line(room: str, row: Row) -> str:
   """One line of the index."""
   verdict = 'holds' if row.holds else '**does not hold**'
+  verdict += f': {row.because}' if row.because else ''
   cells = row.system, row.claim, verdict, first_figure(row.figure)
   link = f'[{row.name}](claims/{room}.md#{row.name})'
   return f'| {" | ".join(map(cell, cells))} | {row.seconds:.0f} | {link} |\n'
@@ -110,11 +120,14 @@ def room_document(room: str, rows: list[Row]) -> str:
   parts = [f'# Claims of {room}\n\nMade by `scripts/reproduce.py --write`.\n']
   for row in rows:
     verdict = 'holds' if row.holds else '**does not hold**'
+    because = f'Why not: {row.because}.\n\n' if row.because else ''
+    before = f'Before: {row.history}.\n\n' if row.history else ''
     parts.append(
       f'\n## {row.name}\n\n'
       f'{row.system}; [{row.paper}](https://arxiv.org/abs/{row.paper})\n\n'
       f'Claim, which {verdict}: {row.claim}.\n\n'
       f'- {row.figure}\n\nControl:\n\n- {row.control}\n\n'
+      f'{because}{before}'
       f'`python scripts/reproduce.py --claim={row.name}`, {row.num_seeds} '
       f'seeds, {row.seconds:.0f} seconds\n'
     )

@@ -4,9 +4,11 @@
 `K` chains goes through turns of three stages: the draft writes up to `T`
 tokens; the target reads them, and their perplexity is compared with a stored
 calibration (`conformal.py`); if it is rejected, the target writes up to `T`
-tokens behind them. A chain ends where either model stops. No chain looks at
-another one, so there is no barrier; see `ttc.scaling.makespan` for what that is
-worth.
+tokens behind them, or in their place. A chain ends where either model stops.
+No chain looks at another one, so there is no barrier; see
+`ttc.scaling.makespan` for what that is worth. The paper's main run writes
+behind what is rejected, which helps a target that can take an error back; where
+it cannot, the error stays.
 
 Costs, with `R` turns that reject at rate `r`: `K R T` tokens written by the
 draft, which the target reads in parallel, and `r K R T` written by the target.
@@ -14,7 +16,7 @@ The paper's code runs 15 turns of 500 tokens in 16 chains at temperature 0.8,
 rejecting at a rank of 0.6.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -25,12 +27,14 @@ from ttc.models.base import LanguageModel
 from ttc.sampling.decode import sample
 from ttc.sampling.logits import SamplingParams
 from ttc.sampling.responses import empty, join
-from ttc.sampling.state import DecodeState, extend, prefill, score
+from ttc.sampling.state import DecodeState, extend, fork, prefill, score
 from ttc.sampling.stopping import StopRules
 from ttc.search import conformal
 from ttc.search.base import Method
 from ttc.search.conformal import Calibration
 from ttc.types import FinishReason, Generation, Params, Prompt
+
+OnReject = Literal['continue', 'replace']
 
 
 class Turns(NamedTuple):
@@ -75,6 +79,7 @@ def atts(
   stop: StopRules,
   tau: ArrayLike = 0.6,
   max_takeovers: ArrayLike | None = None,
+  on_reject: OnReject = 'continue',
   online: Literal['none', 'accepted', 'all'] = 'none',
   sampling: SamplingParams = SamplingParams(),  # noqa: B008
 ) -> AttsOutput:
@@ -97,6 +102,8 @@ def atts(
     tau: rank at which a turn is rejected; 0 always, above 1 never. Traced.
     max_takeovers: of all chains of a problem together, first come by turn, then
       by chain; None for no limit.
+    on_reject: whether the target writes behind a rejected turn, or in its
+      place; static.
     online: which tested scores to append after each turn; static. The paper's
       choice, the accepted ones, lets the rate of rejection drift upwards.
     sampling: the law of a draw, for both models; broadcasts to `[B, K]`.
@@ -105,8 +112,10 @@ def atts(
     An `AttsOutput`; responses have room for `2 R T` tokens.
 
   Raises:
-    ValueError: if the vocabularies differ.
+    ValueError: if the vocabularies differ, or for an unknown `on_reject`.
   """
+  if on_reject not in get_args(OnReject):
+    raise ValueError(f'{on_reject=} is not one of {get_args(OnReject)}')
   if target.vocab_size != draft.vocab_size:
     raise ValueError(
       f'the target has {target.vocab_size} tokens, the draft '
@@ -153,6 +162,13 @@ def atts(
     # It goes on with what is rejected, as far as the budget goes.
     rank = chains.num_takeovers[:, None] + jnp.cumsum(rejected, axis=1)
     taken = rejected & (rank <= limit)
+    generation = join(chains.generation, drafted._replace(log_probs=log_probs))
+    kept = generation.lengths
+    if on_reject == 'replace':
+      kept = jnp.where(taken, chains.generation.lengths, kept)
+      own_rows = jnp.broadcast_to(jnp.arange(num_chains), kept.shape)
+      draft_state = fork(draft, draft_state, own_rows, kept)
+      target_state = fork(target, target_state, own_rows, kept)
     written, target_state = write(
       target, target_params, target_keys, target_state, taken
     )
@@ -160,7 +176,6 @@ def atts(
       draft, draft_params, draft_state, written.tokens, written.lengths
     )
 
-    generation = join(chains.generation, drafted._replace(log_probs=log_probs))
     calibration = chains.calibration
     if online != 'none':
       keep = tested if online == 'all' else tested & ~rejected
@@ -172,9 +187,9 @@ def atts(
     chains = _Chains(
       draft_state,
       target_state,
-      join(generation, written),
+      join(generation, written, kept),
       calibration,
-      chains.num_takeovers + jnp.sum(taken, axis=1),
+      chains.num_takeovers + jnp.sum(taken, axis=1, dtype=jnp.int32),
     )
     return chains, Turns(
       scores, tested, taken, drafted.lengths, written.lengths

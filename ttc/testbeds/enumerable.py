@@ -2,11 +2,12 @@
 
 The small world has an exact reward; its chains of proposals can be multiplied
 out. In the world of proxies each response gives one of six answers, and what a
-reward says of a response errs by a fixed sum with heavy tails.
+reward says of a response errs by a fixed sum: with heavy tails, or by little
+but for a few wrong responses that it takes for better than all right ones.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ SMALL = np.array(
 # The world of proxies: tokens 0 to 2 and the end, responses of up to 5 tokens,
 # each with one of six answers; the proxy errs on each response by a fixed sum.
 END, LENGTH, NUM_ANSWERS, SCALE = 3, 5, 6, 0.3
+RARE, BONUS = 0.02, 2.0  # share of the wrong that is taken for better, by what
 
 
 def small_reward(tokens, lengths):
@@ -92,14 +94,19 @@ def table():
   return 0.5 * jax.random.normal(jax.random.key(1), (4, 4))
 
 
-def make_worlds(key, num_problems):
+def make_worlds(key, num_problems, error: Literal['heavy', 'rare'] = 'heavy'):
   """Draws problems: who gives which answer, and how the proxy errs."""
   responses = models.enumerate_sequences(table(), 0, END, LENGTH)
   shape = (num_problems, len(responses.lengths))
   answer_key, error_key = jax.random.split(key)
   answers = jax.random.randint(answer_key, shape, 0, NUM_ANSWERS)
-  error = SCALE * jax.random.t(error_key, 2.0, shape)
-  return Worlds(responses, *map(np.asarray, (answers, (answers == 0) + error)))
+  if error == 'heavy':
+    off = SCALE * jax.random.t(error_key, 2.0, shape)
+  else:
+    noise_key, rare_key = jax.random.split(error_key)
+    taken = jax.random.bernoulli(rare_key, RARE, shape) & (answers != 0)
+    off = SCALE * jax.random.normal(noise_key, shape) + BONUS * taken
+  return Worlds(responses, *map(np.asarray, (answers, (answers == 0) + off)))
 
 
 def exact_votes(worlds, beta):

@@ -1,4 +1,9 @@
-"""Tasks of two stages, retrieval and reasoning, for three models."""
+"""Tasks of two stages, retrieval and reasoning, for three models.
+
+Where even the best model reasons poorly, both stages are worth some samples.
+Where it reasons well, one sample will do, and the best allocation has one of
+the dearest model and all that is left of the cheapest: the ends of the axes.
+"""
 
 import functools
 
@@ -11,35 +16,35 @@ from ttc.tasks import answer_world
 
 SAMPLES = np.array([1, 2, 4, 8, 16, 32])
 PRICES = np.array([1, 3, 9])  # of a sample of each model
-EDGES = {
-  # Retrieval is easy for all; a verifier that can be fooled picks one.
-  'retrieve': (0.8, 1.0, 1.2),
-  # Reasoning is not; samples vote.
-  'reason': (-0.5, 0.5, 2.0),
-}
+# Retrieval is easy for all; a verifier that can be fooled picks one.
+RETRIEVE = 0.8, 1.0, 1.2
+# Reasoning is not; samples vote.
+REASON = -0.5, 0.3, 1.2
+REASON_WELL = -0.5, 0.5, 2.0
+STAGES = 'retrieve', 'reason'
 LOST = 0.3  # of the reasoning accuracy is left without what is retrieved
 NUM_ANSWERS = 6
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def pipeline(seed, num_problems):
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def pipeline(seed, num_problems, reason=REASON):
   """Chance to be right, `[M, K, M, K, B]`, of every allocation."""
   keys = jax.random.split(
     jax.random.fold_in(jax.random.key(4000), seed), num_problems
   )
-  first = jax.vmap(functools.partial(stage, 'retrieve'))(keys)
-  second = jax.vmap(functools.partial(stage, 'reason'))(keys)
+  first = jax.vmap(functools.partial(stage, 'retrieve', RETRIEVE))(keys)
+  second = jax.vmap(functools.partial(stage, 'reason', reason))(keys)
   share = jnp.where(first, 1.0, LOST)[:, :, :, None, None]
   return jnp.moveaxis(share * second[:, None, None], 0, -1)
 
 
-def stage(name, key):
+def stage(name, edges, key):
   """Whether each model with each number of samples is right, `[M, K]`."""
-  keys = jax.random.split(jax.random.fold_in(key, list(EDGES).index(name)), 3)
+  keys = jax.random.split(jax.random.fold_in(key, STAGES.index(name)), 3)
   select = {'retrieve': search.select_best, 'reason': search.majority_vote}
   answers = jax.vmap(select[name], in_axes=(None, 0))
   rows = []
-  for model, edge in enumerate(EDGES[name]):
+  for model, edge in enumerate(edges):
     # One key for the problem: models differ by their edge alone.
     problem = answer_world.random_world(keys[0], NUM_ANSWERS, 4, edge=edge)
     draw_key = jax.random.fold_in(keys[1], model)

@@ -1,4 +1,14 @@
-"""A small model drafts turns, a large one takes over the worst (2509.15148)."""
+"""A small model drafts turns, a large one takes over the worst (2509.15148).
+
+Neither model of the pair can take an error back: a product is made from the one
+before it. So what is written behind a rejected turn keeps its error, and only
+what is written in its place repairs it. By the laws of the pair 36% of the
+turns that the draft writes have an error, the target takes all of them for the
+worst, and makes one in 19%: at 40% takeovers a turn errs with .40 * .19 = .08,
+and a word is right in 74% by `noisy_chain_accuracy`'s formula, against 24% of
+the draft and 47% of the target; by chance a turn errs with .29, 32%. Power: of
+1152 words the differences have a standard error below 2 points.
+"""
 
 import functools
 
@@ -11,6 +21,7 @@ from ttc.claims.claim import (
   Claim,
   difference,
   interval,
+  low,
   signed,
   standard_error,
   text,
@@ -45,10 +56,11 @@ def measure(seed, size, cache):
   prompt = tasks.to_prompt(problems)
   keys = [jax.random.split(key, num) for key in keys]
 
-  def run(calibration):
+  def run(calibration, on_reject='replace'):
     return run_atts(
-      target, draft_model, params, keys[0], prompt, calibration, 1, NO_LIMIT
-    )
+      target, draft_model, params, keys[0], prompt, calibration, 1, NO_LIMIT,
+      on_reject,
+    )  # fmt: skip
 
   def right(y):
     these = jax.tree.map(lambda x: x[: len(y.lengths)], problems)
@@ -69,12 +81,11 @@ def measure(seed, size, cache):
   calibration = calibrate_by_turns(run, num)
   own = summary(run(calibration), calibration)
 
-  only_first = jax.tree.map(
-    lambda x: jnp.broadcast_to(x[:, :1], x.shape), calibration
-  )
-  first = summary(run(only_first), only_first)
   by_chance = random_calibration(keys[1])
   chance = summary(run(by_chance), by_chance)
+  behind = functools.partial(run, on_reject='continue')
+  calibrated = calibrate_by_turns(behind, num)
+  continued = summary(behind(calibrated), calibrated)
   alone = run(never(num))
   plain = run_alone(target, target_params, keys[2], prompt)
 
@@ -87,6 +98,7 @@ def measure(seed, size, cache):
       *few((keys[3], prompt, calibration)),
       NUM_CHAINS,
       limit,
+      'replace',
     )
     for limit in (*BUDGETS, NO_LIMIT)
   ]
@@ -95,8 +107,8 @@ def measure(seed, size, cache):
   times = times_of(many[-1].turns, per_token)
   return {
     'own': own,
-    'first': first,
     'chance': chance,
+    'continued': continued,
     'draft': of_tested(right(alone.generation)[:, 0]),
     'target': of_tested(right(plain)[:, 0]),
     'budgets': budgets,
@@ -141,10 +153,11 @@ def rate_off(run, turn):
   return off.sum() / tested.sum(), error
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 6))
+@functools.partial(jax.jit, static_argnums=(0, 1, 6, 8))
 def run_atts(
-  target, draft, params, keys, prompt, calibration, num_chains, max_takeovers
-):
+  target, draft, params, keys, prompt, calibration, num_chains, max_takeovers,
+  on_reject,
+):  # fmt: skip
   """ATTS with the settings of this file."""
   return search.atts(
     params,
@@ -159,6 +172,7 @@ def run_atts(
     stop=stop(),
     tau=TAU,
     max_takeovers=max_takeovers,
+    on_reject=on_reject,
   )
 
 
@@ -223,10 +237,10 @@ def taken(data, name):
   return data[name]['rejected'].sum() / data[name]['tested'].sum()
 
 
-def share(data):
+def share(data, name='own'):
   """Of the gap between draft and target that is closed."""
   gap = difference(data['target'], data['draft'])
-  return difference(data['own']['right'], data['draft']).mean / gap.mean
+  return difference(data[name]['right'], data['draft']).mean / gap.mean
 
 
 def ratio(data):
@@ -263,31 +277,35 @@ def is_exact(data):
 
 
 def control(data):
-  """One calibration for all turns, and takeovers by chance."""
-  chance = data['chance']['right']
+  """Takeovers by chance, and those that write behind the rejected turns."""
+  chance, behind = data['chance']['right'], data['continued']
   gap = difference(data['own']['right'], chance)
   return (
-    f"by the first turn's calibration: {in_points(off(data, 'first'))}; turns "
-    f'taken over by chance ({100 * taken(data, "chance"):.0f}%) '
-    f'{interval(chance)}, ATTS to that {signed(gap)}'
+    f'turns taken over by chance ({100 * taken(data, "chance"):.0f}%) '
+    f'{interval(chance)}, ATTS to that {signed(gap)}; written behind the '
+    f'rejected turns ({100 * taken(data, "continued"):.0f}%) '
+    f'{interval(behind["right"])}, {100 * share(data, "continued"):.0f}% of '
+    'the gap'
   )
+
+
+def needs_the_test(data):
+  """More than by chance, and nothing is repaired behind an error."""
+  gap = difference(data['own']['right'], data['chance']['right'])
+  return low(gap) > 0 and share(data, 'continued') < 0.5
 
 
 CLAIM = Claim(
   f'atts (S3, L=8; target of noise .1, draft of .2; {NUM_TURNS} turns of '
-  f'{TURN_TOKENS} tokens, rank {TAU})',
+  f'{TURN_TOKENS} tokens, rank {TAU}, rejected turns replaced)',
   '2509.15148',
   'turns are rejected at the exact rate, at least 90% of the gap between draft '
-  'and target is closed at 40% takeovers, and no barrier is never slower',
+  'and target is closed at 40% takeovers, more than by takeovers by chance, '
+  'and no barrier is never slower',
   measure,
   checks=[text(figure, is_exact)],
-  controls=[
-    text(
-      control,
-      lambda d: (
-        max(abs(mean) / error for mean, error in off(d, 'first')[1:]) > 3
-      ),
-    )
-  ],
+  controls=[text(control, needs_the_test)],
   axis=-1,
+  history='the target wrote behind rejected turns, whose errors it cannot take '
+  'back: draft 24.7, ATTS 25.4, target 45.7, by chance 27.9',
 )

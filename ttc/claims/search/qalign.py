@@ -1,4 +1,14 @@
-"""A chain that samples against a search that over-optimises (2504.03790)."""
+"""A chain that samples against a search that over-optimises (2504.03790).
+
+QAlign's votes tend to the mode of its law, so what they can reach is known
+before any chain runs. On other problems than those reported, with an error of
+Student's t, 2 degrees of freedom, the mode is right in 36% at most and
+best-of-16384 in 28%, after a peak of 63%: single errors dominate the law too.
+Where the reward takes 2% of the wrong responses for better than all right ones,
+the mode is right in 77% (beta .5), above the peak of best-of-N, 70% at N = 16,
+which falls to 3%. The second is the bed, the first a control by exact laws.
+Power: with 768 problems the standard error of a difference is below 2 points.
+"""
 
 import functools
 
@@ -40,8 +50,7 @@ def measure(seed, size, cache):
   del cache
   num = size.problems(NUM_PROBLEMS)
   # The temperature is chosen on other problems, by exact laws.
-  others = make_worlds(jax.random.key(99), NUM_PROBLEMS)
-  beta = max(BETAS, key=lambda b: exact_votes(others, b)[0].mean())
+  beta, heavy = (best_beta(error) for error in ('rare', 'heavy'))
   off, share = long_chains('posterior')
   return {
     'off': off,
@@ -49,7 +58,31 @@ def measure(seed, size, cache):
     'share': share,
     'beta': beta,
     **compare(seed, float(beta), num),
+    'heavy': dominated(seed, heavy, num),
   }
+
+
+def best_beta(error):
+  """Where the mode of the law is right most often, on other problems."""
+  others = make_worlds(jax.random.key(99), NUM_PROBLEMS, error)
+  return max(BETAS, key=lambda b: exact_votes(others, b)[0].mean())
+
+
+def dominated(seed, beta, num_problems):
+  """With heavy tails: best-of-N by budget, then the mode of QAlign's law."""
+  worlds = make_worlds(jax.random.key(seed), num_problems, 'heavy')
+  return np.stack([*best_of(worlds), exact_votes(worlds, beta)[0]])
+
+
+def best_of(worlds):
+  """Exact accuracy of best-of-N by budget and problem."""
+  probs = jnp.exp(worlds.responses.log_probs)
+  law = jax.vmap(scaling.best_of_n_law, in_axes=(None, 0, None))
+  right = worlds.answers == 0
+  return [
+    np.asarray((law(probs, worlds.proxy, n) * right).sum(axis=1))
+    for n in BUDGETS
+  ]
 
 
 @functools.cache
@@ -114,12 +147,8 @@ def compare(seed, beta, num_problems):
   Also what the votes tend to, and the chance that one state is right.
   """
   world_key, chain_key = jax.random.split(jax.random.key(seed))
-  worlds = make_worlds(world_key, num_problems)
-  probs = jnp.exp(worlds.responses.log_probs)
-  law = jax.vmap(scaling.best_of_n_law, in_axes=(None, 0, None))
-  right = worlds.answers == 0
-  best = [(law(probs, worlds.proxy, n) * right).sum(axis=1) for n in BUDGETS]
-
+  worlds = make_worlds(world_key, num_problems, 'rare')
+  probs, best = jnp.exp(worlds.responses.log_probs), best_of(worlds)
   codes = worlds.responses.tokens @ 4 ** np.arange(LENGTH)
   by_code = lambda x: np.zeros((len(x), 4**LENGTH), x.dtype)
   tables = [by_code(worlds.proxy), by_code(worlds.answers)]
@@ -149,7 +178,10 @@ def derive(data):
   """Where best-of-N peaks, and how both go on from there."""
   best, chain, limit = data['best'], data['chain'], data['limit'][0]
   peak = int(np.argmax(best.mean(axis=1)))
+  *heavy, mode = data['heavy']
+  top = heavy[int(np.argmax(np.mean(heavy, axis=1)))]
   return {
+    'heavy gap': difference(mode, top),
     'peak': peak,
     'falls': difference(best[-1], best[peak]),
     'rises': difference(chain[-1], chain[0]),
@@ -193,6 +225,7 @@ def levels(data):
     and z(data['level']) > -2
     and abs(z(data['settled'])) < 3
     and z(data['over']) > 3
+    and z(data['over best']) > 3
   )
 
 
@@ -212,17 +245,37 @@ def rules_matter(_):
   return abs(no_lengths - 0.0445) < 1e-3 and mean > 0.02
 
 
+def heavy_tails(data):
+  """Where the law itself is over-optimised."""
+  *best, mode = data['heavy']
+  return (
+    "errors of Student's t: best-of-N "
+    f'{listed(np.mean(best, axis=1))}, the mode of the law {interval(mode)}, '
+    f'{signed(data["heavy gap"])} to the peak'
+  )
+
+
 CLAIM = Claim(
-  'qalign (tables; exact reward + Student-t error, 2 degrees of freedom)',
+  'qalign (tables; exact reward, but 2% of the wrong are taken for better)',
   '2504.03790',
-  'chains have their law; under an imperfect reward best-of-N rises and falls, '
-  'QAlign rises and levels, at equal tokens',
+  'chains have their law; where the mode of that law is right, best-of-N rises '
+  'and falls, QAlign rises and levels above its peak, at equal tokens; where '
+  'the errors have heavy tails the law itself is below that peak',
   measure,
   checks=[
     text(laws, lambda d: max(d['off'][0], d['off quest'][0]) < 0.02),
     text(figure, levels),
   ],
-  controls=[text(control, rules_matter)],
+  controls=[
+    text(control, rules_matter),
+    text(heavy_tails, lambda d: z(d['heavy gap']) < -3),
+  ],
   derive=derive,
   axis=-1,
+  history="the error was Student's t, whose law has its mode at single errors: "
+  'best-of-N peaked at 64.1 and ended at 34.2, QAlign at 63.4 and 50.1, '
+  'tending to 40.9 [37.4, 44.4]',
+  because='a chain of 1024 responses is still rising: it ends above the peak '
+  'of best-of-N, but 3.3 points (3.1 s.e.) short of the mode it tends to, '
+  'where it would level',
 )

@@ -1,4 +1,14 @@
-"""Models and samples for the stages of a task (AgentTTS, 2025)."""
+"""Models and samples for the stages of a task (AgentTTS, 2025).
+
+A grid that goes from coarse to fine begins at the ends of all axes, so where
+the best allocation lies there it needs no guide: one sample of the dearest
+model and 32 of the cheapest reached 95% of the optimum of the first bed. Where
+both stages are worth some samples, that corner is at 77%. Power: in six runs
+that are not reported guided search needed 12 evaluations to 95% there, random
+29, grid 41, with standard deviations of about 10 and so, of 24 runs, errors of
+2 to 3. The first bed is a control: there guided search should not be faster
+than the grid.
+"""
 
 import collections
 
@@ -14,9 +24,15 @@ from ttc.claims.claim import (
   text,
 )
 from ttc.testbeds.architectures import regrets, save_regrets, shuffled
-from ttc.testbeds.two_stages import EDGES, PRICES, SAMPLES, pipeline
+from ttc.testbeds.two_stages import (
+  PRICES,
+  REASON_WELL,
+  SAMPLES,
+  STAGES,
+  pipeline,
+)
 
-BUDGET = 48
+BUDGET, CORNER_BUDGET = 96, 48
 NUM_DEV, NUM_TEST = 256, 256  # problems of a run
 NUM_EVALUATIONS = 40
 # Each has its own problems: guided search hardly depends on its seed.
@@ -56,6 +72,25 @@ def search_once(seed, num_dev, num_test):
   )
   most = lambda evaluations: np.minimum(evaluations, NUM_EVALUATIONS + 1)
   results = {name: run(name, dev) for name in SEARCHES}
+  reasons_well = jax.device_get(pipeline(seed, num_dev, REASON_WELL))
+  at_ends = strategies.within_budget(
+    reasons_well.mean(axis=-1), TOTAL, float(CORNER_BUDGET)
+  )
+  corner = {
+    name: most(
+      regrets(
+        search,
+        at_ends,
+        NUM_EVALUATIONS,
+        [seed],
+        lambda point: TOTAL[point] > CORNER_BUDGET,
+      )[2]
+    )
+    for name, search in (
+      ('grid', strategies.grid),
+      ('guided', strategies.guided(COSTS, float(CORNER_BUDGET))),
+    )
+  }
   chosen = tuple(results['guided'][1][0])
   same, of_stage = np.array(dev), np.indices(dev.shape)[[0, 2]]
   same[of_stage[0] != of_stage[1]] = -1.0
@@ -66,6 +101,7 @@ def search_once(seed, num_dev, num_test):
     'mixed': {
       name: most(run(name, mixed)[2]) for name in ('Bayesian', 'guided')
     },
+    'corner': corner,
     'found': test[chosen],
     'cost': TOTAL[chosen][None],
     'one model': test[at_best(same)],
@@ -89,7 +125,7 @@ def optima(data):
   counts = collections.Counter(
     ', '.join(
       f'{stage} model {best[2 * s] + 1} x {SAMPLES[best[2 * s + 1]]}'
-      for s, stage in enumerate(EDGES)
+      for s, stage in enumerate(STAGES)
     )
     for best in data['optima']
   )
@@ -127,6 +163,11 @@ def unseen(data):
   )
 
 
+def at_the_ends(data):
+  """Guided search to the grid where the optimum lies at the ends."""
+  return difference(data['corner']['guided'], data['corner']['grid'])
+
+
 def control(data):
   """Guided to Bayesian search where there is nothing to be guided by."""
   return difference(data['mixed']['guided'], data['mixed']['Bayesian'])
@@ -156,7 +197,16 @@ CLAIM = Claim(
         f'against Bayesian {in_evaluations(control(d))} evaluations'
       ),
       lambda d: control(d).mean > -1.96 * control(d).standard_error,
-    )
+    ),
+    text(
+      lambda d: (
+        'where the optimum lies at the ends of the axes: guided against grid '
+        f'{in_evaluations(at_the_ends(d))} evaluations'
+      ),
+      lambda d: at_the_ends(d).mean > -1.96 * at_the_ends(d).standard_error,
+    ),
   ],
   draw=lambda data, path: save_regrets(path, {'allocations': data['regret']}),
+  history='the optimum lay at the ends of the axes, where a grid begins: mean '
+  'evaluations to 95% random 30.5, grid 18.3, Bayesian 26.2, guided 20.5',
 )

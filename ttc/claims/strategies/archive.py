@@ -1,4 +1,14 @@
-"""Stepping stones in an archive (Darwin Goedel Machine, 2025)."""
+"""Stepping stones in an archive (Darwin Goedel Machine, 2025).
+
+The paper compares the best variant at the end with that of a run that always
+changes the latest one, and of one whose operator does not evolve; changing the
+best is ours. Genomes must be too many to be found by walking at random: of 256,
+161 evaluations of the latest reach the best in 37% of the runs, of 4096 in 3%.
+Power: on a seed that is not reported, the archive ended 1.4 (smooth) and 0.6
+(deceptive) points above the latest and 13.6 above the best where it deceives;
+with a standard deviation of 5, 768 runs leave an error of 0.2. Where nothing
+deceives, changing the best should win, by 6 points: a control.
+"""
 
 import functools
 
@@ -9,15 +19,16 @@ import numpy as np
 from ttc import strategies
 from ttc.claims.claim import (
   Claim,
-  compares,
+  above,
+  below,
   interval,
   text,
 )
 from ttc.testbeds import architectures as bed
 
-NUM_GENES, TRAP = 8, 3
+NUM_GENES, TRAP = 12, 3
 GENERATIONS, PARENTS = 80, 2  # of the paper
-NUM_RUNS = 8  # of a seed
+NUM_RUNS = 256  # of a seed
 GOOD, POOR = 0.1, 0.6  # rates of mutation to begin with
 RATES = {'good': (GOOD, 0.5), 'poor': (POOR, 0.5), 'fixed': (POOR, 0.0)}
 LOW, HIGH = 0.1, 0.6  # scores of the first and of the best genome
@@ -113,55 +124,36 @@ def held_out(rule, seed, table, unseen):
 
 
 def derive(data):
-  """Regret after each evaluation, evaluations, and who found the optimum."""
-  regret, evaluations, found = {}, {}, {}
+  """Regret after each evaluation, and the best score of each run."""
+  regret, best = {}, {}
   for landscape, rules in data['scores'].items():
     most = data['most'][landscape].max()
     for rule, rates in rules.items():
       for rate, runs in rates.items():
         name = f'{landscape} {rule} {rate}'
         so_far = np.maximum.accumulate(runs, axis=1)
-        regret[name] = most - so_far
-        at = so_far >= most - 1e-4
-        # Those that were not enough count as one more than there were.
-        evaluations[name] = np.where(
-          at.any(axis=1), at.argmax(axis=1) + 1, runs.shape[1] + 1
-        )
-        found[name] = (evaluations[name] <= LIMIT).astype(float)
-  return {'regret': regret, 'evaluations': evaluations, 'found': found}
+        regret[name], best[name] = most - so_far, so_far[:, -1]
+  return {'regret': regret, 'best': best}
 
 
-def optimum(data, landscape):
-  """Who finds it, with the good rate."""
-  return f'{landscape}: optimum found by ' + ', '.join(
-    f'{rule} {interval(data["found"][f"{landscape} {rule} good"])} (mean '
-    'evaluations '
-    f'{data["evaluations"][f"{landscape} {rule} good"].mean():.0f})'
-    for rule in strategies.PARENT_RULES
+def ends(landscape):
+  """The best scores of all rules, with the good rate."""
+  return text(
+    lambda data: (
+      f'{landscape}, best at the end: '
+      + ', '.join(
+        f'{rule} {interval(data["best"][f"{landscape} {rule} good"])}'
+        for rule in strategies.PARENT_RULES
+      )
+    )
   )
 
 
-def is_cheap(data):
-  """Where nothing deceives."""
-  mean = lambda rule: data['evaluations'][f'smooth {rule} good'].mean()
-  return mean('archive') <= 1.5 * mean('best')
-
-
-def steps_down(data):
-  """Where a stepping stone scores lower."""
-  share = lambda rule: data['found'][f'deceptive {rule} good'].mean()
-  return share('archive') >= 0.8 and share('latest') <= 0.3
-
-
 def found_architectures(data):
-  """Regret, and accuracy on unseen problems."""
-  end = lambda rule: data['regret'][f'architectures {rule} good'][:, -1]
+  """Accuracy on unseen problems."""
   rules = strategies.PARENT_RULES
-  return (
-    'architectures of archon: regret '
-    + ', '.join(f'{rule} {interval(end(rule))}' for rule in rules)
-    + '; accuracy on unseen problems '
-    + ', '.join(f'{rule} {interval(data["unseen"][rule])}' for rule in rules)
+  return 'architectures, accuracy on unseen problems ' + ', '.join(
+    f'{rule} {interval(data["unseen"][rule])}' for rule in rules
   )
 
 
@@ -183,25 +175,53 @@ CLAIM = Claim(
   f'archive ({2**NUM_GENES} genomes of {NUM_GENES} bits; architectures of '
   f'archon; {LIMIT} evaluations, {NUM_RUNS} runs of a seed)',
   '2505.22954',
-  'where a stepping stone scores lower, the archive finds the optimum in 80% '
-  'of the runs and changing the latest in at most 30%; where none does, it '
-  'needs at most 1.5 times the evaluations of changing the best; from a poor '
-  'rate of mutation, an operator that evolves finds more',
+  'the archive ends above changing the latest, and where a stepping stone '
+  'scores lower above changing the best; from a poor rate of mutation, an '
+  'operator that evolves ends above a fixed one; where nothing deceives, '
+  'changing the best is better',
   measure,
   checks=[
-    text(lambda d: optimum(d, 'smooth'), is_cheap),
-    text(lambda d: optimum(d, 'deceptive'), steps_down),
+    *(
+      check
+      for landscape in LANDSCAPES
+      for check in (
+        ends(landscape),
+        above(
+          'archive to latest ',
+          f'best/{landscape} archive good',
+          f'best/{landscape} latest good',
+        ),
+      )
+    ),
+    above(
+      'deceptive, archive to best ',
+      'best/deceptive archive good',
+      'best/deceptive best good',
+    ),
     text(found_architectures),
   ],
   controls=[
-    compares(
-      f'operator that evolves against a fixed one, rate {POOR}, {landscape}: ',
-      f'found/{landscape} archive poor',
-      f'found/{landscape} archive fixed',
-      lambda gap: gap.mean > 0,
-    )
-    for landscape in ('smooth', 'deceptive')
+    below(
+      'smooth, archive to best ',
+      'best/smooth archive good',
+      'best/smooth best good',
+    ),
+    *(
+      above(
+        f'operator that evolves to a fixed one, rate {POOR}, {landscape} ',
+        f'best/{landscape} archive poor',
+        f'best/{landscape} archive fixed',
+      )
+      for landscape in ('smooth', 'deceptive')
+    ),
   ],
   derive=derive,
   draw=draw,
+  history='of 256 genomes the latest found the best one by walking at random, '
+  'and 24 runs could not tell shares: smooth 66.7 [46.3, 87.0] of the runs by '
+  'the archive, 100.0 by the best, deceptive 75.0 [56.3, 93.7] and 33.3, '
+  'latest 25.0 in both',
+  because='one of six inequalities fails: where three bits that cost something '
+  'one by one are worth most together, a walk that looks at no score is not '
+  'deceived either and finds them by chance, +0.1 [-0.3, +0.5] to it',
 )
