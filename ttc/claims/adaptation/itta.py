@@ -65,4 +65,9 @@ CLAIM = Claim(
     ),
   ],
   seeds=range(3),
+  because=(
+    'adapting itself wins nothing (-0.03): what is won comes of training '
+    'with the loss, on two domains of four, and moments of the batch win '
+    'more (+1.33)'
+  ),
 )

@@ -115,4 +115,9 @@ CLAIM = Claim(
     ),
   ],
   seeds=range(3),
+  because=(
+    'where the tail is as it was, a prior estimated from the stream costs '
+    '1.0 points and half a point is allowed; where it is not, every seed '
+    'holds'
+  ),
 )

@@ -144,4 +144,9 @@ CLAIM = Claim(
       )
     ),
   ],
+  because=(
+    'the reward for the next episode lowers regret by 22, 19 and 8% where '
+    'each seed should reach 10 (the one for each episode does), and the end '
+    'scalar, which should gain nothing, gains 12% in one seed'
+  ),
 )

@@ -147,4 +147,9 @@ CLAIM = Claim(
       )
     ),
   ],
+  because=(
+    'a horizon of 16 steps learns this maze as well as one of 64, .92 to '
+    '.93 for 36k steps to 128k, so a schedule has nothing to win, and one '
+    'seed of it ends five points below the longest'
+  ),
 )

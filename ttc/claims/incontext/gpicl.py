@@ -138,4 +138,9 @@ CLAIM = Claim(
     ),
   ],
   seeds=range(3),
+  because=(
+    'all regimes and controls hold; asked besides is to be above a linear '
+    'classifier on examples 2 to 20 in every seed, and 57.9 to 57.5 is too '
+    'little for that'
+  ),
 )

@@ -116,4 +116,8 @@ CLAIM = Claim(
     ),
   ],
   seeds=range(3),
+  because=(
+    'on the hardest instances the uniform prior is about the worst there '
+    'is, so the policy that trusts it loses nothing, .50 to .54 against .56'
+  ),
 )

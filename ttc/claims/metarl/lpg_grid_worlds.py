@@ -65,4 +65,9 @@ CLAIM = Claim(
     ),
   ],
   seeds=range(3),
+  because=(
+    'in the generations of an hour evolution has not learned to use the '
+    'clock: told wrong horizons the rule ends as well, and the one without '
+    'a clock ends better at all four'
+  ),
 )

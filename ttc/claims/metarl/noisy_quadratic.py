@@ -70,4 +70,9 @@ CLAIM = Claim(
     text(lambda d: f'best constant {by_horizon("constant")(d)}'),
   ],
   seeds=range(5),
+  because=(
+    'evolution holds at all five horizons; a control asks one-step '
+    'gradients to come within 5% of the greedy schedule, and at N = 250 '
+    'they are 5.4% above it'
+  ),
 )

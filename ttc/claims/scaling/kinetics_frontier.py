@@ -196,4 +196,9 @@ CLAIM = Claim(
     )
   ],
   derive=derive,
+  because=(
+    'the models learned with dense attention, and block top-k on them '
+    'reaches 67% of the best at most; Quest, which bounds all keys, '
+    'reaches 97% for 1.54 times fewer'
+  ),
 )
