@@ -255,6 +255,14 @@ def test_sample(name, value, tmp_path):
   check(lambda: sample_driver.ask(question), names.get(name, name), tmp_path)
 
 
+@pytest.mark.parametrize('name', ['system', 'prefill'])
+def test_what_is_for_chats_only(name):
+  question = sample_driver.Question('What?')._replace(**{name: 'x'})
+  assert getattr(sample_driver.as_task(question, None), name) == 'x'
+  with pytest.raises(ValueError, match=f"{name}='x' is for chats"):
+    sample_driver.ask(question._replace(raw=True, model='nowhere.gguf'))
+
+
 @pytest.mark.parametrize(('name', 'value'), table(SPARSE), ids=id_of)
 def test_sparse_decoding(name, value, tmp_path):
   study = sparse_driver.Study()._replace(**{name: value})

@@ -8,6 +8,12 @@ import os
 import subprocess
 import sys
 
+import jax
+import pytest
+
+from ttc.claims.search import atts
+from ttc.testbeds import enumerable
+
 # On a platform that does not exist the first computation is an error.
 PROGRAM = """
 import importlib
@@ -43,3 +49,11 @@ def test_no_module_computes_when_it_is_imported():
   )
   assert done.returncode == 0, done.stderr[-2000:]
   assert done.stdout.strip() == 'nothing'
+
+
+@pytest.mark.parametrize('constant', [atts.stop, enumerable.table])
+def test_a_constant_is_not_of_the_program_that_first_asked(constant):
+  getattr(constant, 'cache_clear', lambda: None)()
+  for _ in range(2):  # two programs
+    jax.jit(lambda: constant())()
+  assert all(x.sum() == x.sum() for x in jax.tree.leaves(constant()))

@@ -58,6 +58,8 @@ def test_bytes_of_a_step_are_of_what_is_multiplied():
 @pytest.mark.parametrize(
   ('changes', 'says'),
   [
+    ({'num_tokens': 300}, 'num_tokens=300 must be'),
+    ({'num_tokens': 1}, 'num_tokens=1 must be'),
     ({'kinds': ('float32', 'int4')}, "'int4' is not one of float32, bfloat16"),
     ({'kinds': ('int8',)}, 'must begin with float32'),
     ({'tasks': ('times_tabel',)}, 'times_tabel'),

@@ -239,3 +239,20 @@ def test_sigterm_is_a_checkpoint_more(tmp_path):
   done, after = run_steps(tmp_path / 'told')
   assert done == 6
   np.testing.assert_array_equal(after, whole)
+
+
+def test_sigterm_while_the_last_state_is_written_is_heard(tmp_path):
+  with pytest.raises(command.Stopped, match=r'stopped at step 3$'):
+    with resuming.open_run(tmp_path, 'step') as run:
+      run.save(3, run.start(lambda: {'x': jnp.zeros(2)}))
+      os.kill(os.getpid(), signal.SIGTERM)
+  with resuming.open_run(tmp_path, 'step') as run:
+    assert run.done == 3
+
+
+def test_what_was_saved_before_an_error_is_on_disk(tmp_path):
+  with pytest.raises(ValueError, match='no number'):
+    with resuming.open_run(tmp_path, 'step') as run:
+      run.save(3, run.start(lambda: {'x': jnp.zeros(2)}))
+      raise ValueError('no number')
+  assert [path.name for path in (tmp_path / 'checkpoints').iterdir()] == ['3']

@@ -112,8 +112,19 @@ MORTAL = """
   processes.define_flags()
   DIE = flags.DEFINE_integer('die', -1, 'Process that is killed.')
   SIGNAL = flags.DEFINE_integer('signal', 9, 'By what.')
+  FAIL = flags.DEFINE_integer('fail', None, 'Process with an error; -1: all.')
+
+  def fail():
+    with processes.together():
+      import jax
+      processes.wait_for_all('met')
+      if FAIL.value in (-1, jax.process_index()):
+        raise ValueError(f'what {jax.process_index()} has found')
+      processes.wait_for_all('never')
 
   def main():
+    if FAIL.value is not None:
+      return fail()
     processes.start()
     import jax
     processes.wait_for_all('met')
@@ -174,6 +185,15 @@ class DistributedTest(parameterized.TestCase):
       self.assertIn('another process ended; so does this\n', error)
       self.assertNotIn('Traceback', error)
       self.assertNotIn('Check failure', error)
+
+  @parameterized.parameters(0, 1, -1)
+  def test_an_error_is_said_by_who_has_found_it(self, fail):
+    codes, errors = run_mortal(f'--fail={fail}', count=2)
+    for index, (code, error) in enumerate(zip(codes, errors, strict=True)):
+      has_failed = fail in (-1, index)
+      self.assertEqual(code, 1 if has_failed else 3, error)
+      self.assertEqual(f'what {index} has found' in error, has_failed)
+      self.assertEqual('another process ended' in error, not has_failed)
 
   def test_processes_that_disagree_are_one_line_of_the_first(self):
     codes, errors = run_mortal('--die=-1', odd=('--die=-2',))

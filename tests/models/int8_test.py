@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
+from configs import smollm2_arithmetic
 from ttc import finetuning, models, sampling
+from ttc.drivers import draw_samples, options
+from ttc.drivers.evaluate_options import EvaluateOptions
 from ttc.models import int8, layers
 from ttc.types import Prompt
 
@@ -216,7 +219,7 @@ def test_stacked_layers_are_the_same(kind):
   )
   shapes = jax.eval_shape(scanned.init, jax.random.key(0))
   of = jax.eval_shape(lambda p: models.quantize(p, kind), params_of(True))
-  assert jax.tree.map(lambda x, y: x.shape == y.shape, shapes, of)
+  assert jax.tree.all(jax.tree.map(lambda x, y: x.shape == y.shape, shapes, of))
 
 
 @pytest.mark.slow
@@ -310,7 +313,38 @@ def test_loading_is_quantising_what_was_loaded(tmp_path, stacked):
   assert isinstance(random.params['embed'], models.W8A8Kernel)
 
 
+def test_nan_is_not_lost():
+  q = int8.quantize_kernel(KERNEL, 'int8')
+  for kernel in (q, models.W8A8Kernel(*q)):
+    assert np.all(np.isnan(matmul(kernel, X.at[1].set(jnp.nan))))
+  assert np.isnan(
+    int8.quantize_kernel(KERNEL.at[0, 0].set(jnp.nan), 'int8')[1][0]
+  )
+
+
+def test_all_tables_are_kernels_and_give_the_dtype_asked_for():
+  assert int8.is_kernel('unembed') and int8.is_kernel('layers.0.query.kernel')
+  assert not int8.is_kernel('layers.0.query.bias')
+  table = int8.quantize_kernel(KERNEL, 'int8')
+  assert int8.lookup(table, jnp.array([1]), jnp.bfloat16).dtype == jnp.bfloat16
+
+
+def test_evaluate_loads_what_was_asked_for(monkeypatch):
+  asked = []
+  monkeypatch.setattr(models, 'load', lambda *_, **given: asked.append(given))
+  for kind in ('none', 'w8a8'):
+    config = smollm2_arithmetic.get_config().to_dict()
+    chosen = options.parse(EvaluateOptions, config | {'quantization': kind})
+    with pytest.raises(AttributeError):  # nothing was loaded
+      draw_samples.Opened.of(chosen)
+  assert [given['quantization'] for given in asked] == [None, 'w8a8']
+
+
 def test_what_is_refused():
+  with pytest.raises(ValueError, match=r"quantization='int4' is not one of"):
+    models.quantize(params_of(), 'int4')
+  with pytest.raises(ValueError, match="'int8' of a mixture of experts"):
+    models.quantize({'layers': [{'mixture': {'gate': KERNEL}}]}, 'int8')
   with pytest.raises(ValueError, match=r"quantization='int4' is not one of"):
     dataclasses.replace(CONFIG, quantization='int4')
   with pytest.raises(ValueError, match="quantization='int8' of a mixture"):

@@ -85,6 +85,10 @@ MIXTURE = """
     # Sums travel, and no matrix of an expert does.
     gathered = re.findall(r'f32(\\S+) all-gather', compiled.as_text())
     assert not any(shape.startswith('[6,') for shape in gathered), gathered
+    # Added up first: of 18 rows on a device, not of all 36 or of choices.
+    text = compiled.as_text()
+    summed = re.findall(r'f32\\[(\\d+),16\\]\\S* all-reduce', text)
+    assert summed and all(int(n) <= 18 for n in summed), summed
 
   for name in mixture.IMPLEMENTATIONS:
     mixture.fastest_on_cpu = lambda *_: name
@@ -113,6 +117,20 @@ class ShardingTest(parameterized.TestCase):
     self.assertEqual(layer['query_norm']['scale'].spec, P(*lead, None))
     # 21 tokens are not divisible by two devices.
     self.assertEqual(shardings['embed'].spec, P(None, None))
+
+  def test_an_adapter_beside_a_kernel_is_on_every_device(self):
+    shapes = jax.eval_shape(models.transformer(TINY).init, jax.random.key(0))
+    layer = shapes['layers'][0]
+    scale = jax.ShapeDtypeStruct((), 'float32')
+    kernel = layer['query']['kernel']
+    part = lambda *shape: jax.ShapeDtypeStruct(shape, 'float32')
+    layer['query']['kernel'] = models.LowRankSum(
+      kernel, part(kernel.shape[1], 2), part(2, kernel.shape[0]), scale
+    )
+    found = models.param_shardings(shapes, MESH)['layers'][0]
+    self.assertEqual(found['query']['kernel'].scale.spec, P())
+    self.assertEqual(found['query']['kernel'].down.spec, P(None, None))
+    self.assertEqual(found['key']['kernel'].spec, P('model', None))
 
   def test_experts_have_an_axis(self):
     experts = models.Experts(6, 2, 8, True)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ttc import models, sampling, search, tasks
+from ttc.models.chat_template import ChatTemplate
 from ttc.models.load import Loaded
 from ttc.models.tokenizer import Tokenizer
 from ttc.search.search_tree import paths
@@ -318,6 +319,25 @@ class TestTurns:
     for text in {'system': 'Be brief.'}, {'prefill': '<think>'}:
       with pytest.raises(ValueError, match='is for chats, and halves is'):
         task_of('1').asked(**{'system': '', 'prefill': '', **text})
+
+  def test_a_prefill_is_behind_what_asks_for_a_reply(self):
+    pytest.importorskip('jinja2')
+    layout = self.tokenizer('chatml', '<think>')
+    # As Qwen3's, which writes a reply that is given with a thought before it.
+    template = ChatTemplate(
+      {
+        'default': '{% for m in messages %}<|im_start|>{{ m.role }}\n'
+        "{% if m.role == 'assistant' %}<think>\n\n</think>\n\n{% endif %}"
+        '{{ m.content }}<|im_end|>\n{% endfor %}'
+        '{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}'
+      },
+      {},
+    )
+    tokenizer = Tokenizer(layout._backend, template=template)
+    task = task_of('1', is_chat=True).asked('', '<think>\n')
+    ids = search.prompt_tokens(tokenizer, task, tasks.Item('', 'Q?', '', {}))
+    wanted = '<|im_start|>user\nQ?<|im_end|>\n<|im_start|>assistant\n<think>\n'
+    assert ids == tokenizer.encode(wanted, allow_special=True)
 
   def test_verdicts_must_be_tokens(self):
     assert question_of(self.tokenizer('chatml')) is None

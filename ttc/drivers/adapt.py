@@ -192,10 +192,13 @@ def _read_state(path, like):
   """What `_write_state` kept, and the number of pieces."""
   found = read_arrays(path)
   wanted, tree = jax.tree.flatten(like)
+  if len(found) != len(wanted) + 1:
+    raise ValueError(f'{path}: not a state of this method; remove it')
   leaves = []
   for i, want in enumerate(wanted):
     leaf = found.get(str(i))
-    if leaf is None or leaf.shape != _plain(want).shape:
+    like = _plain(want)
+    if leaf is None or (leaf.shape, leaf.dtype) != (like.shape, like.dtype):
       raise ValueError(f'{path}: not a state of this method; remove it')
     if jax.dtypes.issubdtype(want.dtype, jax.dtypes.prng_key):
       leaf = jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(want))

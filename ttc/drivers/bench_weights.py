@@ -77,6 +77,11 @@ def check(bench: Bench) -> None:
   for kind in bench.kinds:
     if kind not in KINDS:
       raise ValueError(f'--kinds: {kind!r} is not one of {", ".join(KINDS)}')
+  num = bench.num_tokens
+  if num == 1 or (num > _WINDOW and num % _WINDOW):
+    raise ValueError(
+      f'--num_tokens={num} must be 0, 2 to {_WINDOW}, or a multiple of that'
+    )
   if not bench.kinds or bench.kinds[0] != 'float32':
     raise ValueError('--kinds must begin with float32, which others stand by')
   for name in bench.tasks:

@@ -35,6 +35,8 @@ def draw_samples(
   loaded_tasks: Sequence[tasks.TextTask],
   begin: Callable[[dict[str, str]], None],
   open_model: Callable[[], 'Opened'] | None = None,
+  *,
+  is_alone: bool = False,
 ) -> None:
   """Draws the samples that the workdir lacks, with a bar.
 
@@ -45,6 +47,7 @@ def draw_samples(
     begin: called once with the digests of what has been read, before the first
       sample is drawn; raises if they are not those of the run.
     open_model: called if something is missing; loads the model if None.
+    is_alone: whether no other process is here, which would draw its share.
   """
   done = journal.recorded_keys(workdir, SampleRecord)
   wanted = range(chosen.num_samples)
@@ -61,7 +64,8 @@ def draw_samples(
   begin(opened.digests)
   params, place = devices.place(opened.loaded.params, chosen.model_parallel)
   for task in loaded_tasks:
-    kept = {item.id for item in processes.share(task.items)}
+    own = task.items if is_alone else processes.share(task.items)
+    kept = {item.id for item in own}
     for item in task.items:
       if item.id not in kept:
         del missing[item.id]

@@ -74,7 +74,9 @@ def evaluate(
       num_items=chosen.num_items,
       seed=chosen.task_seed,
       path=chosen.task_path or None,
-    ).asked(chosen.system, chosen.prefill)
+    ).asked(
+      *(text.replace('\\n', '\n') for text in (chosen.system, chosen.prefill))
+    )
     for name in chosen.tasks
   ]
   workdir = pathlib.Path(workdir)

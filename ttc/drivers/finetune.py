@@ -111,7 +111,7 @@ def prepare(chosen: FinetuneOptions, workdir: pathlib.Path) -> Setup:
   if not chosen.is_token_task:
     number = chosen.num_eval_items + chosen.num_items
     task = tasks.load(chosen.task, num_items=number)
-    loaded = models.load(chosen.model)
+    loaded = load_model(chosen)
     held_out = {item.question for item in task.items[: chosen.num_eval_items]}
     items = [item for item in task.items if item.question not in held_out]
     if len(items) < chosen.num_prompts:
@@ -127,7 +127,7 @@ def prepare(chosen: FinetuneOptions, workdir: pathlib.Path) -> Setup:
     cache = workdir / 'base'
     loaded = pretrained(chosen.task, task, 2, 64, chosen.seed, size, cache)
   else:
-    loaded = models.load(chosen.model)
+    loaded = load_model(chosen)
   if loaded.model.vocab_size != task.vocab_size:
     raise ValueError(
       f'config.model={chosen.model!r} has {loaded.model.vocab_size} tokens, '
@@ -135,6 +135,17 @@ def prepare(chosen: FinetuneOptions, workdir: pathlib.Path) -> Setup:
     )
   problems = of_token_task(task, chosen)
   return Setup(chosen, loaded, problems, task, workdir)
+
+
+def load_model(chosen: FinetuneOptions) -> models.Loaded:
+  """The model that the config names; ValueError if it cannot be trained."""
+  loaded = models.load(chosen.model)
+  if loaded.config is not None and loaded.config.quantization is not None:
+    raise ValueError(
+      f'config.model={chosen.model!r} is in {loaded.config.quantization}; what '
+      'is trained must be in floats'
+    )
+  return loaded
 
 
 def on_all_devices(setup: Setup) -> Setup:

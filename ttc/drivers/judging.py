@@ -112,7 +112,13 @@ def by_model(chosen: BenchmarkOptions, workdir: pathlib.Path) -> AnswerFn:
         temperature=chosen.judge_temperature,
         max_new_tokens=chosen.judge_max_new_tokens,
       )
-      draw_samples(options, workdir, [_as_task(items)], lambda inputs: None)
+      draw_samples(
+        options,
+        workdir,
+        [_as_task(items)],
+        lambda inputs: None,
+        is_alone=True,  # only the first process grades
+      )
     said = {r.key: r for r in journal.read_records(workdir, SampleRecord)}
     return [said[_id(q.prompt), q.vote].completion for q in questions]
 

@@ -112,6 +112,7 @@ def together() -> Iterator[None]:
     finish()
     raise
   except Exception:
+    _failed.set()
     for connection in _connections:
       with contextlib.suppress(OSError):
         connection.sendall(_ERROR)
@@ -194,6 +195,7 @@ def finish() -> None:
 
 _connections: list[socket.socket] = []  # of this process, to the others
 _watches: list[threading.Thread] = []  # one each
+_failed = threading.Event()  # this process, which says why by itself
 
 
 def _check_equal() -> None:
@@ -265,8 +267,11 @@ def _listen(connection: socket.socket) -> None:
     said = b''
   if said == _ERROR:
     time.sleep(3 * _LAST_WORDS_S)
-  if said != _GOODBYE:
-    _end()
+  if said == _GOODBYE:
+    return
+  if _failed.is_set():
+    _end('', 1)  # jax would wait for the other
+  _end()
 
 
 def _end(

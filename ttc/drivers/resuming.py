@@ -38,7 +38,7 @@ class Run:
     self._unit = unit
     self._told = threading.Event()
     self._bar = tqdm.tqdm(disable=True)
-    self.done = self._checkpoints.latest_step() or 0
+    self.done = self._reached = self._checkpoints.latest_step() or 0
 
   def start(
     self, init: Callable[..., Any], shardings: Any = None, *args: Any
@@ -86,12 +86,17 @@ class Run:
     """Saves a state in the background.
 
     Raises:
-      command.Stopped: when it is saved, if any process was told to stop.
+      command.Stopped: if any process was told to stop; the run ends when the
+        state is on disk.
     """
     io.save_checkpoint(self._checkpoints, step, state)
+    self._reached = step
+    self.stop_if_told()
+
+  def stop_if_told(self) -> None:
+    """Raises `command.Stopped` if any process was told to."""
     if self.is_told():
-      self._checkpoints.close()
-      raise command.Stopped(f'stopped at {self._unit} {step}')
+      raise command.Stopped(f'stopped at {self._unit} {self._reached}')
 
   @contextlib.contextmanager
   def _listening(self) -> Iterator[None]:
@@ -116,12 +121,24 @@ def open_run(workdir: pathlib.Path, unit: str) -> Iterator[Run]:
 
   Yields:
     The run. Afterwards SIGTERM ends the process as before, and all that was
-    saved is on disk.
+    saved is on disk; of several processes not after an error of one, since
+    they write together.
+
+  Raises:
+    command.Stopped: if SIGTERM came while the last state was written.
   """
   run = Run(workdir / 'checkpoints', unit)
   with run._listening():
     try:
       yield run
+    except command.Stopped:
+      run._checkpoints.close()
+      raise
+    except Exception:
+      if jax.process_count() == 1:
+        run._checkpoints.close()
+      raise
     finally:
       run._bar.close()
     run._checkpoints.close()
+    run.stop_if_told()

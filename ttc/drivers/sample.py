@@ -50,11 +50,11 @@ def ask(question: Question) -> None:
     OSError: if the model is not there.
   """
   method, pattern = check(question)
+  task = as_task(question, pattern)
   loaded = models.load(question.model, quantization=question.quantization)
   tokenizer = loaded.tokenizer
   if tokenizer is None:
     raise ValueError(f'{question.model} has no tokenizer')
-  task = as_task(question, pattern)
   prompt = encode(question, loaded.model, tokenizer, task)
   answers = search.TextAnswers(tokenizer, task)
   make_score_fn: Callable = lambda _: verifiers.confidence

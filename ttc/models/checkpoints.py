@@ -69,6 +69,7 @@ def load_checkpoint(
     ValueError: if it is damaged.
   """
   ocp, directory = _orbax(path)
+  int8.check_quantization(quantization)
   config = checkpoint_config(path, dtype=dtype)
   shapes = jax.eval_shape(transformer(config).init, jax.random.key(0))
   if mesh is None:

@@ -13,8 +13,8 @@ weight, and nothing to calibrate. Two kinds of kernel hold such numbers:
         the second digit (LLM.int8's vector-wise form, 2208.07339, without its
         outliers in float).
 
-Sums of integers are exact, so what a row gives does not depend on the rows
-beside it. Norms, biases and the last softmax stay as they are. A table of
+Sums of integers are exact, so there what a row gives does not depend on the
+rows beside it. Norms, biases and the last softmax stay as they are. A table of
 embeddings is a kernel too: its rows' scales serve what is looked up and, as
 channels', what is predicted.
 
@@ -68,6 +68,15 @@ def is_quantized(leaf: Any) -> bool:
   return isinstance(leaf, Int8Kernel)
 
 
+def check_quantization(quantization: str | None) -> None:
+  """ValueError for what is no kind of kernel."""
+  if quantization not in (None, *QUANTIZATIONS):
+    raise ValueError(
+      f'quantization={quantization!r} is not one of None, '
+      f'{", ".join(map(repr, QUANTIZATIONS))}'
+    )
+
+
 def quantize_kernel(
   kernel: Float[Array, '*L O I'] | Int8Kernel, quantization: str
 ) -> Int8Kernel:
@@ -102,16 +111,22 @@ def quantize(params: Params, quantization: str | None) -> Params:
 
   Returns:
     The same pytree with an `Int8Kernel` in place of each kernel.
+
+  Raises:
+    ValueError: for another quantization, or a mixture of experts.
   """
   if quantization is None:
     return params
+  check_quantization(quantization)
 
   def put(key_path, leaf):
-    if not is_kernel(
-      jax.tree_util.keystr(key_path, simple=True, separator='.')
-    ):
-      return leaf
-    return quantize_kernel(leaf, quantization)
+    path = jax.tree_util.keystr(key_path, simple=True, separator='.')
+    if 'mixture' in path.split('.'):
+      raise ValueError(
+        f'quantization={quantization!r} of a mixture of experts is not '
+        'implemented'
+      )
+    return quantize_kernel(leaf, quantization) if is_kernel(path) else leaf
 
   return jax.tree_util.tree_map_with_path(put, params, is_leaf=is_quantized)
 
@@ -138,7 +153,7 @@ def digits(
   """Digits of int8 and a scale for each row, `x = a (X + Y / 254 + ...)`."""
   wide = x.astype(jnp.float32)
   top = jnp.max(jnp.abs(wide), axis=-1)
-  scale = jnp.where(top > 0, top / _HIGH, 1.0)
+  scale = jnp.where(top == 0, 1.0, top / _HIGH)  # NaN stays NaN
   rest = wide / scale[..., None]
   found = []
   for _ in range(num_digits):

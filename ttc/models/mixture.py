@@ -10,8 +10,9 @@ Nothing is dropped: no expert has a capacity. Four ways to the same sum,
   pairs   matrix-vector products for each token and choice, which read no more
           than the matrices of the chosen.
 
-On a mesh with an axis `expert`, each device multiplies with its own experts,
-and no matrix of an expert travels: one sum of the rows does.
+On a mesh each device multiplies its rows (axis `data`) with its own experts
+(`expert`), or with its part of each (`model`): no matrix of an expert travels,
+and of the rows one sum.
 
 Costs `6 k D F` FLOPs per token and layer, and the matrices of every expert that
 some token chose are read once.
@@ -36,7 +37,6 @@ from ttc.models.sharding import RULES
 
 Implementation: TypeAlias = Literal['dense', 'ragged', 'blocks', 'pairs']
 
-_AXIS = RULES['expert']  # of a mesh
 _ROWS_BY_EXPERT = jax.lax.RaggedDotDimensionNumbers(
   (((1,), (2,)), ((), ())), lhs_ragged_dimensions=[0], rhs_group_dimensions=[0]
 )
@@ -150,31 +150,57 @@ def mix(
     )
   else:
     product = IMPLEMENTATIONS[implementation]
-  num_parts = 1 if mesh is None else mesh.shape.get(_AXIS, 1)
-  if num_parts == 1 or num_experts % num_parts:
+  rows, experts, width = (
+    _spread(mesh, RULES[name], size)
+    for name, size in (
+      ('batch', x.shape[0]),
+      ('expert', num_experts),
+      ('mlp', kernels.gate.shape[1]),
+    )
+  )
+  axes = {axis for axis in (rows, experts, width) if axis is not None}
+  if not axes:
     return product(kernels, x, chosen)
-  everywhere = jax.sharding.PartitionSpec()
+  spec = jax.sharding.PartitionSpec
   return jax.shard_map(
-    functools.partial(_mix_own, product),
+    functools.partial(_mix_own, product, experts, tuple(axes - {rows})),
     mesh=mesh,
-    in_specs=(jax.sharding.PartitionSpec(_AXIS), everywhere, everywhere),
-    out_specs=everywhere,
-    axis_names={_AXIS},
+    in_specs=(
+      Kernels(
+        gate=spec(experts, width),
+        up=spec(experts, width),
+        down=spec(experts, None, width),
+      ),
+      spec(rows),
+      spec(rows),
+    ),
+    out_specs=spec(rows),
+    axis_names=axes,
     check_vma=False,  # loops begin with zeros, which are the same everywhere
   )(kernels, x, chosen)
 
 
-def _mix_own(product, kernels, x, chosen):
-  """The sum over all devices of what each one's experts make of the rows."""
-  num_experts = kernels.gate.shape[0]
-  ids = chosen.ids - jax.lax.axis_index(_AXIS) * num_experts
-  is_own = (ids >= 0) & (ids < num_experts)
-  own = Chosen(
-    jnp.where(is_own, chosen.weights, 0.0),
-    jnp.where(is_own, ids, num_experts),  # behind all others, and no expert
-  )
-  y = product(kernels, x, own)
-  return jax.lax.psum(y, _AXIS)
+def _spread(mesh, axis: str, size: int) -> str | None:
+  """The axis of the mesh, if so many are spread over it; else None."""
+  num_parts = 1 if mesh is None else mesh.shape.get(axis, 1)
+  return axis if num_parts > 1 and size % num_parts == 0 else None
+
+
+def _mix_own(product, experts, axes, kernels, x, chosen):
+  """The sum over all devices of what each one's part makes of the rows.
+
+  Its part is some of the experts, some of the width of each, or both. Rows are
+  added up before they travel: pairs of rows and choices are `k` times as many.
+  """
+  if experts is not None:
+    num_experts = kernels.gate.shape[0]
+    ids = chosen.ids - jax.lax.axis_index(experts) * num_experts
+    is_own = (ids >= 0) & (ids < num_experts)
+    chosen = Chosen(
+      jnp.where(is_own, chosen.weights, 0.0),
+      jnp.where(is_own, ids, num_experts),  # behind all others, and no expert
+    )
+  return jax.lax.psum(product(kernels, x, chosen), axes)
 
 
 def mix_all(
@@ -238,7 +264,10 @@ def _ragged_once(kernels, x, chosen):
 
 @jax.custom_vjp
 def _ragged(kernels, x, chosen):
-  """One after the other under `vmap`, for which jax has no rule here."""
+  """One after the other under `vmap`, for which jax has no rule here.
+
+  Nor has it for a second derivative, which raises.
+  """
   return sequential_vmap(_ragged_once)(kernels, x, chosen)
 
 

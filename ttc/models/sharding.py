@@ -80,19 +80,23 @@ def param_shardings(
     A `NamedSharding` for each leaf.
   """
 
-  def sharding(key_path, leaf):
-    path = jax.tree_util.keystr(key_path, simple=True, separator='.')
-    kernel, _, part = path.rpartition('.')
-    if not int8.is_kernel(kernel):  # which part of one in int8
-      kernel, part = path, ''
-    name = '.'.join(kernel.split('.')[-2:])
-    logical = LOGICAL_AXES.get(name, ())
-    if part == 'scale':
-      logical = logical[:-1]
+  def place(leaf, logical):
     stacked = leaf.ndim - len(logical)
     return _named(mesh, leaf.shape, (None,) * stacked + logical, rules)
 
-  return jax.tree_util.tree_map_with_path(sharding, params)
+  def sharding(key_path, leaf):
+    path = jax.tree_util.keystr(key_path, simple=True, separator='.')
+    name = '.'.join(path.split('.')[-2:])
+    logical = LOGICAL_AXES.get(name, ())
+    if int8.is_quantized(leaf):
+      return type(leaf)(
+        place(leaf.values, logical), place(leaf.scale, logical[:-1])
+      )
+    return place(leaf, logical)
+
+  return jax.tree_util.tree_map_with_path(
+    sharding, params, is_leaf=int8.is_quantized
+  )
 
 
 def cache_shardings(

@@ -4,7 +4,7 @@ import dataclasses
 
 from ttc.models import rope
 from ttc.models.experts import Experts
-from ttc.models.int8 import QUANTIZATIONS
+from ttc.models.int8 import check_quantization
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,11 +119,7 @@ class TransformerConfig:
       raise ValueError(
         f'sliding_window={self.sliding_window} needs causal=True'
       )
-    if self.quantization not in (None, *QUANTIZATIONS):
-      raise ValueError(
-        f'quantization={self.quantization!r} is not one of None, '
-        f'{", ".join(map(repr, QUANTIZATIONS))}'
-      )
+    check_quantization(self.quantization)
     if self.experts is not None and self.quantization is not None:
       raise ValueError(
         f'quantization={self.quantization!r} of a mixture of experts is not '

@@ -59,6 +59,11 @@ def assemble(
   def kernel(name, shape):
     array = jnp.asarray(read(name), jnp.float32)
     assert array.shape == shape, name
+    if not jnp.isfinite(array).all():
+      raise ValueError(
+        f'{path}: tensor {name!r} has values that are no finite numbers, which '
+        f'quantization={config.quantization!r} cannot hold'
+      )
     return int8.quantize_kernel(array, config.quantization)
 
   def is_quantized(path):

@@ -106,7 +106,9 @@ def prompt_tokens(tokenizer: Tokenizer, task: TextTask, item: Any) -> list[int]:
     messages = [{'role': 'user', 'content': text}]
     if task.system:
       messages.insert(0, {'role': 'system', 'content': task.system})
-    return tokenizer.chat(messages, prefill=task.prefill or None)
+    # Not as a message of the template: of a thinking model's that closes a
+    # thought before what the message says.
+    return tokenizer.chat(messages) + tokenizer.encode(task.prefill)
   return tokenizer.prompt(text)
 
 

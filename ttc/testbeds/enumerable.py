@@ -91,7 +91,8 @@ class Worlds(NamedTuple):
 @functools.cache
 def table():
   """Logits of the policy."""
-  return 0.5 * jax.random.normal(jax.random.key(1), (4, 4))
+  with jax.ensure_compile_time_eval():  # a program may be the first to ask
+    return 0.5 * jax.random.normal(jax.random.key(1), (4, 4))
 
 
 def make_worlds(key, num_problems, error: Literal['heavy', 'rare'] = 'heavy'):

@@ -73,9 +73,9 @@ def keep(
   exists, number = map(int, _of_first([path.exists(), os.getpid()]))
   if not exists:
     partial = path.with_name(f'.{path.name}.{number}')
+    partial.parent.mkdir(parents=True, exist_ok=True)
     if jax.process_index() == 0:
       shutil.rmtree(partial, ignore_errors=True)
-      partial.parent.mkdir(parents=True, exist_ok=True)
     save(partial, make())
     _of_first([0])  # all have written
     if jax.process_index() == 0:

@@ -32,6 +32,17 @@ class ConvolutionTest(parameterized.TestCase):
     for a, b in zip(our_back(cotangent), back(cotangent), strict=True):
       np.testing.assert_allclose(a, b, atol=1e-3)
 
+  def test_a_program_takes_the_way_of_its_platform(self):
+    """Not of the one that traces it, forward and backward."""
+    struct = lambda *shape: jax.ShapeDtypeStruct(shape, np.float32)
+    loss = lambda x, kernel: convolution.convolve(x, kernel, 2).sum()
+    traced = jax.jit(jax.grad(loss, (0, 1))).trace(
+      struct(2, 7, 8, 3), struct(3, 3, 3, 4)
+    )
+    for platform in ('cpu', 'tpu'):
+      text = traced.lower(lowering_platforms=(platform,)).as_text()
+      self.assertEqual('stablehlo.convolution' in text, platform == 'tpu')
+
 
 if __name__ == '__main__':
   absltest.main()

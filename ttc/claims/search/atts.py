@@ -37,7 +37,6 @@ SHAPE = -1, NUM_TURNS + 1, GROUP
 NUM_CHAINS, NUM_FEW, BUDGETS, NO_LIMIT = 8, 256, (0, 4, 8, 16), 10**6
 
 
-@functools.cache
 def stop():
   """The end of a response."""
   return sampling.stop_rules(TASK.vocab_size, [TASK.eos_id])

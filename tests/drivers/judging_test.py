@@ -1,0 +1,42 @@
+"""A model as a judge, of one process among several too."""
+
+import types
+
+from configs.benchmark import get_config
+from ttc.benchmarks.judges import Question
+from ttc.drivers import draw_samples, journal, judging, options, processes
+from ttc.drivers.benchmark_options import BenchmarkOptions
+from ttc.evaluation import SampleRecord
+
+
+def test_the_process_that_grades_asks_every_question(monkeypatch, tmp_path):
+  def draw(self, workdir, params, place, missing, bar):
+    records = [
+      SampleRecord(
+        item_id=name, sample_idx=i, seed=0, prompt_hash='', prompt_tokens=1,
+        completion_tokens=1, completion=f'said {i}', finish_reason='stop',
+        sum_logprob=0.0, mean_logprob=0.0, verifier_scores=None,
+        flops_est=0.0, kv_bytes_est=0.0, meta=None,
+      )
+      for name, samples in missing.items()
+      for i in samples
+    ]  # fmt: skip
+    journal.append_records(workdir, records)
+
+  opened = types.SimpleNamespace(
+    digests={}, loaded=types.SimpleNamespace(params=None)
+  )
+  monkeypatch.setattr(draw_samples.Opened, 'of', lambda chosen: opened)
+  monkeypatch.setattr(
+    draw_samples.Job,
+    '__init__',
+    lambda self, chosen, opened, task: setattr(self, 'task', task),
+  )
+  monkeypatch.setattr(draw_samples.Job, 'draw', draw)
+  # The others of three processes wait at the end.
+  monkeypatch.setattr(processes, 'share', lambda items: list(items)[::3])
+  config = get_config().to_dict() | {'tasks': ('own',), 'task_path': ''}
+  config['judge'] = 'smollm2-135m'
+  answer = judging.by_model(options.parse(BenchmarkOptions, config), tmp_path)
+  questions = [Question(f'{n}?', vote) for n in range(5) for vote in (0, 1)]
+  assert answer(questions) == ['said 0', 'said 1'] * 5
