@@ -22,15 +22,20 @@ TEXTS = experts.Answered(
 LAYERS = jnp.broadcast_to(jnp.array([False, True]), (3, 2))
 
 
+@jax.jit
+def read_prompts(routes):
+  return experts.read_prompts(MODEL, PARAMS, TEXTS.prompt, routes)
+
+
 class QuestionsTest(absltest.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    cls.read = experts.read_prompts(MODEL, PARAMS, TEXTS.prompt)
+    cls.read = read_prompts(None)
     cls.losses = staticmethod(
       jax.jit(lambda o: experts.answer_losses(MODEL, PARAMS, TEXTS, o))
     )
-    cls.plain = experts.answer_losses(MODEL, PARAMS, TEXTS)
+    cls.plain = cls.losses(None)
 
   def test_pathways_are_the_law_at_the_last_prompt_token(self):
     routing = models.routing(MODEL, PARAMS, TOKENS)
@@ -42,9 +47,7 @@ class QuestionsTest(absltest.TestCase):
 
   def test_a_bias_is_part_of_the_pathway(self):
     bias = jax.random.normal(jax.random.key(2), (3, 2, 4))
-    got = experts.read_prompts(
-      MODEL, PARAMS, TEXTS.prompt, experts.bias_routes(bias)
-    )
+    got = read_prompts(experts.bias_routes(bias))
     tilted = self.read.pathways[:, 1] * jnp.exp(bias[:, 1])
     want = tilted / tilted.sum(-1, keepdims=True)
     np.testing.assert_allclose(got.pathways[:, 1], want, rtol=1e-4)
@@ -56,7 +59,9 @@ class QuestionsTest(absltest.TestCase):
       np.testing.assert_allclose(got[b], want, atol=1e-6)
 
   def test_losses_of_answers(self):
-    log_p = jax.nn.log_softmax(models.forward(MODEL, PARAMS, TOKENS))
+    log_p = jax.nn.log_softmax(
+      jax.jit(models.forward, static_argnums=0)(MODEL, PARAMS, TOKENS)
+    )
     for b in range(3):
       place = np.arange(TEXTS.prompt_lengths[b], TEXTS.lengths[b])
       want = -np.mean(np.asarray(log_p)[b, place - 1, TOKENS[b, place]])
@@ -88,15 +93,22 @@ class QuestionsTest(absltest.TestCase):
     prompt = Prompt(TOKENS[:, :5], TEXTS.prompt_lengths)
     routes = experts.override_of(pathways, LAYERS, prompt.lengths, 5)
     keys = jax.random.split(jax.random.key(3), 3)
-    drawn = sampling.generate(
-      PARAMS, keys, prompt, 1, model=MODEL, capacity=3,
-      stop=sampling.stop_rules(9), routes=routes,
-    )  # fmt: skip
+    drawn = jax.jit(
+      lambda keys, routes: sampling.generate(
+        PARAMS, keys, prompt, 1, model=MODEL, capacity=3,
+        stop=sampling.stop_rules(9), routes=routes,
+      )
+    )(keys, routes)  # fmt: skip
+
+    @jax.jit
+    def log_probs(text, routes):
+      features, _ = models.read_routed(MODEL, PARAMS, text, None, routes)
+      return jax.nn.log_softmax(MODEL.logits(PARAMS, features))
+
     for b, length in enumerate(prompt.lengths):
       text = jnp.concatenate([TOKENS[b, :length], drawn.tokens[b, 0]])[None]
       of_one = jax.tree.map(lambda leaf, b=b: leaf[b : b + 1], routes)
-      features, _ = models.read_routed(MODEL, PARAMS, text, None, of_one)
-      log_p = jax.nn.log_softmax(MODEL.logits(PARAMS, features))[0]
+      log_p = log_probs(text, of_one)[0]
       place = int(length) - 1 + np.arange(3)
       want = log_p[place, drawn.tokens[b, 0]]
       np.testing.assert_allclose(drawn.log_probs[b, 0], want, atol=1e-4)

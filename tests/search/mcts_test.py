@@ -331,7 +331,7 @@ def test_nodes_of_a_transformer_are_remembered():
     given = prompt.tokens[b, : prompt.lengths[b]]
     given = jnp.broadcast_to(given, (rows, given.size))
     joined = jnp.concatenate([given, leaves.tokens[b]], axis=1)
-    logits = models.forward(model, params, joined)
+    logits = jax.jit(models.forward, static_argnums=0)(model, params, joined)
     law = jax.nn.log_softmax(logits)[:, given.shape[1] - 1 : -1]
     tokens = jnp.asarray(leaves.tokens[b])
     scores = jnp.take_along_axis(law, tokens[..., None], -1)[..., 0]

@@ -81,9 +81,10 @@ class ChainsTest(absltest.TestCase):
     )
     texts = biased_routers.texts_of(0, 2, 0, 0)
     bias = jax.random.normal(jax.random.key(1), (2, 2, 8))
-    got = biased_routers.measure(mixture, texts, bias)
-    whole = models.forward(mixture.model, mixture.params, texts)
-    plain = biased_routers.measure(mixture, texts, 0 * bias)
+    measure = jax.jit(lambda bias: biased_routers.measure(mixture, texts, bias))
+    got, plain = measure(bias), measure(0 * bias)
+    forward = jax.jit(models.forward, static_argnums=0)
+    whole = forward(mixture.model, mixture.params, texts)
     log_p = np.asarray(jax.nn.log_softmax(whole))
     place = np.arange(32, 64)
     for b in range(2):
