@@ -46,7 +46,8 @@ class CottaViewTest(parameterized.TestCase):
     ramp = jnp.arange(size, dtype=jnp.float32)
     ramps = jnp.stack(jnp.meshgrid(ramp, ramp, indexing='ij'), -1)[None]
     keys = jax.random.split(KEY, 64)
-    moved = jax.vmap(lambda key: views._move(key, ramps, 'edge')[0])(keys)
+    move = jax.vmap(lambda key: views._move(key, ramps, 'edge')[0])
+    moved = jax.jit(move)(keys)
     here = np.asarray(moved, float)[:, views._TAPS + 7, views._TAPS + 7]
     down = np.asarray(moved, float)[:, views._TAPS + 8, views._TAPS + 7] - here
     right = np.asarray(moved, float)[:, views._TAPS + 7, views._TAPS + 8] - here
@@ -72,7 +73,9 @@ class CottaViewTest(parameterized.TestCase):
     seen = {}
     for padding in ('edge', 'reflect'):
       move = lambda key, padding=padding: views._move(key, image, padding)
-      seen[padding] = np.asarray(jax.vmap(move)(keys)).sum((1, 2, 3, 4))
+      seen[padding] = np.asarray(jax.jit(jax.vmap(move))(keys)).sum(
+        (1, 2, 3, 4)
+      )
     self.assertGreater(seen['reflect'].max(), 1.4 * seen['edge'].max())
 
   def test_blur_is_a_gaussian(self):
@@ -89,7 +92,7 @@ class CottaViewTest(parameterized.TestCase):
     pixels = np.asarray(IMAGES[0]).reshape(-1, 3)[:40]
     pixels = np.concatenate([pixels, [[0.3, 0.3, 0.3], [1, 0, 0]]])
     for turn in (-0.06, 0.3):
-      got = views._turn_hue(jnp.asarray(pixels), jnp.float32(turn))
+      got = jax.jit(views._turn_hue)(pixels, np.float32(turn))
       for pixel, seen in zip(pixels, got, strict=True):
         h, s, v = colorsys.rgb_to_hsv(*map(float, pixel))
         wanted = colorsys.hsv_to_rgb((h + turn) % 1, s, v)
@@ -106,7 +109,10 @@ class CottaViewTest(parameterized.TestCase):
     }
     for change, value in wanted.items():
       np.testing.assert_allclose(
-        change(x, f), np.clip(value, 0, 1), atol=1e-5, err_msg=str(change)
+        jax.jit(change)(x, f),
+        np.clip(value, 0, 1),
+        atol=1e-5,
+        err_msg=str(change),
       )
 
   def test_the_order_of_the_changes_is_drawn(self):
