@@ -1,12 +1,13 @@
 """Memory of the compiled decode loop against the two-segment formula."""
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 
 from ttc import models, sampling, scaling
 from ttc.types import Prompt
@@ -34,7 +35,7 @@ SHAPE = scaling.ModelShape(
 cache_bytes = functools.partial(scaling.kv_cache_bytes, SHAPE, 1)
 
 
-class MemoryTest(absltest.TestCase):
+class MemoryTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
     self.model = models.transformer(CONFIG)
@@ -75,6 +76,26 @@ class MemoryTest(absltest.TestCase):
     self.assertLess(memory.temp_size_in_bytes, two_segments / 3)
     naive = cache_bytes(SAMPLES, PROMPT, NEW, shared_prompt=False)
     self.assertLess(arguments + memory.temp_size_in_bytes, naive / 10)
+
+  @parameterized.parameters(
+    {'dtype': 'bfloat16'}, {'quantization': 'int8'}, {'quantization': 'w8a8'}
+  )
+  def test_one_row_is_decoded_from_weights_as_they_are(self, **changes):
+    """A compiler that makes float32 of them needs room for what they are."""
+    wide = {'embed_dim': 128, 'mlp_dim': 512, 'vocab_size': 2048, **changes}
+    model = models.transformer(dataclasses.replace(CONFIG, **wide))
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    prompt = Prompt(
+      jax.ShapeDtypeStruct((1, 8), jnp.int32),
+      jax.ShapeDtypeStruct((1,), jnp.int32),
+    )
+    stop = sampling.stop_rules(2048)
+    generate = functools.partial(
+      sampling.generate, num_samples=1, model=model, capacity=8, stop=stop
+    )
+    compiled = jax.jit(generate).lower(params, self.keys, prompt).compile()
+    temporary = compiled.memory_analysis().temp_size_in_bytes
+    self.assertLess(temporary, models.num_params(params) / 2)
 
   @pytest.mark.slow
   def test_prefill_and_sample_grow_by_the_suffixes_only(self):

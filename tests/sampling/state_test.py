@@ -99,6 +99,23 @@ class StateTest(parameterized.TestCase):
       want = exact_log_probs(model, params, b, row, len(row))[-3:]
       np.testing.assert_allclose(got[b, m], want, atol=1e-5)
 
+  def test_truncating_is_forking_every_row_and_touches_no_cache(self):
+    model, params = make(False)
+    state = prefill(model, params, PROMPT, R, CAPACITY)
+    lengths = jnp.array([[8, 5, 3], [6, 0, 8]])
+    state = extend(model, params, state, TOKENS, lengths)
+    cut = jnp.array([[9, 4, 0], [2, 6, 7]])
+    own = jnp.broadcast_to(jnp.arange(R), (B, R))
+    got = sampling.truncate(state, cut)
+    assert got.suffix is state.suffix and got.tokens is state.tokens
+    np.testing.assert_array_equal(got.lengths, [[8, 4, 0], [2, 0, 7]])
+    for a, b in zip(
+      jax.tree.leaves(got),
+      jax.tree.leaves(fork(model, state, own, cut)),
+      strict=True,
+    ):
+      np.testing.assert_array_equal(a, b)
+
   def test_step_by_step_is_the_same_score(self):
     model, params = make(False)
     state = prefill(model, params, PROMPT, R, CAPACITY)

@@ -279,18 +279,19 @@ def tables(key, pair, calibration, tau, shape, on_reject='continue'):
   )
 
 
+def many_chains(size, threshold, trials, num_turns, **how):
+  """Chains of turns of two tokens, and the laws of target and draft."""
+  pair = tuple(jax.random.normal(jax.random.key(5), (2, size, size)))
+  shape = trials, 1, num_turns, 2
+  calibration = calibrations([threshold])
+  out = tables(jax.random.key(6), pair, calibration, 1.0, shape, **how)
+  return out, *(np.asarray(jax.nn.softmax(x)) for x in pair)
+
+
 def test_the_law_of_a_turn():
   """Two drafted tokens, kept or followed by two of the target's: all cases."""
   size, threshold, trials = 3, 2.6, 20_000
-  target, draft = jax.random.normal(jax.random.key(5), (2, size, size))
-  out = tables(
-    jax.random.key(6),
-    (target, draft),
-    calibrations([threshold]),
-    1.0,
-    (trials, 1, 1, 2),
-  )
-  p, q = (np.asarray(jax.nn.softmax(x)) for x in (target, draft))
+  out, p, q = many_chains(size, threshold, trials, 1)
   law, digits = {}, itertools.product(range(size), repeat=4)
   for w, x, y, z in digits:
     drafted = q[0, w] * q[w, x]
@@ -316,16 +317,7 @@ def test_the_law_of_a_turn():
 def test_the_law_of_two_turns_whose_rejected_are_replaced():
   """Behind `w`: drafted and kept, or, after a rejection, the target's own."""
   size, threshold, trials = 3, 2.6, 20_000
-  target, draft = jax.random.normal(jax.random.key(5), (2, size, size))
-  out = tables(
-    jax.random.key(6),
-    (target, draft),
-    calibrations([threshold]),
-    1.0,
-    (trials, 1, 2, 2),
-    on_reject='replace',
-  )
-  p, q = (np.asarray(jax.nn.softmax(x)) for x in (target, draft))
+  out, p, q = many_chains(size, threshold, trials, 2, on_reject='replace')
   both = lambda law: law[:, :, None] * law  # of two tokens behind one
   rejected = 1 / np.sqrt(both(p)) > threshold
   chance = (both(q) * rejected).sum(axis=(1, 2), keepdims=True)

@@ -81,34 +81,25 @@ def benchmark(
   if predictions is not None:
     drawn = sample_logs.read_predictions(predictions, items, loaded)
   read = {'data': _digest(made, items)} | _files_read(source, predictions)
+
+  def begin(inputs: Mapping[str, str]) -> None:
+    if processes.is_first():
+      runs.start_run(
+        workdir,
+        _identity(chosen, official, predictions is not None),
+        chosen.seed,
+        dtype=chosen.dtype,
+        inputs=read | dict(inputs),
+        has_records=bool(journal.read_records(workdir, SampleRecord)),
+        allow_config_change=allow_config_change,
+      )
+    processes.wait_for_all('started')
+
   with processes.hold(workdir):
     answer = judging.make_judge(chosen, workdir)
-
-    def begin(inputs: Mapping[str, str]) -> None:
-      if processes.is_first():
-        runs.start_run(
-          workdir,
-          _identity(chosen, official, predictions is not None),
-          chosen.seed,
-          dtype=chosen.dtype,
-          inputs=read | dict(inputs),
-          has_records=bool(journal.read_records(workdir, SampleRecord)),
-          allow_config_change=allow_config_change,
-        )
-      processes.wait_for_all('started')
-
-    if drawn is None:
-      task = benchmarks.as_task(made, items)
-      draw_samples.draw_samples(chosen, workdir, [task], begin)
-    else:
-      begin({})
-    processes.wait_for_all('sampled')
+    _collect(chosen, workdir, made, items, drawn, begin)
     if not processes.is_first():
       return
-    if drawn is not None:
-      _keep(workdir, drawn)
-    elif journal.read_records(workdir, SampleRecord):
-      journal.merge_shards(workdir, SampleRecord)
     grading.grade(
       workdir, source, made, items, answer, official=official,
       seconds=chosen.grade_seconds, num_workers=chosen.num_workers or None,
@@ -122,6 +113,20 @@ def benchmark(
       _write_logs(workdir, chosen.model, made, items, samples, scores)
     tqdm.tqdm.write((workdir / 'report.md').read_text(encoding='utf-8'))
     tqdm.tqdm.write(f'wrote {workdir}/report.md and {workdir}/figures.png')
+
+
+def _collect(chosen, workdir, made, items, drawn, begin) -> None:
+  """Samples of all processes, or those that another engine drew, as records."""
+  if drawn is not None:
+    begin({})
+    if processes.is_first():
+      _keep(workdir, drawn)
+    return
+  task = benchmarks.as_task(made, items)
+  draw_samples.draw_samples(chosen, workdir, [task], begin)
+  processes.wait_for_all('sampled')
+  if processes.is_first() and journal.read_records(workdir, SampleRecord):
+    journal.merge_shards(workdir, SampleRecord)
 
 
 def _files_read(source: str, predictions: files.Path | None) -> dict[str, str]:

@@ -93,7 +93,7 @@ def compare(
   workdir = pathlib.Path(workdir)
   with processes.hold(workdir):
     outcomes = processes.open_journal(workdir / 'outcomes.jsonl')
-    if jax.process_index() == 0:
+    if processes.is_first():
       settings = {name: getattr(chosen, name) for name in _FIXED}
       has_records = bool(outcomes.lines())
       runs.start_run(workdir, settings, 0, has_records=has_records)
@@ -101,7 +101,7 @@ def compare(
     if not report_only:
       _measure_all(chosen, cache, outcomes)
     processes.wait_for_all('measured')
-    if jax.process_index() == 0:
+    if processes.is_first():
       outcomes.merge()
       report(chosen, workdir, outcomes)
 

@@ -55,10 +55,7 @@ def diffuse(config: Mapping[str, Any], workdir: files.Path) -> None:
       f"--distributed takes the beds 'linear' and 'rare', not {chosen.bed!r}, "
       'whose networks one process keeps'
     )
-  with processes.hold(workdir):
-    if jax.process_index() == 0:
-      training_files.keep_config(dataclasses.asdict(chosen), workdir)
-    processes.wait_for_all('started')
+  with training_files.hold(dataclasses.asdict(chosen), workdir):
     if chosen.bed == 'video':
       diffuse_videos(chosen, workdir)
       return
@@ -69,7 +66,7 @@ def diffuse(config: Mapping[str, Any], workdir: files.Path) -> None:
       if job.what not in journal:
         _run(measure, job, journal, workdir)
     processes.wait_for_all('measured')
-    if jax.process_index() == 0:
+    if processes.is_first():
       journal.merge()
       _show(chosen, journal, workdir)
 

@@ -90,7 +90,7 @@ def _run(
   """The five stages; process 0 alone does the last three."""
 
   def begin(inputs: dict[str, str]) -> None:
-    if jax.process_index() == 0:
+    if processes.is_first():
       runs.start_run(
         workdir,
         chosen.recorded,
@@ -123,7 +123,7 @@ def _run(
     chosen, choices, workdir, loaded_tasks, _GRADER_VERSION, begin, open_jobs
   )
   processes.wait_for_all('sampled')
-  if jax.process_index() == 0:
+  if processes.is_first():
     for kind in (SampleRecord, SearchRecord):
       if journal.read_records(workdir, kind):
         journal.merge_shards(workdir, kind)

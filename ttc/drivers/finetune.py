@@ -41,6 +41,7 @@ from ttc.drivers.finetune_problems import (
 )
 from ttc.finetuning import Rollout, TrainState
 from ttc.io import files
+from ttc.models.sharding import of_first
 from ttc.testbeds import Size
 from ttc.testbeds.calibrated import pretrained
 
@@ -327,7 +328,7 @@ def collect(
     )
     said = devices.fetch(responses)
     rewards = clock.time('score', problems.score, drawn, said)
-    rewards = processes.of_first(np.asarray(rewards))
+    rewards = of_first(np.asarray(rewards))  # its clocks may have a say
     rewards = jnp.asarray(_checked(rewards, drawn, done + 1), jnp.float32)
     clock.tokens += int(responses.lengths.sum())
     # Before penalties: a group that is always wrong is dead at any length.

@@ -125,11 +125,11 @@ def together() -> Iterator[None]:
 @contextlib.contextmanager
 def hold(workdir: files.Path) -> Iterator[None]:
   """Locks a directory for all processes of a run; process 0 does."""
-  if jax.process_index():
-    yield
-  else:
+  if is_first():
     with files.lock_directory(workdir):
       yield
+  else:
+    yield
 
 
 def is_first() -> bool:
@@ -144,15 +144,6 @@ def is_any(flag: bool) -> bool:
   from jax.experimental import multihost_utils
 
   return bool(np.any(multihost_utils.process_allgather(np.array(flag))))
-
-
-def of_first(value: np.ndarray) -> np.ndarray:
-  """What process 0 has found, where clocks may have a say."""
-  if jax.process_count() == 1:
-    return value
-  from jax.experimental import multihost_utils
-
-  return np.asarray(multihost_utils.broadcast_one_to_all(value))
 
 
 def share(items: Sequence[Item]) -> list[Item]:
@@ -185,7 +176,7 @@ def finish() -> None:
   wait_for_all('finish')
   for connection in _connections:
     connection.sendall(_GOODBYE)
-  if jax.process_index() == 0:
+  if is_first():
     for watch, connection in zip(_watches, _connections, strict=True):
       watch.join(_END_S)
       connection.settimeout(_END_S)
@@ -217,7 +208,7 @@ def _check_equal() -> None:
     if others.any():
       indices = np.flatnonzero(others).tolist()
       says = f'processes {indices} have other {what} than process 0'
-      _end(says if jax.process_index() == 0 else '', 1)
+      _end(says if is_first() else '', 1)
 
 
 def _shared_arguments(arguments: Sequence[str]) -> list[str]:
@@ -238,8 +229,7 @@ def _watch() -> None:
 
   host = flags.FLAGS.coordinator
   host = host.rpartition(':')[0] if host else socket.gethostname()
-  is_first = jax.process_index() == 0
-  listener = socket.create_server(('', 0)) if is_first else None
+  listener = socket.create_server(('', 0)) if is_first() else None
   address = np.zeros((6,), np.int32)
   if listener:
     port = listener.getsockname()[1]

@@ -35,7 +35,6 @@ def keep_config(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
   path = workdir / 'config.json'
   config = json.loads(files.to_json(dict(config)))  # tuples become lists
   begun = (workdir / 'metrics.jsonl').exists()
-  config = json.loads(files.to_json(config))  # tuples are lists there
   if path.exists() and begun:
     try:
       old = json.loads(path.read_text(encoding='utf-8'))

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from ttc.models import fields, int8, rope
 from ttc.models.experts import Experts
-from ttc.models.sharding import param_shardings
+from ttc.models.sharding import on_first_devices, param_shardings
 from ttc.models.transformer import transformer
 from ttc.models.transformer_config import TransformerConfig
 from ttc.types import Params
@@ -73,7 +73,7 @@ def load_checkpoint(
   config = checkpoint_config(path, dtype=dtype)
   shapes = jax.eval_shape(transformer(config).init, jax.random.key(0))
   if mesh is None:
-    places = jax.tree.map(lambda _: _first_device(), shapes)
+    places = jax.tree.map(lambda _: on_first_devices(), shapes)
   else:
     places = param_shardings(shapes, mesh)
   shapes = jax.tree.map(
@@ -143,15 +143,6 @@ def checkpoint_config(
   except ValueError as error:
     known = str(error).startswith(str(file))
     raise ValueError(f'{"" if known else f"{file}: "}{error}') from None
-
-
-def _first_device() -> jax.sharding.Sharding:
-  """Where arrays go by default; on each of several processes a copy."""
-  if jax.process_count() == 1:
-    return jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  auto = (jax.sharding.AxisType.Auto,)
-  mesh = jax.make_mesh((jax.device_count(),), ('all',), axis_types=auto)
-  return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
 
 def _check_types(values: dict[str, Any], file: str) -> None:

@@ -25,6 +25,8 @@ from jax.sharding import (
   Mesh,
   NamedSharding,
   PartitionSpec,
+  Sharding,
+  SingleDeviceSharding,
 )
 
 from ttc.models import int8
@@ -145,6 +147,24 @@ def shard_batch(
   """Spreads the leading axis of every leaf over the mesh's `data` axis."""
   shardings = cache_shardings(batch, mesh, heads_axis=None, rules=rules)
   return put(batch, shardings)
+
+
+def on_first_devices() -> Sharding:
+  """Where arrays go by default; of several processes a copy on each device."""
+  if jax.process_count() == 1:
+    return SingleDeviceSharding(jax.devices()[0])
+  auto = (AxisType.Auto,)
+  mesh = jax.make_mesh((jax.device_count(),), ('all',), axis_types=auto)
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def of_first(value: np.ndarray) -> np.ndarray:
+  """What process 0 says of it; all processes meet here."""
+  if jax.process_count() == 1:
+    return value
+  from jax.experimental import multihost_utils
+
+  return np.asarray(multihost_utils.broadcast_one_to_all(value))
 
 
 def put(tree: Any, shardings: Any) -> Any:

@@ -47,57 +47,37 @@ def assemble(
     ValueError: if a tensor is missing, has no place, or does not have the shape
       that the config asks for.
   """
-  dtype = jnp.dtype(config.dtype)
   each = jax.tree_util.tree_map_with_path
   shapes, layer_shapes = _shapes(config)
 
-  def tensor(name, shape):
-    array = read(name)
-    assert array.shape == shape, name
-    return array.astype(dtype, copy=False)
-
-  def kernel(name, shape):
-    array = jnp.asarray(read(name), jnp.float32)
-    assert array.shape == shape, name
-    if not jnp.isfinite(array).all():
-      raise ValueError(
-        f'{path}: tensor {name!r} has values that are no finite numbers, which '
-        f'quantization={config.quantization!r} cannot hold'
-      )
-    return int8.quantize_kernel(array, config.quantization)
-
-  def is_quantized(path):
-    return config.quantization is not None and int8.is_kernel(path)
-
-  def fill(array, pieces):
-    for place, piece in zip(array, pieces, strict=True):
-      place[...] = tensor(*piece)
+  def filled(shape, pieces):
+    """Tensors one behind the other, in an array of the shape."""
+    array = np.zeros(shape, jnp.dtype(config.dtype))
+    places = array.reshape(-1, *pieces[0][1])
+    for place, piece in zip(places, pieces, strict=True):
+      place[...] = _tensor(config, read, *piece)
+    return jnp.asarray(array)
 
   def layer(i, key_path, leaf):
     pieces = list(_pieces(names, key_path, leaf.shape, i))
-    if is_quantized(_dotted(key_path)):
-      return kernel(*pieces[0])
-    if len(pieces) == 1:
-      return jnp.asarray(tensor(*pieces[0]).reshape(leaf.shape))
-    array = np.zeros(leaf.shape, dtype)
-    fill(array, pieces)
-    return jnp.asarray(array)
+    if pieces[0][1] == leaf.shape:
+      return _whole(config, read, _dotted(key_path), pieces[0], path)
+    return filled(leaf.shape, pieces)
 
   def all_layers(key_path, leaf):
-    if is_quantized(_dotted(key_path)):
+    if _is_quantized(config, _dotted(key_path)):
       each_layer = [layer(i, key_path, leaf) for i in range(config.num_layers)]
       return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each_layer)
-    array = np.zeros((config.num_layers, *leaf.shape), dtype)
-    for i in range(config.num_layers):
-      pieces = list(_pieces(names, key_path, leaf.shape, i))
-      fill(array[i].reshape(len(pieces), *pieces[0][1]), pieces)
-    return jnp.asarray(array)
+    pieces = [
+      piece
+      for i in range(config.num_layers)
+      for piece in _pieces(names, key_path, leaf.shape, i)
+    ]
+    return filled((config.num_layers, *leaf.shape), pieces)
 
   _check(config, shapes, layer_shapes, names, set(present), shape_of, path)
   params: Params = {
-    name: kernel(names[name], leaf.shape)
-    if is_quantized(name)
-    else jnp.asarray(tensor(names[name], leaf.shape))
+    name: _whole(config, read, name, (names[name], leaf.shape), path)
     for name, leaf in shapes.items()
   }
   if config.scan_layers:
@@ -108,6 +88,32 @@ def assemble(
       for i in range(config.num_layers)
     ]
   return params
+
+
+def _tensor(config, read, name: str, shape: tuple[int, ...]) -> np.ndarray:
+  """A tensor in the dtype of the config."""
+  array = read(name)
+  assert array.shape == shape, name
+  return array.astype(jnp.dtype(config.dtype), copy=False)
+
+
+def _is_quantized(config, parameter: str) -> bool:
+  return config.quantization is not None and int8.is_kernel(parameter)
+
+
+def _whole(config, read, parameter, piece, path) -> Any:
+  """A parameter that is one tensor; in int8 if the config says so."""
+  if not _is_quantized(config, parameter):
+    return jnp.asarray(_tensor(config, read, *piece))
+  name, shape = piece
+  array = jnp.asarray(read(name), jnp.float32)
+  assert array.shape == shape, name
+  if not jnp.isfinite(array).all():
+    raise ValueError(
+      f'{path}: tensor {name!r} has values that are no finite numbers, which '
+      f'quantization={config.quantization!r} cannot hold'
+    )
+  return int8.quantize_kernel(array, config.quantization)
 
 
 def _shapes(config) -> tuple[dict[str, Any], Callable[[int], Any]]:

@@ -31,6 +31,7 @@ from ttc.sampling.state import (
   prefill,
   score,
   score_stepwise,
+  truncate,
 )
 from ttc.sampling.stop_texts import response_text, stop_at_texts
 from ttc.sampling.stopping import (
@@ -80,5 +81,6 @@ __all__ = [
   'stop_at_texts',
   'stop_rules',
   'token_budget',
+  'truncate',
   'wait_for_all',
 ]

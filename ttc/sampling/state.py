@@ -195,25 +195,34 @@ def fork(
   take_cached = take
   for _ in range(model.batch_axis):
     take_cached = jax.vmap(take_cached, in_axes=(0, None))
-  suffix = jax.tree.map(lambda leaf: take_cached(leaf, parents), state.suffix)
-  kept = take(state.lengths, parents)
-  kept = kept if lengths is None else jnp.minimum(kept, lengths)
+  take_all = lambda tree: jax.tree.map(lambda leaf: take(leaf, parents), tree)
+  routes = state.routes
+  copies = state._replace(
+    suffix=jax.tree.map(lambda leaf: take_cached(leaf, parents), state.suffix),
+    tokens=take(state.tokens, parents),
+    lengths=take(state.lengths, parents),
+    soft=take_all(state.soft),
+    routes=take_all(routes) if has_rows(routes) else routes,
+  )
+  return copies if lengths is None else truncate(copies, lengths)
+
+
+def truncate(state: DecodeState, lengths: Int[Array, 'B R']) -> DecodeState:
+  """The same rows, cut to a length; no entry of the cache is touched.
+
+  Args:
+    state: with `R` rows.
+    lengths: cut to these; longer than a row means not cut.
+
+  Returns:
+    A state with `R` rows.
+  """
+  kept = jnp.minimum(state.lengths, lengths)
   soft = state.soft
   if soft is not None:
     inside = jnp.arange(state.tokens.shape[-1]) < kept[..., None]
-    soft = SoftEntries(
-      take(soft.embeddings, parents), take(soft.is_soft, parents) & inside
-    )
-  routes = state.routes
-  if has_rows(routes):
-    routes = jax.tree.map(lambda leaf: take(leaf, parents), routes)
-  return state._replace(
-    suffix=suffix,
-    tokens=take(state.tokens, parents),
-    lengths=kept,
-    soft=soft,
-    routes=routes,
-  )
+    soft = soft._replace(is_soft=soft.is_soft & inside)
+  return state._replace(lengths=kept, soft=soft)
 
 
 @functools.partial(jax.jit, static_argnums=0, inline=True)

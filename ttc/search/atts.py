@@ -16,6 +16,7 @@ The paper's code runs 15 turns of 500 tokens in 16 chains at temperature 0.8,
 rejecting at a rank of 0.6.
 """
 
+import functools
 from typing import Literal, NamedTuple, get_args
 
 import jax
@@ -27,7 +28,7 @@ from ttc.models.base import LanguageModel
 from ttc.sampling.decode import sample
 from ttc.sampling.logits import SamplingParams
 from ttc.sampling.responses import empty, join
-from ttc.sampling.state import DecodeState, extend, fork, prefill, score
+from ttc.sampling.state import DecodeState, extend, prefill, score, truncate
 from ttc.sampling.stopping import StopRules
 from ttc.search import conformal
 from ttc.search.base import Method
@@ -35,6 +36,7 @@ from ttc.search.conformal import Calibration
 from ttc.types import FinishReason, Generation, Params, Prompt
 
 OnReject = Literal['continue', 'replace']
+Online = Literal['none', 'accepted', 'all']
 
 
 class Turns(NamedTuple):
@@ -80,7 +82,7 @@ def atts(
   tau: ArrayLike = 0.6,
   max_takeovers: ArrayLike | None = None,
   on_reject: OnReject = 'continue',
-  online: Literal['none', 'accepted', 'all'] = 'none',
+  online: Online = 'none',
   sampling: SamplingParams = SamplingParams(),  # noqa: B008
 ) -> AttsOutput:
   """Runs `K` chains on each of `B` problems.
@@ -121,95 +123,133 @@ def atts(
       f'the target has {target.vocab_size} tokens, the draft '
       f'{draft.vocab_size}; they must share a vocabulary'
     )
-  target_params, draft_params = params
   both = jax.vmap(jax.random.split)(keys)
-  target_keys, draft_keys = both[:, 0], both[:, 1]
-  limit = num_chains * num_turns if max_takeovers is None else max_takeovers
-
-  def write(model, params, keys, state, active):
-    """Up to `T` tokens behind the active chains."""
-    out = sample(
-      model,
-      params,
-      keys,
-      state,
-      stop,
-      sampling=sampling,
-      max_new_tokens=turn_tokens,
-      active=active,
-    )
-    cut = lambda x: x[..., :turn_tokens] if x.ndim == 3 else x
-    return jax.tree.map(cut, out.generation), out.state
-
-  def turn(chains: _Chains, index):
-    # The draft writes.
-    active = chains.generation.finish_reasons != FinishReason.STOP
-    drafted, draft_state = write(
-      draft, draft_params, draft_keys, chains.draft, active
-    )
-
-    # The target reads it; compiled, the two verbs are one pass of the model.
-    new = (drafted.tokens, drafted.lengths)
-    log_probs = score(target, target_params, chains.target, *new)
-    target_state = extend(target, target_params, chains.target, *new)
-    scores = turn_perplexity(log_probs, drafted.lengths)
-    tested = active & (drafted.finish_reasons != FinishReason.STOP)
-    place = jnp.minimum(index, chains.calibration.scores.shape[1] - 1)
-    here = jax.tree.map(lambda x: x[:, place], chains.calibration)
-    rank_test = jax.vmap(conformal.rank_test, in_axes=(0, 0, None))
-    rejected = tested & rank_test(here, scores, tau)
-
-    # It goes on with what is rejected, as far as the budget goes.
-    rank = chains.num_takeovers[:, None] + jnp.cumsum(rejected, axis=1)
-    taken = rejected & (rank <= limit)
-    generation = join(chains.generation, drafted._replace(log_probs=log_probs))
-    kept = generation.lengths
-    if on_reject == 'replace':
-      kept = jnp.where(taken, chains.generation.lengths, kept)
-      own_rows = jnp.broadcast_to(jnp.arange(num_chains), kept.shape)
-      draft_state = fork(draft, draft_state, own_rows, kept)
-      target_state = fork(target, target_state, own_rows, kept)
-    written, target_state = write(
-      target, target_params, target_keys, target_state, taken
-    )
-    draft_state = extend(
-      draft, draft_params, draft_state, written.tokens, written.lengths
-    )
-
-    calibration = chains.calibration
-    if online != 'none':
-      keep = tested if online == 'all' else tested & ~rejected
-      calibration = jax.tree.map(
-        lambda x, new: x.at[:, place].set(new),
-        calibration,
-        jax.vmap(conformal.append_scores)(here, scores, keep),
-      )
-    chains = _Chains(
-      draft_state,
-      target_state,
-      join(generation, written, kept),
-      calibration,
-      chains.num_takeovers + jnp.sum(taken, axis=1, dtype=jnp.int32),
-    )
-    return chains, Turns(
-      scores, tested, taken, drafted.lengths, written.lengths
-    )
-
+  run = _Run(
+    draft=_Writer(draft, params[1], both[:, 1]),
+    target=_Writer(target, params[0], both[:, 0]),
+    stop=stop,
+    sampling=sampling,
+    turn_tokens=turn_tokens,
+    tau=tau,
+    limit=num_chains * num_turns if max_takeovers is None else max_takeovers,
+    on_reject=on_reject,
+    online=online,
+  )
   B, capacity = keys.shape[0], 2 * num_turns * turn_tokens
-  states = [
-    prefill(model, params, prompt, num_chains, capacity)
-    for model, params in ((draft, draft_params), (target, target_params))
-  ]
+  draft_state, target_state = (
+    prefill(writer.model, writer.params, prompt, num_chains, capacity)
+    for writer in (run.draft, run.target)
+  )
   chains = _Chains(
-    *states,
+    draft_state,
+    target_state,
     empty(B, num_chains, capacity),
     jax.tree.map(
       lambda x: jnp.broadcast_to(x, (B, *x.shape[-2:])), calibration
     ),
     jnp.zeros((B,), jnp.int32),
   )
+  turn = functools.partial(_turn, run)
   chains, turns = jax.lax.scan(turn, chains, jnp.arange(num_turns))
   return AttsOutput(chains.generation, turns, chains.calibration)
+
+
+class _Writer(NamedTuple):
+  """One of the two models."""
+
+  model: LanguageModel
+  params: Params
+  keys: Key[Array, ' B']
+
+
+class _Run(NamedTuple):
+  """What is the same in all turns; see `atts`."""
+
+  draft: _Writer
+  target: _Writer
+  stop: StopRules
+  sampling: SamplingParams
+  turn_tokens: int
+  tau: ArrayLike
+  limit: ArrayLike  # of takeovers
+  on_reject: OnReject
+  online: Online
+
+
+def _turn(
+  run: _Run, chains: _Chains, index: Int[Array, '']
+) -> tuple[_Chains, Turns]:
+  """The draft writes, the target reads it, and takes over what it rejects."""
+  active = chains.generation.finish_reasons != FinishReason.STOP
+  drafted, draft_state = _write(run, run.draft, chains.draft, active)
+
+  # Compiled, the two verbs are one pass of the model.
+  model, params, _ = run.target
+  new = drafted.tokens, drafted.lengths
+  log_probs = score(model, params, chains.target, *new)
+  target_state = extend(model, params, chains.target, *new)
+  scores = turn_perplexity(log_probs, drafted.lengths)
+  tested = active & (drafted.finish_reasons != FinishReason.STOP)
+  rejected, calibration = _test(run, chains.calibration, index, scores, tested)
+
+  # As far as the budget goes.
+  rank = chains.num_takeovers[:, None] + jnp.cumsum(rejected, axis=1)
+  taken = rejected & (rank <= run.limit)
+  generation = join(chains.generation, drafted._replace(log_probs=log_probs))
+  kept = generation.lengths
+  if run.on_reject == 'replace':
+    kept = jnp.where(taken, chains.generation.lengths, kept)
+    draft_state = truncate(draft_state, kept)
+    target_state = truncate(target_state, kept)
+  written, target_state = _write(run, run.target, target_state, taken)
+  draft_state = extend(
+    *run.draft[:2], draft_state, written.tokens, written.lengths
+  )
+  chains = _Chains(
+    draft_state,
+    target_state,
+    join(generation, written, kept),
+    calibration,
+    chains.num_takeovers + jnp.sum(taken, axis=1, dtype=jnp.int32),
+  )
+  told = Turns(scores, tested, taken, drafted.lengths, written.lengths)
+  return chains, told
+
+
+def _write(
+  run: _Run, writer: _Writer, state: DecodeState, active: Bool[Array, 'B K']
+) -> tuple[Generation, DecodeState]:
+  """Up to `T` tokens behind the active chains."""
+  out = sample(
+    *writer,
+    state,
+    run.stop,
+    sampling=run.sampling,
+    max_new_tokens=run.turn_tokens,
+    active=active,
+  )
+  cut = lambda x: x[..., : run.turn_tokens] if x.ndim == 3 else x
+  return jax.tree.map(cut, out.generation), out.state
+
+
+def _test(
+  run: _Run,
+  calibration: Calibration,
+  index: Int[Array, ''],
+  scores: Float[Array, 'B K'],
+  tested: Bool[Array, 'B K'],
+) -> tuple[Bool[Array, 'B K'], Calibration]:
+  """Which chains are rejected in a turn, and the calibration after it."""
+  place = jnp.minimum(index, calibration.scores.shape[1] - 1)
+  here = jax.tree.map(lambda x: x[:, place], calibration)
+  rank_test = jax.vmap(conformal.rank_test, in_axes=(0, 0, None))
+  rejected = tested & rank_test(here, scores, run.tau)
+  if run.online == 'none':
+    return rejected, calibration
+  keep = tested if run.online == 'all' else tested & ~rejected
+  after = jax.vmap(conformal.append_scores)(here, scores, keep)
+  put = lambda x, new: x.at[:, place].set(new)
+  return rejected, jax.tree.map(put, calibration, after)
 
 
 def turn_perplexity(

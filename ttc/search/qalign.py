@@ -30,7 +30,7 @@ from ttc.models.base import LanguageModel
 from ttc.sampling.decode import sample
 from ttc.sampling.logits import SamplingParams
 from ttc.sampling.responses import join
-from ttc.sampling.state import DecodeState, fork, prefill
+from ttc.sampling.state import DecodeState, prefill, truncate
 from ttc.sampling.stopping import StopRules, read_tokens
 from ttc.search.base import Method, winner
 from ttc.search.setting import Setting
@@ -164,7 +164,7 @@ def qalign(
 
   def step(t, chain):
     draw_keys, cuts, log_uniforms = _randomness(step_keys, t, chain)
-    kept = fork(model, chain.state, _own_rows(cuts), cuts)
+    kept = truncate(chain.state, cuts)
     begun = read_tokens(stop, chain.response.tokens, cuts)
     ending = draw(draw_keys, kept, stop_states=begun)
     response = join(chain.response, ending.generation, cuts)
@@ -240,11 +240,6 @@ def _look(chain: _Chain, answers: Int[Array, 'B N']) -> Chains:
     jnp.sum(response.log_probs, axis=-1),
     response.finish_reasons,
   )
-
-
-def _own_rows(like: Int[Array, 'B N']) -> Int[Array, 'B N']:
-  """Every row as its own parent."""
-  return jnp.broadcast_to(jnp.arange(like.shape[1]), like.shape)
 
 
 def _log_correction(

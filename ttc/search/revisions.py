@@ -24,7 +24,7 @@ from ttc.models.base import LanguageModel
 from ttc.sampling.decode import sample
 from ttc.sampling.logits import SamplingParams
 from ttc.sampling.responses import empty, first_tokens
-from ttc.sampling.state import DecodeState, extend, prefill
+from ttc.sampling.state import DecodeState, extend, prefill, truncate
 from ttc.sampling.stopping import StopRules
 from ttc.search.base import (
   Method,
@@ -288,7 +288,7 @@ def _reread(
   model: LanguageModel, params: Params, state: DecodeState, window, counts
 ) -> DecodeState:
   """Rows that hold the attempts of the window and nothing else."""
-  empty = state._replace(lengths=jnp.zeros_like(state.lengths))
+  empty = truncate(state, jnp.zeros_like(state.lengths))
   read = lambda state, xs: (extend(model, params, state, *xs), None)
   return jax.lax.scan(read, empty, (window, counts))[0]
 

@@ -21,7 +21,7 @@ import numpy as np
 import optax
 
 from ttc import finetuning, io, models
-from ttc.models.sharding import put
+from ttc.models.sharding import of_first, on_first_devices, put
 from ttc.types import Params
 
 T = TypeVar('T')
@@ -70,20 +70,20 @@ def keep(
   load: Callable[[pathlib.Path], T],
 ) -> T:
   """What is kept at a path; made and saved unless that was done before."""
-  exists, number = map(int, _of_first([path.exists(), os.getpid()]))
+  exists, number = map(int, of_first(np.array([path.exists(), os.getpid()])))
   if not exists:
     partial = path.with_name(f'.{path.name}.{number}')
     partial.parent.mkdir(parents=True, exist_ok=True)
     if jax.process_index() == 0:
       shutil.rmtree(partial, ignore_errors=True)
     save(partial, make())
-    _of_first([0])  # all have written
+    of_first(np.zeros(1))  # all have written
     if jax.process_index() == 0:
       try:
         partial.rename(path)
       except OSError:  # another run was first
         shutil.rmtree(partial)
-    _of_first([0])  # and none reads before it is there
+    of_first(np.zeros(1))  # and none reads before it is there
   return load(path)
 
 
@@ -91,10 +91,7 @@ def on_all(params: Params) -> Params:
   """Equal parameters of all processes as one, which is saved by all."""
   if jax.process_count() == 1:
     return params
-  auto = (jax.sharding.AxisType.Auto,)
-  mesh = jax.make_mesh((jax.device_count(),), ('all',), axis_types=auto)
-  place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-  return put(params, place)
+  return put(params, on_first_devices())
 
 
 def on_own(params: Params) -> Params:
@@ -102,15 +99,6 @@ def on_own(params: Params) -> Params:
   if jax.process_count() == 1:
     return params
   return jax.tree.map(lambda x: jnp.asarray(x.addressable_data(0)), params)
-
-
-def _of_first(numbers: Sequence[int]) -> np.ndarray:
-  """What process 0 says; all meet here."""
-  if jax.process_count() == 1:
-    return np.array(numbers)
-  from jax.experimental import multihost_utils
-
-  return np.asarray(multihost_utils.broadcast_one_to_all(np.array(numbers)))
 
 
 def digest(*parts: object) -> str:
