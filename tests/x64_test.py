@@ -64,9 +64,18 @@ PROGRAM = """
     logits = incontext.predict(memory, memory.init(keys[0]), sequences)
     assert logits.dtype == jnp.float32, logits.dtype
 
-  problem = jax.eval_shape(TASK.generate, keys[0])
-  kinds = {x.dtype for x in jax.tree.leaves(problem)}
-  assert kinds == {jnp.dtype('int32')}, kinds
+  grammar = tasks.expressions.Grammar(5, 5)
+  for task in (TASK, tasks.countdown(3), tasks.modular_chain(11, 5),
+               tasks.pointer_chasing(6, 5),
+               tasks.expressions.expression_task(grammar, 3)):
+    problem = jax.jit(task.generate)(keys[0])
+    kinds = {x.dtype for x in jax.tree.leaves(problem)}
+    assert kinds <= {jnp.dtype('int32'), jnp.dtype('bool')}, (task, kinds)
+    for read in (task.answer, task.reward, task.process_rewards):
+      read = jax.eval_shape(
+        read, problem, problem.trace, jnp.int32(problem.trace.size))
+      kinds = {x.dtype for x in jax.tree.leaves(read)}
+      assert not kinds & {jnp.dtype('int64'), jnp.dtype('float64')}, task
 """
 
 

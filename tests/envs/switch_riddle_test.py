@@ -79,7 +79,9 @@ def played(protocol):
     return jax.lax.scan(body, state, (rest, acts, visitors))[1]
 
   # Keys are the visitors themselves.
-  with mock.patch.object(riddle, 'random_index', lambda key, shape, n: key):
+  with mock.patch.object(
+    riddle, 'random_index', lambda key, shape, n, dtype: key.astype(dtype)
+  ):
     out = jax.jit(jax.vmap(run))(jnp.array(sequences, jnp.int32), actions)
   return sequences, plain, jax.device_get(out)
 

@@ -356,6 +356,7 @@ def test_unfinished_leaves_have_no_vote():
     jnp.array([17]),
     jnp.array([5]),
     verifier_calls=jnp.array([6]),
+    nan_scores=jnp.array([0]),
   )
   answer_fn = lambda prompt, samples: jnp.array([[7, 8, 9]])
   prompt = prompt_of(0, 1)

@@ -1,14 +1,16 @@
 """A score of NaN never wins, weighs nothing, and is counted."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ttc import search
+from ttc import models, search, strategies
 from ttc.search.search_tree import puct
 from ttc.search.step_search import expand
-from ttc.types import Samples
+from ttc.types import Prompt, Samples
 
 NAN = float('nan')
 SELECTS = [
@@ -91,3 +93,87 @@ def test_hybrid_selection_never_takes_one_that_was_not_read():
   )
   kept = search.hybrid_selection(verdicts, jnp.ones(3, bool))
   np.testing.assert_array_equal(kept, [False, False, True])
+
+
+STEERED = [m for m in search.METHODS if m.judges_steps]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def steer(method, unknown):
+  """64 problems of words that end; NaN where the first letter is unknown."""
+  setting = search.Setting(
+    model=models.table_model(4),
+    params=jnp.zeros((4, 4)),
+    answer_fn=lambda prompt, responses: responses.tokens[..., 0],
+    score_fn=lambda prompt, responses: jnp.where(
+      unknown[responses.tokens[..., 0]], jnp.nan, 0.5
+    ),
+    eos_ids=(3,),
+    capacity=5,
+    max_steps=5,
+    max_step_tokens=1,
+  )
+  prompt = Prompt(jnp.zeros((64, 1), jnp.int32), jnp.ones(64, jnp.int32))
+  keys = jax.random.split(jax.random.key(1), 64)
+  return search.solve(method, setting, keys, prompt, 4)
+
+
+@pytest.mark.parametrize('method', STEERED, ids=lambda m: m.name)
+def test_searches(method):
+  known = steer(method, jnp.zeros(4, bool))
+  assert np.all(known.nan_scores == 0) and np.any(known.answer == 1)
+  some = steer(method, jnp.arange(4) == 1)
+  assert np.all(some.answer != 1)
+  assert 0 < np.sum(some.nan_scores) < np.sum(some.verifier_calls)
+  none = steer(method, jnp.ones(4, bool))
+  np.testing.assert_array_equal(none.answer, -1)
+  np.testing.assert_array_equal(none.nan_scores, none.verifier_calls)
+
+
+def test_an_unknown_attempt_does_not_void_its_chain():
+  """Two chains of two; of the first only the second attempt is known."""
+  chosen = search.chain_vote(2)(
+    samples_of([5, 6, 7, 7], [NAN, 0.9, 0.2, 0.3]), jnp.int32(4)
+  )
+  assert (int(chosen.answer), int(chosen.nan_scores)) == (6, 1)
+  none = search.chain_vote(2)(samples_of([5, 6], [NAN, NAN]), jnp.int32(2))
+  assert (int(none.answer), int(none.nan_scores)) == (-1, 2)
+
+
+def test_the_conformal_test_rejects_it_and_keeps_it_as_the_worst():
+  calibration = search.calibrate(jnp.array([0.1, NAN, 0.3]), capacity=5)
+  np.testing.assert_array_equal(calibration.scores[:2], np.float32([0.1, 0.3]))
+  ranks = search.conformal_rank(calibration, jnp.array([0.2, 0.5, NAN]))
+  np.testing.assert_array_equal(ranks, [1, 2, 3])
+  assert bool(search.rank_test(calibration, jnp.float32(NAN), 1.0))
+
+
+@pytest.mark.parametrize('parents', strategies.archive.PARENT_RULES[:2])
+def test_a_variant_of_unknown_score_has_no_children(parents):
+  """Genomes that begin with a 1 score NaN; the first does not."""
+  score = lambda genome: jnp.where(genome[0] == 1, NAN, 0.1 * genome[1])
+  run = lambda key: strategies.evolve(
+    key,
+    jnp.zeros(2, jnp.int32),
+    jnp.array([2, 4]),
+    score,
+    20,
+    parents=parents,
+  )
+  archive = jax.jit(run)(jax.random.key(0))
+  unknown = np.isnan(archive.scores)
+  assert unknown.any() and np.all(np.asarray(archive.children)[unknown] == 0)
+
+
+def test_a_value_of_nan_is_never_the_incumbent():
+  values = {(0,): 0.3, (1,): NAN, (2,): 0.1, (3,): NAN}
+  for propose in (strategies.random_order, strategies.grid, strategies.greedy):
+    history = strategies.run_search(propose, values.__getitem__, (4,), 4)
+    assert np.isnan(history.values).sum() == 2
+    assert tuple(strategies.incumbents(history, 4)[-1]) == (0,)
+
+
+def test_a_question_without_an_embedding_is_no_exemplar():
+  pool = jnp.array([[1.0, 0.0], [NAN, 0.0], [0.6, 0.8]])
+  chosen = search.nearest_exemplars(jnp.array([[1.0, 0.0]]), pool, 3)
+  np.testing.assert_array_equal(chosen, [[0, 2, -1]])

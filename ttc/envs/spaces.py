@@ -6,12 +6,16 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, PRNGKeyArray, Shaped
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Integer, PRNGKeyArray, Shaped
 
 
 def random_index(
-  key: PRNGKeyArray, shape: tuple[int, ...], num_values: int
-) -> Int[Array, ' *shape']:
+  key: PRNGKeyArray,
+  shape: tuple[int, ...],
+  num_values: int,
+  dtype: DTypeLike = jnp.int32,
+) -> Integer[Array, ' *shape']:
   """Uniform integers `0 .. num_values - 1`, from one hash, jax takes three.
 
   Some are likelier than others by a share of `num_values / 2**32`.
@@ -20,12 +24,14 @@ def random_index(
     key: consumed.
     shape: of the result.
     num_values: how many there are, at most `2**31`.
+    dtype: of the result; to uint32 nothing is converted, so that one kernel
+      less is compiled.
 
   Returns:
-    int32.
+    Integers of that type.
   """
   bits = jax.random.bits(key, shape, jnp.uint32)
-  return (bits % jnp.uint32(num_values)).astype(jnp.int32)
+  return (bits % jnp.uint32(num_values)).astype(dtype)
 
 
 @dataclasses.dataclass(frozen=True)

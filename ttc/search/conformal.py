@@ -52,7 +52,7 @@ def calibrate(
   """A calibration of given scores, the last ones if they are too many.
 
   Args:
-    scores: in order of arrival; higher is worse.
+    scores: in order of arrival; higher is worse, and NaN the worst.
     keep: which of them count; None for all.
     capacity: `C`, most scores it will ever hold; `M` by default. Static.
 
@@ -81,7 +81,8 @@ def append_scores(
   next_arrival = jnp.max(calibration.arrivals) + 1
   new = jnp.where(keep, next_arrival + jnp.cumsum(keep) - 1, -1)
   arrivals = jnp.concatenate([calibration.arrivals, new])
-  scores = jnp.where(keep, scores, jnp.inf)
+  known = keep & ~jnp.isnan(scores)
+  scores = jnp.where(known, scores, jnp.inf)
   scores = jnp.concatenate([calibration.scores, scores])
   arrivals, latest = jax.lax.top_k(arrivals, calibration.arrivals.shape[0])
   order = jnp.argsort(scores[latest])
@@ -91,7 +92,10 @@ def append_scores(
 def conformal_rank(
   calibration: Calibration, score: Float[Array, '*A']
 ) -> Int[Array, '*A']:
-  """How many calibration scores are below each score: `#{s_i < s}`."""
+  """How many calibration scores are below each score: `#{s_i < s}`.
+
+  A score of NaN is above them all.
+  """
   rank = jnp.searchsorted(calibration.scores, score, side='left')
   rank = jnp.where(jnp.isnan(score), calibration.num_scores, rank)  # the worst
   return jnp.minimum(rank, calibration.num_scores)

@@ -183,6 +183,7 @@ class _Search(NamedTuple):
   tokens: Int[Array, ' B']
   depth: Int[Array, ' B']
   verifier_calls: Int[Array, ' B']
+  nan_scores: Int[Array, ' B']
   round: Int[Array, '']
   active: Bool[Array, ' B']
 
@@ -211,6 +212,7 @@ def _begin(nodes: Beams) -> _Search:
     tokens=count,
     depth=count,
     verifier_calls=count,
+    nan_scores=count,
     round=jnp.int32(0),
     active=jnp.ones((B,), bool),
   )
@@ -278,6 +280,8 @@ def _grow(
     tokens=search.tokens + spent,
     depth=search.depth + jnp.max(drawn + looked, axis=1),
     verifier_calls=search.verifier_calls + jnp.where(grows, width, 0),
+    nan_scores=search.nan_scores
+    + jnp.where(grows, jnp.sum(jnp.isnan(scores), axis=1, dtype=jnp.int32), 0),
     round=search.round + 1,
     active=grows,
   )
@@ -307,6 +311,7 @@ def _output(search: _Search) -> MctsOutput:
       tokens=search.tokens,
       depth=search.depth,
       verifier_calls=search.verifier_calls,
+      nan_scores=search.nan_scores,
     ),
     tree=search.tree,
     num_simulations=search.num_simulations,

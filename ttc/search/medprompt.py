@@ -88,8 +88,10 @@ def nearest_exemplars(
     x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-6)
   )
   cosine = jnp.matmul(unit(queries), unit(pool).T, precision='highest')
+  known = ~jnp.isnan(cosine)
   if usable is not None:
-    cosine = jnp.where(usable, cosine, -jnp.inf)
+    known &= usable
+  cosine = jnp.where(known, cosine, -jnp.inf)
   values, indices = jax.lax.top_k(cosine, num_exemplars)
   return jnp.where(values > -jnp.inf, indices, -1)
 

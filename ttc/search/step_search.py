@@ -89,6 +89,7 @@ class StepSearchOutput(NamedTuple):
   tokens: Int[Array, ' B']  # generated in total, discarded ones included
   depth: Int[Array, ' B']  # generated one after another
   verifier_calls: Int[Array, ' B']
+  nan_scores: Int[Array, ' B']  # calls that said NaN: such a step is kept last
   nodes: Int[Array, 'B N S'] | None = None  # the steps, as `Leaves` has them
   ends: Int[Array, 'B N S'] | None = None  # tokens of a response up to each
 
@@ -160,6 +161,7 @@ def step_search(
     tokens=jnp.zeros((B,), jnp.int32),
     depth=jnp.zeros((B,), jnp.int32),
     verifier_calls=jnp.zeros((B,), jnp.int32),
+    nan_scores=jnp.zeros((B,), jnp.int32),
     round=jnp.int32(0),
   )
 
@@ -170,6 +172,7 @@ def step_search(
     beams, drawn = take_step(params, keys, steps, search.beams)
     scores, looked = value_fn(beams)
     put = lambda x, new: x.at[:, :, search.round].set(new)
+    count = lambda asked: jnp.sum(asked, axis=1, dtype=jnp.int32)
     places = search.round * N + jnp.arange(N, dtype=jnp.int32)
     return _Search(
       beams=beams,
@@ -177,10 +180,10 @@ def step_search(
       is_step=put(search.is_step, drawn > 0),
       nodes=put(search.nodes, places),
       ends=put(search.ends, beams.responses.lengths),
-      tokens=search.tokens + jnp.sum(drawn + looked, axis=1, dtype=jnp.int32),
+      tokens=search.tokens + count(drawn + looked),
       depth=search.depth + jnp.max(drawn + looked, axis=1),
-      verifier_calls=search.verifier_calls
-      + jnp.sum(drawn > 0, axis=1, dtype=jnp.int32),
+      verifier_calls=search.verifier_calls + count(drawn > 0),
+      nan_scores=search.nan_scores + count((drawn > 0) & jnp.isnan(scores)),
       round=search.round + 1,
     )
 
@@ -232,6 +235,7 @@ def select_leaf(
     tokens=output.tokens,
     depth=output.depth,
     verifier_calls=output.verifier_calls,
+    nan_scores=output.nan_scores,
     leaves=output.as_leaves(),
   )
 
@@ -329,6 +333,7 @@ class _Search(NamedTuple):
   tokens: Int[Array, ' B']
   depth: Int[Array, ' B']
   verifier_calls: Int[Array, ' B']
+  nan_scores: Int[Array, ' B']
   nodes: Int[Array, 'B N S']
   ends: Int[Array, 'B N S']
   round: Int[Array, '']

@@ -125,6 +125,7 @@ def trie_beam_search(
     norm = jax.nn.logsumexp(among, axis=-1, keepdims=True)
     steps = jnp.where(legal, logits - norm, -jnp.inf)
     totals = (beams.log_probs[..., None] + steps).reshape(B, W * V)
+    totals = jnp.where(jnp.isnan(totals), -jnp.inf, totals)  # never the best
     log_probs, index = jax.lax.top_k(totals, W)
     parents, codes = jnp.divmod(index, V)
     state = fork(model, state, parents)

@@ -82,7 +82,8 @@ def evolve(
     key: random key, consumed.
     genome: the first variant.
     sizes: how many choices each gene has.
-    score_fn: the score of a genome, in 0..1.
+    score_fn: the score of a genome, in 0..1. One of NaN is kept in the archive
+      and has no children.
     num_generations: `K`; static. 80 in the released code.
     num_parents: `P`, drawn independently in each generation; static. 2 there.
     parents: `'archive'` is the paper's law; `'best'` always changes the best
@@ -167,7 +168,8 @@ def _choose(key, archive, count, num_parents, rule):
   if rule == 'latest':
     return jnp.full(num_parents, count - 1)
   if rule == 'best':
-    return jnp.full(num_parents, jnp.nanargmax(archive.scores))
+    scores = jnp.where(jnp.isnan(archive.scores), -jnp.inf, archive.scores)
+    return jnp.full(num_parents, jnp.argmax(scores))
   law = parent_law(archive.scores, archive.children)
   # Where all are perfect, any will do.
   filled = jnp.arange(law.size) < count

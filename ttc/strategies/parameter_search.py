@@ -55,7 +55,8 @@ def run_search(
   Args:
     propose: the search. A point that it proposes again is answered from memory
       and costs nothing.
-    objective: the value of a point, higher is better.
+    objective: the value of a point, higher is better. One that is NaN never
+      wins: the history has it, the search is told the least value so far.
     sizes: how many choices each axis has.
     num_evaluations: distinct points that may be evaluated.
     seed: of the search.
@@ -76,16 +77,18 @@ def run_search(
   if num_evaluations < 1:
     raise ValueError(f'num_evaluations must be positive, got {num_evaluations}')
   values: dict[Point, float] = {}
-  counted: list[Point] = []
+  counted: list[tuple[Point, float]] = []
   proposals = propose(sizes, np.random.default_rng(seed))
   point = next(proposals, None)
   while point is not None:
     if not all(0 <= i < size for i, size in zip(point, sizes, strict=True)):
       raise ValueError(f'proposed {point} outside a space of sizes {sizes}')
     if point not in values:
-      values[point] = float(objective(point))
+      value = float(objective(point))
+      worst = min(values.values(), default=0.0)
+      values[point] = worst if math.isnan(value) else value
       if not is_free(point):
-        counted.append(point)
+        counted.append((point, value))
     if len(counted) == num_evaluations or len(values) == math.prod(sizes):
       break
     try:
@@ -93,8 +96,9 @@ def run_search(
     except StopIteration:
       break
   proposals.close()
-  found = np.array([values[point] for point in counted])
-  return History(np.array(counted).reshape(-1, len(sizes)), found)
+  points = np.array([point for point, _ in counted], int)
+  found = np.array([value for _, value in counted], float)
+  return History(points.reshape(-1, len(sizes)), found)
 
 
 def random_order(sizes: tuple[int, ...], rng: np.random.Generator) -> Proposals:
@@ -215,9 +219,9 @@ def incumbents(
     history: of a search.
     num_evaluations: `E`; what a search did not use changes nothing.
   """
-  best = np.maximum.accumulate(history.values)
-  first = [int(np.argmax(history.values[: i + 1])) for i in range(best.size)]
-  used = np.minimum(np.arange(num_evaluations), best.size - 1)
+  known = np.where(np.isnan(history.values), -np.inf, history.values)
+  first = [int(np.argmax(known[: i + 1])) for i in range(known.size)]
+  used = np.minimum(np.arange(num_evaluations), known.size - 1)
   return history.points[np.array(first)[used]]
 
 

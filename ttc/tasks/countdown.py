@@ -58,12 +58,14 @@ def countdown(
 
   def generate(key: PRNGKeyArray) -> token_task.Problem:
     number_key, derivation_key = jax.random.split(key)
-    numbers = jax.random.randint(number_key, (num_numbers,), 1, max_number + 1)
+    numbers = jax.random.randint(
+      number_key, (num_numbers,), 1, max_number + 1, jnp.int32
+    )
     steps, values = _derive(derivation_key, numbers, max_value)
     prompt = jnp.concatenate(
       [
         token_task.FIRST_ID + numbers,
-        jnp.array([token_task.EQUALS_ID]),
+        jnp.array([token_task.EQUALS_ID], jnp.int32),
         token_task.FIRST_ID + values[-1:],
       ]
     )
@@ -148,7 +150,7 @@ def _derive(
     tokens = jnp.stack(
       [
         token_task.FIRST_ID + a,
-        _first_op_id(max_value) + op,
+        _first_op_id(max_value) + op.astype(jnp.int32),
         token_task.FIRST_ID + b,
         jnp.full_like(a, token_task.EQUALS_ID),
         token_task.FIRST_ID + values[op],

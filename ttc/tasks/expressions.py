@@ -14,6 +14,7 @@ Axes: `n` places, `T` tokens of a prompt. Functions take one expression.
 """
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import jax
@@ -114,7 +115,7 @@ def expression_task(
 
   def generate(key: PRNGKeyArray) -> token_task.Problem:
     count_key, expression_key = jax.random.split(key)
-    num_ops = jax.random.randint(count_key, (), min_ops, max_ops + 1)
+    num_ops = jax.random.randint(count_key, (), min_ops, max_ops + 1, jnp.int32)
     expression = random_expression(expression_key, grammar, num_ops, share)
     value = evaluate(grammar, expression)
     return token_task.Problem(
@@ -182,7 +183,7 @@ def random_expression(
   """
   n, p = grammar.num_places, grammar.modulus
   op_key, tree_key, share_key, value_key, place_key = jax.random.split(key, 5)
-  order = jnp.arange(n)
+  order = jnp.arange(n, dtype=jnp.int32)
   is_used = order < num_ops
 
   def attach(operands, inputs):
@@ -195,24 +196,25 @@ def random_expression(
     return jnp.where(i < num_ops - 1, attached, operands), None
 
   keys = jax.random.split(tree_key, n)
-  free = jnp.full((n, 2), -1)
+  free = jnp.full((n, 2), -1, jnp.int32)
   operands, _ = jax.lax.scan(attach, free, (order, keys), reverse=True)
 
   shares_key, which_key = jax.random.split(share_key)
   earlier = jax.random.uniform(which_key, (n, 2)) * order[:, None]
   is_shared = jax.random.bernoulli(shares_key, share, (n, 2))
-  values = n + jax.random.randint(value_key, (n, 2), 0, p)
+  values = n + jax.random.randint(value_key, (n, 2), 0, p, jnp.int32)
   rest = jnp.where(
     is_shared & (order > 0)[:, None], earlier.astype(jnp.int32), values
   )
   operands = jnp.where(operands < 0, rest, operands)
-  ops = jax.random.randint(op_key, (n,), 0, len(grammar.ops))
+  ops = jax.random.randint(op_key, (n,), 0, len(grammar.ops), jnp.int32)
 
   # Definition i goes to the i-th of `num_ops` places.
-  rank = jnp.argsort(jax.random.permutation(place_key, n))
-  places = jnp.argsort(rank >= num_ops, stable=True)
-  moved = jnp.append(places, n + jnp.arange(p))[operands]
-  empty = Expression(jnp.full((n,), -1), jnp.full((n, 2), n), jnp.int32(0))
+  rank = jnp.argsort(jax.random.permutation(place_key, order))
+  places = jnp.argsort(rank >= num_ops, stable=True).astype(jnp.int32)
+  moved = jnp.append(places, n + jnp.arange(p, dtype=jnp.int32))[operands]
+  nothing = functools.partial(jnp.full, dtype=jnp.int32)
+  empty = Expression(nothing((n,), -1), nothing((n, 2), n), jnp.int32(0))
   return Expression(
     empty.ops.at[places].set(jnp.where(is_used, ops, -1)),
     empty.operands.at[places].set(jnp.where(is_used[:, None], moved, n)),
@@ -233,14 +235,14 @@ def evaluate(
     errors: added to what each place comes to, mod p: a solver that errs.
   """
   n = grammar.num_places
-  values = jnp.arange(grammar.modulus)
+  values = jnp.arange(grammar.modulus, dtype=jnp.int32)
 
   def sweep(_, results):
     x, y = jnp.append(results, values)[expression.operands.T]
     by_op = {'+': x + y, '-': x - y, '*': x * y}
     table = jnp.stack([by_op[op] for op in grammar.ops])
     results = table[jnp.maximum(expression.ops, 0), jnp.arange(n)]
-    return (results + errors) % grammar.modulus
+    return ((results + errors) % grammar.modulus).astype(jnp.int32)
 
   # After i sweeps all that needs less than i others is right.
   results = jax.lax.fori_loop(0, n, sweep, jnp.zeros((n,), jnp.int32))
@@ -298,10 +300,10 @@ def substitute(
 def render(grammar: Grammar, expression: Expression) -> Int[Array, ' T']:
   """The tokens of a question, `a = 2 + 3 . . . . . a =`."""
   n = grammar.num_places
-  names = grammar.first_name_id + jnp.arange(n)
-  values = token_task.FIRST_ID + jnp.arange(grammar.modulus)
-  token_of = jnp.append(names, values)
-  equals = jnp.full((n,), token_task.EQUALS_ID)
+  count = functools.partial(jnp.arange, dtype=jnp.int32)
+  names = grammar.first_name_id + count(n)
+  token_of = jnp.append(names, token_task.FIRST_ID + count(grammar.modulus))
+  equals = jnp.full((n,), token_task.EQUALS_ID, jnp.int32)
   x, y = token_of[expression.operands.T]
   op = grammar.first_op_id + expression.ops
   places = jnp.stack([names, equals, x, op, y], axis=1)

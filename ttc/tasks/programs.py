@@ -11,6 +11,7 @@ two of them do the same is decided by running them.
 Axes: `D` tokens of a program, `L` digits of a list, `P` programs, `E` inputs.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, TypeAlias
@@ -175,6 +176,8 @@ def run(program: Int[Array, ' D'], value: Value) -> Value:
   def step(value, token):
     return jax.lax.switch(token, branches, value), None
 
+  whole = lambda x: jnp.asarray(x, jnp.int32)
+  value = value._replace(digits=whole(value.digits), length=whole(value.length))
   return jax.lax.scan(step, value, program)[0]
 
 
@@ -195,8 +198,9 @@ def random_lists(
 ) -> Value:
   """`num` lists, their lengths and digits uniform; the key is consumed."""
   length_key, digit_key = jax.random.split(key)
-  length = jax.random.randint(length_key, (num,), min_length, max_length + 1)
-  digits = jax.random.randint(digit_key, (num, MAX_LENGTH), 0, 10)
+  draw = functools.partial(jax.random.randint, dtype=jnp.int32)
+  length = draw(length_key, (num,), min_length, max_length + 1)
+  digits = draw(digit_key, (num, MAX_LENGTH), 0, 10)
   digits = jnp.where(_PLACES < length[:, None], digits, 0)
   return Value(digits, length, jnp.zeros((num,), bool))
 

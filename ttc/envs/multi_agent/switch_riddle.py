@@ -11,7 +11,7 @@ who has waited so long gets nothing.
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Int, UInt32
 
 from ttc.envs.environment import Environment, Step
 from ttc.envs.rendering import AGENT_COLORS, Circle, Picture, Text, rectangle
@@ -36,7 +36,7 @@ class SwitchRiddleState(NamedTuple):
   """The bulb, who is in the room, who has been there, and the day."""
 
   bulb: Bool[Array, '']
-  in_room: Int[Array, '']
+  in_room: UInt32[Array, '']
   visited: Bool[Array, ' A']
   time: Int[Array, '']
 
@@ -64,7 +64,7 @@ def switch_riddle(num_agents: int = 3) -> Environment:
     return jnp.stack([here, here & state.bulb], axis=-1).astype(jnp.float32)
 
   def reset(key, params):
-    first = random_index(key, (), num_agents)
+    first = random_index(key, (), num_agents, jnp.uint32)
     state = SwitchRiddleState(
       bulb=jnp.zeros((), bool),
       in_room=first,
@@ -78,7 +78,7 @@ def switch_riddle(num_agents: int = 3) -> Environment:
     tells = act == TELL
     right = jnp.all(state.visited)
     reward = jnp.where(tells, jnp.where(right, 1.0, -1.0), 0.0)
-    following = random_index(key, (), num_agents)
+    following = random_index(key, (), num_agents, jnp.uint32)
     state = SwitchRiddleState(
       bulb=state.bulb ^ (act == SWITCH),
       in_room=following,
