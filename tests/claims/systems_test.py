@@ -21,6 +21,12 @@ def test_every_claim_is_of_a_system():
   assert named == set(claims.NAMES)
 
 
+def test_every_system_has_a_claim_or_says_why_not():
+  for system in SYSTEMS:
+    assert bool(system.claims) != bool(system.because.strip()), system.system
+    assert not system.because.endswith('.'), system.system
+
+
 def test_no_system_stands_twice_and_families_stand_together():
   assert len({system.system for system in SYSTEMS}) == len(SYSTEMS)
   families = [system.family for system in SYSTEMS]
@@ -34,6 +40,16 @@ def test_the_document_is_up_to_date():
     rows |= report.read_rows(ROOT / 'docs', room)
   written = (ROOT / 'docs' / 'systems.md').read_text(encoding='utf-8')
   assert written == systems.document(SYSTEMS, rows, ROOT)
+
+
+def test_systems_are_counted_by_their_verdicts():
+  row = report.Row('', '', '', '', '', '', holds=True, seconds=0, num_seeds=1)
+  rows = {'a': row, 'b': row._replace(holds=False)}
+  system = SYSTEMS[0]._replace(because='')
+  named = [system._replace(claims=x) for x in ('a', 'a', 'a b', 'b', '')]
+  said = systems.tally(named, rows)
+  numbers = [int(x) for x in said.split() if x.isdigit()]
+  assert numbers == [5, 2, 1, 1, 1]
 
 
 def test_cost_is_the_clause_of_a_docstring(tmp_path):

@@ -8,7 +8,8 @@ import ast
 import csv
 import pathlib
 import re
-from collections.abc import Iterable, Mapping
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ttc import claims
@@ -18,10 +19,10 @@ from ttc.io import files
 _HEAD = """# Systems
 
 What is in the library, by family. A verdict is that of the claims measured at
-small scale beside their controls ([claims.md](claims.md)); where there is none,
-a system is tested against closed forms, enumeration or the released code. What
-runs a system is `python scripts/NAME.py --help`, or its claim alone,
-`python scripts/reproduce.py --claim=NAME`.
+small scale beside their controls ([claims.md](claims.md)); where there is none
+the row says why, and the system is tested against closed forms, enumeration or
+the released code. What runs a system is `python scripts/NAME.py --help`, or its
+claim alone, `python scripts/reproduce.py --claim=NAME`.
 
 Made by `scripts/reproduce.py --systems` from the code and its claims.
 """
@@ -39,6 +40,7 @@ class System(NamedTuple):
     file: where it is, a file or a folder below the repository.
     script: what runs it.
     claims: names of the claims that measure it, apart by spaces.
+    because: of a system without one, in a sentence: why there is none here.
   """
 
   family: str
@@ -47,6 +49,7 @@ class System(NamedTuple):
   file: str
   script: str
   claims: str
+  because: str
 
 
 def read(directory: pathlib.Path) -> list[System]:
@@ -72,7 +75,8 @@ def document(
   root: pathlib.Path,
 ) -> str:
   """The text of `systems.md`; `root` is the folder that files are below."""
-  parts, family = [_HEAD], None
+  systems = list(systems)
+  parts, family = [_HEAD, tally(systems, rows)], None
   for system in systems:
     if system.family != family:
       family = system.family
@@ -89,11 +93,35 @@ def document(
       f'[{pathlib.PurePath(system.file).name}](../{system.file})',
       system.script,
       report.cell(cost(root / system.file)),
-      ', '.join(map(verdict, found)) or 'by tests',
+      ', '.join(map(verdict, found))
+      or f'by tests: {report.cell(system.because)}',
       report.cell(report.first_figure(found[0].figure)) if found else '',
     )
     parts.append(f'| {" | ".join(cells)} |\n')
   return ''.join(parts)
+
+
+def tally(systems: Sequence[System], rows: Mapping[str, report.Row]) -> str:
+  """How many systems have claims that all hold, and who says why not."""
+  found = [
+    [rows[name].holds for name in system.claims.split() if name in rows]
+    for system in systems
+  ]
+  hold, some, none = (
+    sum(map(of_system, found))
+    for of_system in (
+      lambda x: bool(x) and all(x),
+      lambda x: any(x) and not all(x),
+      lambda x: bool(x) and not any(x),
+    )
+  )
+  said = (
+    f'Of {len(systems)} systems {hold} have claims that all hold with their '
+    f'controls, {some} some that hold and some that do not, {none} only such '
+    f'as do not, and {len(systems) - hold - some - none} have none. Each row '
+    'without a claim that holds says why.'
+  )
+  return f'\n{textwrap.fill(said, 80)}\n'
 
 
 def verdict(row: report.Row) -> str:

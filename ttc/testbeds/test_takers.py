@@ -25,14 +25,26 @@ class Classroom(NamedTuple):
 
 
 def classroom(
-  key: jax.Array, num_students: int, num_items: int, pool_size: int
+  key: jax.Array,
+  num_students: int,
+  num_items: int,
+  pool_size: int,
+  easier: float = 0.4,
 ) -> Classroom:
-  """A class of students for calibration, and one for the verdict."""
+  """A class of students for calibration, and one for the verdict.
+
+  Args:
+    key: random key, consumed.
+    num_students: of each class.
+    num_items: of the reference.
+    pool_size: items to choose from.
+    easier: logits that the reference is easier than the pool, as tests of a
+      grade are.
+  """
   keys = jax.random.split(key, 7)
   total = num_items + pool_size
   easy = 0.8 * jax.random.normal(keys[0], (total,)) - 0.3
-  # The reference is an easier test than the pool, as tests of a grade are.
-  easy = easy.at[:num_items].add(-0.4)
+  easy = easy.at[:num_items].add(-easier)
   truth = ItemResponseModel(
     jax.random.normal(keys[1], (num_students,)),
     jnp.exp(0.3 * jax.random.normal(keys[2], (total,))),

@@ -1,10 +1,23 @@
-"""Best-of-N with an exact verifier reaches pass@N."""
+"""Best-of-N with an exact verifier reaches pass@N.
+
+Where it must fail: a contrary verifier prefers what is wrong, so the best of
+four is right only if all four are, with p^4, 4.7% for the p of .466 here; of
+768 problems with 32 samples each the error is below half a point.
+"""
 
 import jax.numpy as jnp
 import numpy as np
 
 from ttc import scaling, search
-from ttc.claims.claim import Claim, curve, equals, interval, shows, text
+from ttc.claims.claim import (
+  Claim,
+  agrees,
+  curve,
+  equals,
+  interval,
+  shows,
+  text,
+)
 from ttc.testbeds.calibrated import NUM_SAMPLES, base_law, base_samples
 from ttc.types import Samples
 
@@ -23,6 +36,7 @@ def derive(data):
   return {
     'best': best(right),
     'blind': best(noise),
+    'contrary': best(~right),
     'passed': scaling.pass_at_k(NUM_SAMPLES, jnp.asarray(right.sum(1)), 4),
     'single': right.mean(axis=1),
   }
@@ -51,6 +65,7 @@ CLAIM = Claim(
   controls=[
     shows('random verifier: ', 'blind'),
     equals('to pass@1 ', 'blind', 'single'),
+    agrees('contrary verifier: ', 'contrary', float(base_law()[0]) ** 4),
   ],
   derive=derive,
 )
