@@ -45,12 +45,13 @@ class BenchEnvsTest(absltest.TestCase):
       'num_envs': 4,
       'step_us': {'ttc': [1.0, 2.0, 3.0], 'peer': [4.0, 4.0, 4.0]},
       'compile_s': {'ttc': [0.5, 9.0, 0.4], 'peer': [1.0, 1.0, 1.0]},
+      'seconds': 61.2,
     }
     row = bench_envs.markdown([result]).splitlines()[-1]
     self.assertEqual(
       row,
       '| game | jaxmarl | 4 | 2.000 (1.000 to 3.000) | 4.000 (4.000 to 4.000) '
-      '| 0.50 | 0.50 | 1.00 | 0.50 |',
+      '| 0.50 | 0.50 | 1.00 | 0.50 | 61 |',
     )
 
   def test_our_run_is_that_of_single_steps(self):

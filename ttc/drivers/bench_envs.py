@@ -89,7 +89,9 @@ def bench_envs(bench: Bench, out: files.Path | None = None) -> str:
       inputs = env_peers.inputs(
         env, case.only_legal, num_envs, bench.total_steps
       )
+      start = time.perf_counter()
       figures = _measure(makers, inputs, num_envs, bench)
+      figures['seconds'] = time.perf_counter() - start
       label = {'name': case.name, 'peer': case.peer, 'num_envs': num_envs}
       results.append({**label, **figures})
       write()
@@ -154,6 +156,7 @@ def markdown(results: Sequence[Mapping[str, Any]]) -> str:
         f'{middle[OURS]:.2f}',
         f'{middle[THEIRS]:.2f}',
         f'{middle[OURS] / middle[THEIRS]:.2f}',
+        f'{result["seconds"]:.0f}',
       ]
     )
   header = [
@@ -166,5 +169,6 @@ def markdown(results: Sequence[Mapping[str, Any]]) -> str:
     'ttc, s to compile',
     'peer',
     'ratio',
+    'seconds',
   ]
   return '\n'.join(markdown_table(header, rows, num_left=2))
