@@ -66,7 +66,7 @@ setuptools.setup(
       'bayesian-optimization>=3.1',
       'beartype',
       'math-verify[antlr4_13_2]>=0.9',
-      'pyright',
+      'pyright==1.1.414',
       'pytest',
       'pytest-xdist',
       'ruff',

@@ -47,7 +47,7 @@ print(task.prompt(task.items[0]))
 
 # %%
 problems = [
-  sampling.Problem(
+  sampling.Request(
     loaded.tokenizer.prompt(task.prompt(item)),
     evaluation.problem_key(0, item.id),
     range(NUM_SAMPLES),

@@ -1,6 +1,7 @@
 """Imports point one way: the table that keeps the house standing."""
 
 import ast
+import functools
 import pathlib
 
 from absl.testing import absltest
@@ -51,11 +52,17 @@ MAY_IMPORT = {
   'drivers': LIBRARY | {'testbeds'},
   'scripts': LIBRARY | {'testbeds', 'claims', 'drivers'},
 }  # fmt: skip
+LONGEST = 80  # lines of a function, its docstring among them
 SOURCES = [
   *(p for p in (ROOT / 'ttc').rglob('*.py') if 'kernels' not in p.parts),
   *(ROOT / 'kernels').rglob('*.py'),
   *(ROOT / 'scripts').glob('*.py'),
 ]
+
+
+@functools.cache
+def parsed(path):
+  return ast.parse(path.read_text(encoding='utf-8'))
 
 
 def room_of(module):
@@ -65,7 +72,7 @@ def room_of(module):
 
 
 def imported_rooms(path):
-  for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+  for node in ast.walk(parsed(path)):
     if isinstance(node, ast.Import):
       yield from (room_of(alias.name) for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
@@ -104,7 +111,7 @@ class ArchitectureTest(absltest.TestCase):
       'store',
     }  # what claims are made with
     for path in (ROOT / 'ttc' / 'claims').glob('*/*.py'):
-      for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+      for node in ast.walk(parsed(path)):
         if path.name != '__init__.py' and isinstance(node, ast.ImportFrom):
           parts = (node.module or '').split('.')
           if parts[:2] == ['ttc', 'claims']:
@@ -116,7 +123,7 @@ class ArchitectureTest(absltest.TestCase):
 
   def test_nothing_imports_scripts_or_configs(self):
     for path in SOURCES:
-      for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+      for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ImportFrom):
           top = (node.module or '').split('.')[0]
           self.assertNotIn(top, ('scripts', 'configs'), str(path))
@@ -124,6 +131,13 @@ class ArchitectureTest(absltest.TestCase):
   def test_no_room_is_called_by_what_has_no_name(self):
     for path in SOURCES:
       self.assertNotIn(path.stem, ('utils', 'util', 'common', 'core', 'misc'))
+
+  def test_functions_are_short(self):
+    for path in SOURCES:
+      for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.FunctionDef):
+          length = node.end_lineno - node.lineno + 1
+          self.assertLessEqual(length, LONGEST, f'{path}: {node.name}')
 
   def test_kernels_are_linked(self):
     link = ROOT / 'ttc' / 'kernels'

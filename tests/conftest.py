@@ -9,8 +9,12 @@ import sys
 
 import jax
 import pytest
+import uncompiled
 
 TESTS = pathlib.Path(__file__).parent
+
+if os.environ.get('JAX_DISABLE_MOST_OPTIMIZATIONS'):  # the quick suite
+  uncompiled.install()
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -53,7 +57,8 @@ def on_four_devices():
 
   def run(code):
     env = {**os.environ, 'JAX_PLATFORMS': 'cpu'}
-    env['XLA_FLAGS'] = '--xla_force_host_platform_device_count=4'
+    several = '--xla_force_host_platform_device_count=4'
+    env['XLA_FLAGS'] = f'{env.get("XLA_FLAGS", "")} {several}'
     done = subprocess.run(
       [sys.executable, '-c', code], env=env, capture_output=True, text=True
     )

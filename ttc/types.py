@@ -7,8 +7,11 @@ Axes: `B` problems, `N` samples of a problem, `T` tokens, `V` vocabulary,
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+AnyArray: TypeAlias = Array | np.ndarray  # of JAX or of numpy
+AnyNumber: TypeAlias = AnyArray | np.number  # without axes
 Params: TypeAlias = Any  # a pytree of arrays
 Cache: TypeAlias = Any  # a pytree of arrays
 

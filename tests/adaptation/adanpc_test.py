@@ -75,7 +75,7 @@ class AdaNPCTest(parameterized.TestCase):
     source = adapter.Source({}, images, labels)
     state = method.init(source, jax.random.key(0))
     for batch in batches:
-      _, state = method.update(state, batch, jax.random.key(0))
+      _, state = jax.jit(method.update)(state, batch, jax.random.key(0))
     return state
 
   def test_nothing_joins_above_certainty(self):

@@ -78,7 +78,7 @@ class EataTest(absltest.TestCase):
     anchor, weights = {'a': jnp.array([1.0, 2.0])}, {'a': jnp.array([3.0, 0.5])}
     moved = {'a': jnp.array([2.0, 0.0])}
     self.assertEqual(float(weighted_distance(moved, anchor, weights)), 5.0)
-    at_home = jax.grad(weighted_distance)(anchor, anchor, weights)
+    at_home = jax.jit(jax.grad(weighted_distance))(anchor, anchor, weights)
     np.testing.assert_array_equal(at_home['a'], 0)
 
     source = source_of(self.network, [SURE, UNSURE])

@@ -26,7 +26,7 @@ def setting():
   noise = 0.3 * jax.random.uniform(key, (12, 8, 8, 1), jnp.float32)
   bright = jnp.arange(8) // 3 == labels[:, None]  # a third of the columns
   images = noise + 0.7 * bright[:, None, :, None]
-  variables = NETWORK.init(key, images)
+  variables = jax.jit(NETWORK.init)(key, images)
   return adapter.Source(variables, images, labels)
 
 
@@ -48,7 +48,7 @@ class EcoTTATest(absltest.TestCase):
     seen, drift = apply_with_meta(
       NETWORK, source.variables, meta, source.images, 'source'
     )
-    plain = NETWORK.apply(source.variables, source.images)
+    plain = jax.jit(NETWORK.apply)(source.variables, source.images)
     np.testing.assert_allclose(seen.logits, plain.logits, atol=2e-5)
     self.assertLess(float(drift), 1e-4)
 
@@ -105,7 +105,7 @@ class EcoTTATest(absltest.TestCase):
     method = ecotta(NETWORK, meta, optax.sgd(0.1), strength=0.0, threshold=1e-3)
     state = method.init(source, jax.random.key(0))
     batch = adapter.Batch(source.images, jnp.ones(12, bool))
-    _, after = method.update(state, batch, jax.random.key(0))
+    _, after = jax.jit(method.update)(state, batch, jax.random.key(0))
     jax.tree.map(np.testing.assert_array_equal, state.meta, after.meta)
 
   def test_the_warm_up_learns_the_source(self):

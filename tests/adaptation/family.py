@@ -59,19 +59,30 @@ def shift_params(network):
   )
 
 
+@functools.cache
 def meta_networks(network):
-  """Of EcoTTA, not at their start."""
+  """Of EcoTTA, not at their start; first asked for outside of a program."""
   source, _ = drawn()
-  meta = start_meta(network, source.variables, KEY, source.images)
-  return jax.tree.map(lambda x: x + 0.1, meta)
+
+  @jax.jit
+  def make(variables, images):
+    meta = start_meta(network, variables, KEY, images)
+    return jax.tree.map(lambda x: x + 0.1, meta)
+
+  return make(source.variables, source.images)
 
 
+@functools.cache
 def experts(network):
-  """Two, and who makes one of them."""
+  """Two, and who makes one of them; first asked for outside of a program."""
   source, _ = drawn()
-  init = lambda key: network.init(key, source.images)
-  aggregator = start_aggregator(KEY, 2, 8, 2)
-  return jax.vmap(init)(jax.random.split(KEY, 2)), aggregator
+
+  @jax.jit
+  def make(keys, images):
+    several = jax.vmap(lambda key: network.init(key, images))(keys)
+    return several, start_aggregator(KEY, 2, 8, 2)
+
+  return make(jax.random.split(KEY, 2), source.images)
 
 
 TEACHER = {'view': mirror, 'num_views': 2, 'momentum': 0.9}

@@ -27,7 +27,7 @@ def setting():
   key = jax.random.key(0)
   images = jax.random.uniform(key, (8, 8, 8, 1), jnp.float32)
   labels = jnp.arange(8, dtype=jnp.int32) % 3
-  return adapter.Source(NETWORK.init(key, images), images, labels)
+  return adapter.Source(jax.jit(NETWORK.init)(key, images), images, labels)
 
 
 class ITTATest(absltest.TestCase):
@@ -36,8 +36,8 @@ class ITTATest(absltest.TestCase):
     method = itta(NETWORK, identity_layers((6,)), optax.sgd(0.0))
     state = method.init(source, jax.random.key(0))
     batch = adapter.Batch(source.images, jnp.ones(8, bool))
-    prediction, _ = method.update(state, batch, jax.random.key(0))
-    plain = NETWORK.apply(source.variables, source.images)
+    prediction, _ = jax.jit(method.update)(state, batch, jax.random.key(0))
+    plain = jax.jit(NETWORK.apply)(source.variables, source.images)
     np.testing.assert_allclose(prediction.logits, plain.logits, atol=1e-5)
 
   @pytest.mark.slow
@@ -47,7 +47,7 @@ class ITTATest(absltest.TestCase):
     method = itta(NETWORK, identity_layers((6,)), optax.sgd(1.0))
     state = method.init(source, jax.random.key(0))
     batch = adapter.Batch(same, jnp.ones(8, bool))
-    _, after = method.update(state, batch, jax.random.key(0))
+    _, after = jax.jit(method.update)(state, batch, jax.random.key(0))
     for old, new in zip(
       jax.tree.leaves(state.blocks), jax.tree.leaves(after.blocks), strict=True
     ):
@@ -56,7 +56,7 @@ class ITTATest(absltest.TestCase):
     method = itta(
       NETWORK, identity_layers((6,)), optax.sgd(1.0), loss_scale=1.0
     )
-    _, after = method.update(state, many, jax.random.key(3))
+    _, after = jax.jit(method.update)(state, many, jax.random.key(3))
     moved = jnp.abs(after.blocks[0].scale - state.blocks[0].scale)
     self.assertGreater(float(moved.max()), 1e-5)
 

@@ -117,14 +117,16 @@ class LameTest(parameterized.TestCase):
   def test_equal_images_have_finite_gradients(self):
     log_p, features = problem(6)
     same = jnp.broadcast_to(features[:1], features.shape)
-    grad = jax.grad(
-      lambda f: jnp.sum(
-        laplacian_assignments(
-          log_p,
-          gaussian_affinity()(f, jnp.ones(12, bool)),
-          num_steps=5,
-          tolerance=None,
-        )[:, 0]
+    grad = jax.jit(
+      jax.grad(
+        lambda f: jnp.sum(
+          laplacian_assignments(
+            log_p,
+            gaussian_affinity()(f, jnp.ones(12, bool)),
+            num_steps=5,
+            tolerance=None,
+          )[:, 0]
+        )
       )
     )(same)
     self.assertTrue(bool(jnp.all(jnp.isfinite(grad))))

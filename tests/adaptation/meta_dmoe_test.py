@@ -1,5 +1,7 @@
 """Meta-DMoE: who is asked, what a lesson changes, and the outer gradient."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,15 +22,17 @@ NETWORK = convnet(3, (4, 8), (1, 2))
 HEADS = 2
 
 
+@functools.cache
 def setting():
-  key = jax.random.key(0)
-  images = jax.random.uniform(key, (10, 8, 8, 1), jnp.float32)
-  student = NETWORK.init(key, images)
-  experts = jax.vmap(lambda k: NETWORK.init(k, images))(
-    jax.random.split(jax.random.key(1), 3)
-  )
-  aggregator = start_aggregator(jax.random.key(2), 3, 8, HEADS)
-  return images, student, experts, aggregator
+  @jax.jit
+  def make(key, keys, last):
+    images = jax.random.uniform(key, (10, 8, 8, 1), jnp.float32)
+    student = NETWORK.init(key, images)
+    experts = jax.vmap(lambda k: NETWORK.init(k, images))(keys)
+    return images, student, experts, start_aggregator(last, 3, 8, HEADS)
+
+  first, second, third = map(jax.random.key, range(3))
+  return make(first, jax.random.split(second, 3), third)
 
 
 class MetaDMoETest(absltest.TestCase):
@@ -39,7 +43,9 @@ class MetaDMoETest(absltest.TestCase):
     run = lambda experts: aggregate(
       NETWORK, aggregator, experts, asked, images, HEADS
     )
-    grads = jax.grad(lambda experts: jnp.sum(run(experts) ** 2))(experts)
+    grads = jax.jit(jax.grad(lambda experts: jnp.sum(run(experts) ** 2)))(
+      experts
+    )
     for leaf in jax.tree.leaves(grads['params']):
       self.assertEqual(float(jnp.abs(leaf[1]).max()), 0)
     largest = max(float(jnp.abs(x).max()) for x in jax.tree.leaves(grads))
@@ -95,7 +101,7 @@ class MetaDMoETest(absltest.TestCase):
           rate=0.3, num_heads=HEADS,
         )  # fmt: skip
 
-      slope = float(jax.grad(loss)(jnp.float64(0)))
+      slope = float(jax.jit(jax.grad(loss))(jnp.float64(0)))
       step = 1e-6
       finite = float(loss(step) - loss(-step)) / (2 * step)
     self.assertAlmostEqual(slope, finite, delta=1e-5 * max(1, abs(finite)))
@@ -120,12 +126,15 @@ class MetaDMoETest(absltest.TestCase):
       - student['params']['conv0']['kernel']
     )
     self.assertGreater(float(moved.max()), 1e-6)
-    target = aggregate(
-      NETWORK, aggregator, experts, jnp.ones(3, bool), images, HEADS
-    )
-    distance = lambda variables: float(
-      jnp.mean((NETWORK.apply(variables, images).features - target) ** 2)
-    )
+
+    @jax.jit
+    def distance(variables):
+      target = aggregate(
+        NETWORK, aggregator, experts, jnp.ones(3, bool), images, HEADS
+      )
+      features = NETWORK.apply(variables, images).features
+      return jnp.mean((features - target) ** 2)
+
     self.assertLess(distance(state.student), distance(student))
 
   def test_heads_that_do_not_divide_are_refused(self):

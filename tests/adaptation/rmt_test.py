@@ -35,7 +35,7 @@ class SymmetricCrossEntropyTest(absltest.TestCase):
     a, b = ROWS[:2], ROWS[2:4]
     loss = lambda a: symmetric_cross_entropy(a, jnp.asarray(b)).sum()
     np.testing.assert_allclose(
-      jax.grad(loss)(jnp.asarray(a)), slope_by_hand(a, b), atol=1e-6
+      jax.jit(jax.grad(loss))(jnp.asarray(a)), slope_by_hand(a, b), atol=1e-6
     )
 
   def test_slope_of_two_classes(self):
@@ -59,7 +59,9 @@ class ContrastTest(absltest.TestCase):
     mask = jnp.arange(4) < 3
     got = contrastive_loss(jnp.asarray(z, jnp.float32), mask)
     self.assertAlmostEqual(float(got), total / 9, places=4)
-    none = jax.grad(contrastive_loss)(jnp.asarray(z), jnp.zeros(4, bool))
+    none = jax.jit(jax.grad(contrastive_loss))(
+      jnp.asarray(z), jnp.zeros(4, bool)
+    )
     np.testing.assert_array_equal(none, 0)
 
   def test_prototypes_and_the_nearest(self):

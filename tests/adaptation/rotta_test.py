@@ -142,7 +142,7 @@ class RottaTest(absltest.TestCase):
   def test_each_has_moments_that_move_by_alpha(self):
     network = convnet(K, (4,), (1,))
     images = jax.random.uniform(KEY, (4, 8, 8, 1))
-    variables = network.init(KEY, images)
+    variables = jax.jit(network.init)(KEY, images)
     darker = lambda key, x: x / 2
     seen = {}
     for alpha in (0.0, 0.25):
@@ -163,7 +163,9 @@ class RottaTest(absltest.TestCase):
       (seen[0.25].teacher.moments, seen[0.25].memory.images),
       (seen[0.25].moments, seen[0.25].memory.images / 2),
     ):
-      batch = network.apply(variables, x, 'batch', is_filled).moments['norm0']
+      batch = jax.jit(network.apply, static_argnums=2)(
+        variables, x, 'batch', is_filled
+      ).moments['norm0']
       for name in ('mean', 'var'):
         wanted = 0.75 * old[name] + 0.25 * batch[name]
         np.testing.assert_allclose(moments['norm0'][name], wanted, atol=1e-5)

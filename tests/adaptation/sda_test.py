@@ -16,7 +16,7 @@ def setting():
   key = jax.random.key(0)
   images = jax.random.uniform(key, (10, 8, 8, 1), jnp.float32)
   labels = jnp.arange(10, dtype=jnp.int32) % 3
-  return adapter.Source(NETWORK.init(key, images), images, labels)
+  return adapter.Source(jax.jit(NETWORK.init)(key, images), images, labels)
 
 
 def darken(key, images):
@@ -27,19 +27,19 @@ class SDATest(absltest.TestCase):
   def predict(self, method, source):
     state = method.init(source, jax.random.key(0))
     batch = adapter.Batch(source.images, jnp.ones(10, bool))
-    return method.update(state, batch, jax.random.key(0))[0].logits
+    return jax.jit(method.update)(state, batch, jax.random.key(0))[0].logits
 
   def test_an_image_that_stays_is_predicted_as_ever(self):
     source = setting()
     same = self.predict(sda(NETWORK, lambda key, x: x), source)
-    plain = NETWORK.apply(source.variables, source.images).logits
+    plain = jax.jit(NETWORK.apply)(source.variables, source.images).logits
     np.testing.assert_allclose(
       jax.nn.softmax(same), jax.nn.softmax(plain), atol=1e-6
     )
 
   def test_probabilities_of_both_are_added(self):
     source = setting()
-    other = NETWORK.init(jax.random.key(9), source.images)
+    other = jax.jit(NETWORK.init)(jax.random.key(9), source.images)
     got = self.predict(sda(NETWORK, darken, other), source)
     p = lambda variables, x: jax.nn.softmax(NETWORK.apply(variables, x).logits)
     wanted = p(source.variables, source.images) + p(other, source.images**2)

@@ -46,7 +46,7 @@ def entropies(logits):
 class T3ATest(absltest.TestCase):
   def setUp(self):
     self.network = linear_classifier()
-    self.variables = self.network.init(jax.random.key(0), None)
+    self.variables = jax.jit(self.network.init)(jax.random.key(0), None)
     self.source = adapter.Source(
       self.variables, jnp.zeros((0, SIZE, 1, 1)), jnp.zeros(0, jnp.int32)
     )
@@ -75,7 +75,9 @@ class T3ATest(absltest.TestCase):
          for members in lists]
       )  # fmt: skip
       batch = adapter.Batch(images, jnp.ones(BATCH, bool))
-      prediction, state = method.update(state, batch, jax.random.key(0))
+      prediction, state = jax.jit(method.update)(
+        state, batch, jax.random.key(0)
+      )
       np.testing.assert_allclose(
         prediction.logits, features @ centres.T, atol=1e-5
       )
@@ -84,7 +86,7 @@ class T3ATest(absltest.TestCase):
     method = t3a(self.network, 4)
     state = method.init(self.source, jax.random.key(0))
     batch = adapter.Batch(stream(1)[0], jnp.zeros(BATCH, bool))
-    _, after = method.update(state, batch, jax.random.key(0))
+    _, after = jax.jit(method.update)(state, batch, jax.random.key(0))
     jax.tree.map(np.testing.assert_array_equal, state, after)
 
   def test_no_supports_are_refused(self):

@@ -29,23 +29,25 @@ class NetworksTest(parameterized.TestCase):
 
   def test_a_sequence_is_its_steps(self):
     net = agents.for_agents(Architecture((8,), 6), 3, 2, (4,))
-    params = net.init(jax.random.key(1))
+    params = jax.jit(net.init)(jax.random.key(1))
     obs, reset = random_inputs()
     memory = jnp.ones((3, 2, 6))
-    whole, last = net.apply(params, obs, memory, reset)
+    whole, last = jax.jit(net.apply)(params, obs, memory, reset)
     for t in range(5):
-      one, memory = net.apply(params, obs[t : t + 1], memory, reset[t : t + 1])
+      one, memory = jax.jit(net.apply)(
+        params, obs[t : t + 1], memory, reset[t : t + 1]
+      )
       np.testing.assert_allclose(one[0], whole[t], atol=1e-5)
     np.testing.assert_allclose(memory, last, atol=1e-5)
 
   def test_a_reset_forgets_the_past_and_nothing_else(self):
     net = agents.for_agents(Architecture((8,), 6), 3, 2, (4,))
-    params = net.init(jax.random.key(1))
+    params = jax.jit(net.init)(jax.random.key(1))
     obs, _ = random_inputs()
     reset = jnp.zeros((5, 3, 2), bool).at[2].set(True)
     memory = jnp.ones((3, 2, 6))
-    a, _ = net.apply(params, obs, memory, reset)
-    b, _ = net.apply(params, obs.at[:2].add(1.0), -memory, reset)
+    a, _ = jax.jit(net.apply)(params, obs, memory, reset)
+    b, _ = jax.jit(net.apply)(params, obs.at[:2].add(1.0), -memory, reset)
     np.testing.assert_array_equal(a[2:], b[2:])
     self.assertTrue(np.all(np.any(np.asarray(a[:2] != b[:2]), axis=-1)))
 
@@ -53,7 +55,7 @@ class NetworksTest(parameterized.TestCase):
     """Same gates: parameters of `nn.GRUCell`, written our way."""
     cell = nn.GRUCell(6)
     x, h = jax.random.normal(jax.random.key(0), (2, 4, 6))
-    params = cell.init(jax.random.key(1), h, x)['params']
+    params = jax.jit(cell.init)(jax.random.key(1), h, x)['params']
     params = jax.tree.map(lambda p: p + 0.1, params)
     join = lambda kind, names: jnp.concatenate(
       [params[name][kind] for name in names], axis=-1
@@ -66,20 +68,20 @@ class NetworksTest(parameterized.TestCase):
       'memory_kernel': join('kernel', ('hr', 'hz', 'hn')),
       'memory_bias': params['hn']['bias'],
     }
-    want, _ = cell.apply({'params': params}, h, x)
-    got, _ = networks.GRU(6).apply(
+    want, _ = jax.jit(cell.apply)({'params': params}, h, x)
+    got, _ = jax.jit(networks.GRU(6).apply)(
       {'params': ours}, x[None], h, jnp.zeros((1, 4), bool)
     )
     np.testing.assert_allclose(got[0], want, atol=1e-5)
 
   def test_separate_agents_have_parameters_of_their_own(self):
     net = agents.for_agents(Architecture((8,), 6, shared=False), 3, 2, (4,))
-    params = net.init(jax.random.key(1))
+    params = jax.jit(net.init)(jax.random.key(1))
     obs, reset = random_inputs()
     memory = jnp.ones((3, 2, 6))
-    a, _ = net.apply(params, obs, memory, reset)
+    a, _ = jax.jit(net.apply)(params, obs, memory, reset)
     changed = jax.tree.map(lambda p: p.at[1].add(1.0), params)
-    b, _ = net.apply(changed, obs, memory, reset)
+    b, _ = jax.jit(net.apply)(changed, obs, memory, reset)
     np.testing.assert_array_equal(a[:, :, 0], b[:, :, 0])
     self.assertTrue(np.all(np.any(np.asarray(a != b)[:, :, 1], axis=-1)))
     self.assertEqual(a.shape, (5, 3, 2, 3))
@@ -90,8 +92,8 @@ class NetworksTest(parameterized.TestCase):
     outputs = []
     for ids in (False, True):
       net = agents.for_agents(Architecture((8,), agent_ids=ids), 3, 2, (4,))
-      params = net.init(jax.random.key(1))
-      outputs.append(net.apply(params, obs, memory, reset)[0][0, 0])
+      params = jax.jit(net.init)(jax.random.key(1))
+      outputs.append(jax.jit(net.apply)(params, obs, memory, reset)[0][0, 0])
     np.testing.assert_array_equal(outputs[0][0], outputs[0][1])
     self.assertTrue(np.all(outputs[1][0] != outputs[1][1]))
 
@@ -107,9 +109,9 @@ class NetworksTest(parameterized.TestCase):
   def test_images(self, channels):
     architecture = Architecture((8,), channels=channels)
     net = agents.for_agents(architecture, 3, 2, (4, 5, 6))
-    params = net.init(jax.random.key(1))
+    params = jax.jit(net.init)(jax.random.key(1))
     obs = jnp.ones((2, 3, 2, 4, 5, 6))
-    out, _ = net.apply(
+    out, _ = jax.jit(net.apply)(
       params, obs, jnp.zeros((3, 2, 0)), jnp.zeros((2, 3, 2), bool)
     )
     self.assertEqual(out.shape, (2, 3, 2, 3))
@@ -120,12 +122,12 @@ class TableTest(absltest.TestCase):
     net = networks.for_agents(
       Architecture((), biases=False, table=5), 3, 1, (2,)
     )
-    params = net.init(jax.random.key(0))
+    params = jax.jit(net.init)(jax.random.key(0))
     rows = jax.random.normal(jax.random.key(1), (5, 3))
     params['params']['Embed_0']['embedding'] = rows
     index, time = np.array([4, 0, 2]), np.array([0.1, 0.2, 0.3])
     obs = np.stack([index, time], axis=-1)[:, None, None].astype(np.float32)
-    got, _ = net.apply(
+    got, _ = jax.jit(net.apply)(
       params, jnp.asarray(obs), jnp.zeros((1, 1, 0)), jnp.zeros((3, 1, 1), bool)
     )
     kernel = params['params']['Dense_0']['kernel']

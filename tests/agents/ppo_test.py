@@ -90,24 +90,28 @@ class RolloutTest(absltest.TestCase):
     behaviour = nets.behaviour
     collect = rollouts.collector(env, behaviour, 2, 7, env_params=())
     keys = jax.random.split(jax.random.key(0), 2)
-    params = {'actor': actor.init(keys[0]), 'critic': critic.init(keys[1])}
+    params = {
+      'actor': jax.jit(actor.init)(keys[0]),
+      'critic': jax.jit(critic.init)(keys[1]),
+    }
     memories = {
       'actor': actor.initial_memory(2, 1),
       'critic': critic.initial_memory(2, 1),
     }
     running = start_envs(env, (), jax.random.key(1), 2, memories)
-    running, rollout, metrics = collect(
+    running, rollout, metrics = jax.jit(collect)(
       jax.random.key(2), params, running, jnp.zeros(())
     )
 
     def value(time):
-      obs = jnp.full((1, 1, 1, 1), float(time))
-      none = jnp.zeros((1, 1, 1), bool)
-      return critic.apply(params['critic'], obs, jnp.zeros((1, 1, 0)), none)[
-        0
-      ].item()
+      obs = np.full((1, 1, 1, 1), time, np.float32)
+      none = np.zeros((1, 1, 1), bool)
+      out, _ = jax.jit(critic.apply)(
+        params['critic'], obs, np.zeros((1, 1, 0), np.float32), none
+      )
+      return out.item()
 
-    last = behaviour.value(
+    last = jax.jit(behaviour.value)(
       params, running.states, running.obs, running.memories, running.reset
     )
     got = rollouts.next_values(rollout.kept.value, last, rollout)[:, 0, 0]
@@ -129,21 +133,21 @@ class LossTest(absltest.TestCase):
     self.actor, self.critic = net(3), net(1)
     keys = jax.random.split(jax.random.key(0), 4)
     self.params = {
-      'actor': self.actor.init(keys[0]),
-      'critic': self.critic.init(keys[1]),
+      'actor': jax.jit(self.actor.init)(keys[0]),
+      'critic': jax.jit(self.critic.init)(keys[1]),
     }
     shape = (5, 2, 3)
     obs = jax.random.normal(keys[2], (*shape, 2))
     action = jax.random.randint(keys[3], shape, 0, 3)
     legal = jnp.ones((*shape, 3), bool)
     no = jnp.zeros(shape, bool)
-    out, _ = self.actor.apply(
+    out, _ = jax.jit(self.actor.apply)(
       self.params['actor'], obs, jnp.zeros((2, 3, 0)), no
     )
     log_prob = jnp.take_along_axis(
       jax.nn.log_softmax(out), action[..., None], axis=-1
     )[..., 0]
-    value, _ = self.critic.apply(
+    value, _ = jax.jit(self.critic.apply)(
       self.params['critic'], obs, jnp.zeros((2, 3, 0)), no
     )
     end = jnp.zeros(shape[:2], bool)
@@ -178,8 +182,8 @@ class LossTest(absltest.TestCase):
 
   def test_at_the_old_policy_it_is_the_policy_gradient(self):
     hyper = PPO(entropy_weight=0.0, value_weight=0.0)
-    grads = jax.grad(
-      lambda p: self.loss(p, self.rollout, self.advantage, hyper)[0]
+    grads = jax.jit(
+      jax.grad(lambda p: self.loss(p, self.rollout, self.advantage, hyper)[0])
     )(self.params)
 
     def by_hand(params):
@@ -194,7 +198,7 @@ class LossTest(absltest.TestCase):
       standard = (a - a[active].mean()) / a[active].std()
       return -jnp.sum(log_prob * standard * active) / active.sum()
 
-    want = jax.grad(by_hand)(self.params['actor'])
+    want = jax.jit(jax.grad(by_hand))(self.params['actor'])
     for a, b in zip(
       jax.tree.leaves(grads['actor']), jax.tree.leaves(want), strict=True
     ):
@@ -207,12 +211,13 @@ class LossTest(absltest.TestCase):
       obs=jnp.where(gone[..., None], 9.0, self.rollout.obs),
     )
     moved = jnp.where(gone, 50.0, self.advantage)
-    a = self.loss(self.params, self.rollout, self.advantage)
-    b = self.loss(self.params, other, moved)
+    loss = jax.jit(self.loss)
+    a = loss(self.params, self.rollout, self.advantage)
+    b = loss(self.params, other, moved)
     np.testing.assert_allclose(a[0], b[0], atol=1e-5)
 
   def test_losses_at_the_old_policy(self):
-    _, parts = self.loss(self.params, self.rollout, self.advantage)
+    _, parts = jax.jit(self.loss)(self.params, self.rollout, self.advantage)
     self.assertAlmostEqual(float(parts['approximate_kl']), 0.0, delta=1e-6)
     self.assertEqual(float(parts['clip_fraction']), 0.0)
     active = np.asarray(self.rollout.active)

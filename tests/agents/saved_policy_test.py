@@ -17,7 +17,7 @@ def test_it_plays_as_it_did(tmp_path, kind):
     learner = agents.ippo(env, PPO(num_envs=4), RECURRENT)
   else:
     learner = agents.vdn(env, QLearning(num_envs=4), RECURRENT)
-  params = learner.params(learner.init(jax.random.key(0)))
+  params = learner.params(jax.jit(learner.init)(jax.random.key(0)))
   path = tmp_path / 'new' / 'policy.npz'
   agents.save_policy(path, kind, RECURRENT, params)
   policy, loaded = agents.load_policy(path, env)
@@ -35,7 +35,7 @@ def test_it_plays_as_it_did(tmp_path, kind):
 def test_another_environment_is_refused(tmp_path):
   env = envs.switch_riddle(3)
   learner = agents.ippo(env, PPO(num_envs=4))
-  params = learner.params(learner.init(jax.random.key(0)))
+  params = learner.params(jax.jit(learner.init)(jax.random.key(0)))
   path = tmp_path / 'policy.npz'
   agents.save_policy(path, 'actor', Architecture(), params)
   with pytest.raises(ValueError, match=r'two_step_game with .* needs'):

@@ -50,7 +50,7 @@ def test_the_least_is_list_scheduling():
   assert bench_batching.least_row_steps(Way('', 2, 2), work) == 9 * 2 * 2
   model, params = bench_batching.load(CHECK)
   problems = [
-    sampling.Problem(prompt, jax.random.key(0), range(3), lengths)
+    sampling.Request(prompt, jax.random.key(0), range(3), lengths)
     for prompt, lengths in zip(*work, strict=True)
   ]
   found = bench_batching.decode(Way('', 2, 2), model, params, problems)

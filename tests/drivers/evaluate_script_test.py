@@ -13,7 +13,9 @@ import time
 import numpy as np
 import pytest
 
+from configs import smollm2_arithmetic
 from ttc import evaluation
+from ttc.drivers import evaluate as driver
 from ttc.drivers import journal
 from ttc.evaluation import SampleRecord, ScoreRecord
 
@@ -78,22 +80,25 @@ def tiny_model(tmp_path_factory):
   return write_tiny_model(tmp_path_factory.mktemp('model') / 'tiny')
 
 
-def arguments(model, workdir, **changes):
-  config = {
-    'model': model,
-    'tasks': "('addition_1digit',)",
+def tiny(model, **changes):
+  return {
+    'model': str(model),
+    'tasks': ('addition_1digit',),
     'num_items': 5,
     'num_samples': 4,
-    'budgets': '(1,2,4)',
+    'budgets': (1, 2, 4),
     'num_permutations': 8,
     'num_resamples': 50,
     'temperature': 1.0,
     **changes,
   }
+
+
+def arguments(model, workdir, **changes):
   return [
     f'--config={ROOT}/configs/smollm2_arithmetic.py',
     f'--workdir={workdir}',
-    *(f'--config.{name}={value}' for name, value in config.items()),
+    *(f'--config.{name}={x}' for name, x in tiny(model, **changes).items()),
   ]
 
 
@@ -162,8 +167,9 @@ def test_evaluate_writes_everything_once(tiny_model, tmp_path):
   }
   # A second run makes no model call: it works without the model's weights.
   (tiny_model / 'model.safetensors').rename(tiny_model / 'hidden')
+  config = smollm2_arithmetic.get_config().to_dict() | tiny(tiny_model)
   try:
-    run('evaluate.py', arguments(tiny_model, workdir), tmp_path)
+    driver.evaluate(config, workdir)
   finally:
     (tiny_model / 'hidden').rename(tiny_model / 'model.safetensors')
   for name, content in before.items():

@@ -38,7 +38,7 @@ PROGRAM = """
   items = [f'table/{i}' for i in range(11)]
   mine = sampling.share(items, index, count)
   problems = [
-    sampling.Problem(
+    sampling.Request(
       [1 + len(item) % 5, int(item[6:]) % 7],
       evaluation.problem_key(5, item), range(4))
     for item in mine]

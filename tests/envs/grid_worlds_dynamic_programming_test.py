@@ -36,6 +36,11 @@ SMALL = Level(
 )
 
 
+optimal_return = jax.jit(dp.optimal_return, static_argnums=(1, 2))
+optimal_values = jax.jit(dp.optimal_values, static_argnums=(1, 2))
+policy_return = jax.jit(dp.policy_return, static_argnums=(2, 3))
+
+
 def monte_carlo(params, policy, discount, num_episodes):
   """Mean and standard error of discounted returns of `policy [T, S, 5]`."""
   env = envs.grid_world('dense', 'index')
@@ -63,10 +68,10 @@ class DynamicProgrammingTest(parameterized.TestCase):
   def test_a_corridor_by_hand(self):
     """2 at the third step, then 2 in each second one that it comes back in."""
     params = level_params(CORRIDOR)
-    solve = jax.jit(lambda level: dp.optimal_return(level, 0.9, 6))
 
     def value(horizon):
-      return float(solve(params._replace(max_steps=np.int32(horizon))))
+      level = params._replace(max_steps=np.int32(horizon))
+      return float(optimal_return(level, 0.9, 6))
 
     self.assertEqual(value(2), 0.0)
     self.assertAlmostEqual(value(3), 2 * 0.9**2, places=5)
@@ -78,17 +83,17 @@ class DynamicProgrammingTest(parameterized.TestCase):
 
   def test_the_horizon_is_a_limit_too(self):
     params = level_params(CORRIDOR)
-    five = dp.optimal_return(params, 0.9, 5)
+    five = optimal_return(params, 0.9, 5)
     self.assertAlmostEqual(float(five), 2 * (0.81 + 0.25 * 0.9**4), places=5)
 
   def test_sparse_is_a_walk(self):
     params = level_params(LEVELS['sparse'])
     far = np.abs(np.subtract(*[divmod(c, 13) for c in (80, 35)])).sum()
-    value = dp.optimal_return(params, 0.97, 50)
+    value = optimal_return(params, 0.97, 50)
     self.assertAlmostEqual(float(value), 0.97 ** (far - 1), places=5)
 
   def test_chances_of_sets_sum_to_one(self):
-    model = dp.level_model(level_params(LEVELS['longer']))
+    model = jax.jit(dp.level_model)(level_params(LEVELS['longer']))
     self.assertEqual(model.sets.shape, (81, 32, 32))
     np.testing.assert_allclose(model.sets.sum(-1), 1.0, atol=1e-5)
 
@@ -98,11 +103,11 @@ class DynamicProgrammingTest(parameterized.TestCase):
     params, discount, horizon = level_params(SMALL), 0.95, 12
     states = 16 * 2**4
     if which == 'optimal':
-      values, actions = dp.optimal_values(params, discount, horizon)
+      values, actions = optimal_values(params, discount, horizon)
       policy = jax.nn.one_hot(actions, 5, dtype=jnp.float32)
-      exact = dp.optimal_return(params, discount, horizon)
+      exact = optimal_return(params, discount, horizon)
       self.assertAlmostEqual(
-        float(dp.policy_return(params, policy, discount, horizon)),
+        float(policy_return(params, policy, discount, horizon)),
         float(exact),
         places=5,
       )
@@ -110,7 +115,7 @@ class DynamicProgrammingTest(parameterized.TestCase):
     else:
       logits = jax.random.normal(jax.random.key(1), (states, 5), jnp.float32)
       policy = jax.nn.softmax(2 * logits)
-      exact = dp.policy_return(params, policy, discount, horizon)
+      exact = policy_return(params, policy, discount, horizon)
       policy = jnp.broadcast_to(policy, (horizon, states, 5))
     mean, error = monte_carlo(params, policy, discount, 8000)
     self.assertLess(abs(float(mean - exact)), 3 * float(error))
@@ -118,10 +123,11 @@ class DynamicProgrammingTest(parameterized.TestCase):
 
   def test_no_policy_is_better(self):
     params = level_params(SMALL)
-    best = dp.optimal_return(params, 0.95, 12)
+    best = optimal_return(params, 0.95, 12)
     logits = jax.random.normal(jax.random.key(2), (20, 256, 5), jnp.float32)
     value = lambda p: dp.policy_return(params, p, 0.95, 12)
-    values = jax.lax.map(value, jax.nn.softmax(3 * logits))
+    run = jax.jit(lambda policies: jax.lax.map(value, policies))
+    values = run(jax.nn.softmax(3 * logits))
     self.assertLess(float(values.max()), float(best))
 
   def test_random_levels_at_once(self):

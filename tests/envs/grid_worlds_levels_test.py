@@ -150,7 +150,7 @@ class RandomLevelsTest(parameterized.TestCase):
       for i in range(20):
         free = jax.tree.map(lambda x: x[i], levels.free)  # noqa: B023
         np.testing.assert_array_equal(
-          free.cells[: free.count], np.flatnonzero(~walls[i])
+          free.cells[: free.size], np.flatnonzero(~walls[i])
         )
         np.testing.assert_array_equal(free.cells[free.rank], range(100))
 

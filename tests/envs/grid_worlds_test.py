@@ -276,7 +276,7 @@ class RandomPlacesTest(parameterized.TestCase):
     """All digits give all ordered pairs of distinct vacant cells."""
     walls = np.array([[0, 1, 0], [0, 0, 0], [0, 1, 0]], bool)
     free = number_free_cells(walls)
-    self.assertEqual(free.cells[: free.count].tolist(), [0, 2, 3, 4, 5, 6, 8])
+    self.assertEqual(free.cells[: free.size].tolist(), [0, 2, 3, 4, 5, 6, 8])
     # The agent is in cell 3, object 1 in cell 8; object 0 is absent.
     state = GridWorldState(
       cell=jnp.int32(3),

@@ -17,14 +17,20 @@ from ttc.envs.multi_agent.smax import battle
 from ttc.envs.multi_agent.smax.scenarios import SCENARIOS, Scenario
 
 
+@jax.jit
+def draw_starts(keys, params):
+  """By one program for all parameters."""
+  return jax.vmap(lambda key: battle.start(key, params, 3))(keys)
+
+
 class StartTest(parameterized.TestCase):
   def starts(self, num_draws=2000, **changes):
     params = envs.smax(SMACV2).default_params._replace(
       **{name: np.float32(value) for name, value in changes.items()}
     )
     keys = jax.random.split(KEY, num_draws)
-    draw = jax.jit(jax.vmap(lambda k: battle.start(k, params, 3)))
-    return jax.device_get(draw(keys))
+    params = jax.tree.map(np.asarray, params)
+    return jax.device_get(draw_starts(keys, params))
 
   def test_kinds_are_uniform_shared_and_surplus_ones_their_own(self):
     kinds = self.starts().unit_type
@@ -94,7 +100,9 @@ class StartTest(parameterized.TestCase):
 
   def test_draws_are_uniform_and_independent(self):
     keys = jax.random.split(KEY, 4000)
-    pairs = np.asarray(jax.vmap(lambda k: battle.uniform_pairs(k, 6))(keys))
+    pairs = np.asarray(
+      jax.jit(jax.vmap(lambda k: battle.uniform_pairs(k, 6)))(keys)
+    )
     low = jax.vmap(lambda i: battle.uniform_pairs(jax.random.key(i), 6))
     for draws in (pairs, np.asarray(low(jnp.arange(4000)))):
       flat = draws.reshape(4000, 12)

@@ -202,7 +202,7 @@ class StatisticsTest(absltest.TestCase):
     count = len(flat) + weight
     mean = flat.sum(0) / count
     var = ((flat - mean) ** 2).sum(0) + weight * (1 + mean**2)
-    np.testing.assert_allclose(moments.count, count, rtol=1e-5)
+    np.testing.assert_allclose(moments.weight, count, rtol=1e-5)
     np.testing.assert_allclose(moments.mean, mean, rtol=1e-5)
     np.testing.assert_allclose(moments.var, var / count, rtol=1e-5)
     far = normalization.standardize(moments, jnp.array([[1e6, -1e6]]))

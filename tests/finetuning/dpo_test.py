@@ -21,9 +21,9 @@ def random_pairs(seed=0, P=3, T=5):
 
 def test_loss_and_gradient_are_those_of_the_equation():
   log_probs, ref, mask, weights = random_pairs()
-  (loss, sums), grads = jax.value_and_grad(finetuning.dpo_loss, has_aux=True)(
-    log_probs, ref, mask, weights, BETA
-  )
+  (loss, sums), grads = jax.jit(
+    jax.value_and_grad(finetuning.dpo_loss, has_aux=True)
+  )(log_probs, ref, mask, weights, BETA)
   total = lambda x: np.sum(np.asarray(x) * np.asarray(mask), axis=-1)
   moved = total(log_probs) - total(ref)
   margin = BETA * (moved[:, 0] - moved[:, 1])
@@ -90,8 +90,8 @@ def test_the_minimum_is_the_reference_tilted_by_the_reward():
     )[0]
 
   best = ref + reward / BETA
-  np.testing.assert_allclose(jax.grad(loss)(best), 0, atol=1e-6)
-  assert np.abs(jax.grad(loss)(ref)).max() > 1e-2
+  np.testing.assert_allclose(jax.jit(jax.grad(loss))(best), 0, atol=1e-6)
+  assert np.abs(jax.jit(jax.grad(loss))(ref)).max() > 1e-2
   for wrong in (ref - reward / BETA, ref + reward, reward / BETA):
     assert float(loss(wrong)) > float(loss(best))
 

@@ -36,7 +36,7 @@ def random_adapter(key, params, rank=3):
 def make(scanned):
   config = dataclasses.replace(CONFIG, scan_layers=scanned)
   model = models.transformer(config)
-  params = model.init(jax.random.key(0))
+  params = jax.jit(model.init)(jax.random.key(0))
   return model, params, random_adapter(jax.random.key(1), params)
 
 

@@ -78,10 +78,12 @@ def test_values_are_those_of_the_model_behind_the_prefix():
   got = values(*arguments, jnp.array([4, 0]), answer, 0.7)
   want = np.tile(np.asarray(law)[0, [2, 4], None], 4)
   np.testing.assert_allclose(got[:, 0], want, rtol=1e-5)
-  grad = jax.grad(
-    lambda table: mrt.exact_values(
-      MODEL, table, *arguments[2:], none, answer
-    ).sum()
+  grad = jax.jit(
+    jax.grad(
+      lambda table: mrt.exact_values(
+        MODEL, table, *arguments[2:], none, answer
+      ).sum()
+    )
   )(TABLE)
   np.testing.assert_array_equal(grad, 0.0)
 
@@ -187,10 +189,12 @@ def test_the_bonus_climbs_the_progress_of_the_next_episode():
   J = mrt.exact_values(MODEL, TABLE, prompt, tokens, kept, none, answer)
   given = mrt.episode_advantages(jnp.zeros((P, 1)), J, kept, 3)[:, 0]
   chance = jnp.exp(taken(TABLE).sum(axis=1, keepdims=True))
-  got = jax.grad(
-    lambda table: policy_gradient_loss(
-      taken(table), taken(TABLE), given, jnp.broadcast_to(chance, (P, 3))
-    )[0]
+  got = jax.jit(
+    jax.grad(
+      lambda table: policy_gradient_loss(
+        taken(table), taken(TABLE), given, jnp.broadcast_to(chance, (P, 3))
+      )[0]
+    )
   )(TABLE)
 
   # By hand: the last token of the first episode is all that the answer sees.
@@ -199,8 +203,8 @@ def test_the_bonus_climbs_the_progress_of_the_next_episode():
   ends = np.where(rows[:, 0] == 3, 0, np.where(rows[:, 1] == 3, 1, 2))
   last = rows[np.arange(P), ends]
   worth = law[last, 4] - law[2, 4]
-  want = jax.grad(
-    lambda table: jnp.sum(jnp.exp(taken(table).sum(axis=1)) * worth)
+  want = jax.jit(
+    jax.grad(lambda table: jnp.sum(jnp.exp(taken(table).sum(axis=1)) * worth))
   )(TABLE)
   np.testing.assert_allclose(got, -want, atol=1e-6)
   assert np.abs(want).max() > 1e-2

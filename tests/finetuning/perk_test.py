@@ -16,6 +16,7 @@ MODEL = models.transformer(
     num_kv_heads=2, head_dim=8, max_length=8,
   )
 )  # fmt: skip
+read = jax.jit(functools.partial(finetuning.read_context, MODEL))
 
 
 class UnrollTest(parameterized.TestCase):
@@ -31,7 +32,7 @@ class UnrollTest(parameterized.TestCase):
     self.assertAlmostEqual(
       float(end(start, a)), m + shrink**steps * (-1 - m), places=5
     )
-    slope = jax.grad(end)(start, a)
+    slope = jax.jit(jax.grad(end))(start, a)
     self.assertAlmostEqual(float(slope), shrink**num_unrolled, places=5)
 
   def test_without_truncation_it_is_the_derivative(self):
@@ -48,8 +49,8 @@ class UnrollTest(parameterized.TestCase):
     args = jnp.array([0.3, -0.2]), jnp.array([1.0, 0.5]), jnp.full((3,), 0.1)
     with jax.enable_x64(False):
       for got, want in zip(
-        jax.grad(end, (0, 1, 2))(*args),
-        jax.grad(plain, (0, 1, 2))(*args),
+        jax.jit(jax.grad(end, (0, 1, 2)))(*args),
+        jax.jit(jax.grad(plain, (0, 1, 2)))(*args),
         strict=True,
       ):
         np.testing.assert_allclose(got, want, rtol=1e-5)
@@ -70,10 +71,11 @@ class PerkTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
     init_key, key = jax.random.split(jax.random.key(0))
-    self.perk = finetuning.init_perk(key, MODEL.init(init_key), 4, 3, rate=2.0)
+    self.perk = finetuning.init_perk(
+      key, jax.jit(MODEL.init)(init_key), 4, 3, rate=2.0
+    )
     facts = jnp.stack([jnp.arange(6), 15 - jnp.arange(6)], axis=1)
     self.texts = finetuning.Texts(facts, jnp.array([[False, True]] * 6))
-    self.read = jax.jit(functools.partial(finetuning.read_context, MODEL))
 
   def test_reading_lowers_the_loss_of_what_was_read_and_order_is_nothing(self):
     loss = jax.jit(
@@ -92,16 +94,16 @@ class PerkTest(parameterized.TestCase):
       jnp.pad(self.texts.mask, ((0, 2), (0, 0))),
     )
     for got, want in zip(
-      jax.tree.leaves(self.read(self.perk, padded)),
-      jax.tree.leaves(self.read(self.perk, self.texts)),
+      jax.tree.leaves(read(self.perk, padded)),
+      jax.tree.leaves(read(self.perk, self.texts)),
       strict=True,
     ):
       np.testing.assert_allclose(got, want, atol=1e-6)
 
   def test_contexts_side_by_side_are_contexts_alone(self):
     two = jax.tree.map(lambda x: jnp.stack([x, x[::-1]]), self.texts)
-    both = jax.vmap(self.read, in_axes=(None, 0))(self.perk, two)
-    one = self.read(self.perk, jax.tree.map(lambda x: x[1], two))
+    both = jax.jit(jax.vmap(read, in_axes=(None, 0)))(self.perk, two)
+    one = read(self.perk, jax.tree.map(lambda x: x[1], two))
     for got, want in zip(
       jax.tree.leaves(both), jax.tree.leaves(one), strict=True
     ):
@@ -117,7 +119,7 @@ class PerkTest(parameterized.TestCase):
     for rates in jax.tree.leaves(longer.log_rates):
       np.testing.assert_allclose(jnp.exp(rates), [0.1, 0.2, 0.4, 0.4, 0.4])
     # Two more steps of plain descent from where the first three end.
-    want = self.read(rising, self.texts)
+    want = read(rising, self.texts)
     last = rising._replace(
       log_rates=jax.tree.map(
         lambda x: jnp.log(jnp.full((2,), 0.4)), self.perk.log_rates
@@ -125,8 +127,8 @@ class PerkTest(parameterized.TestCase):
       adapter=want,
     )
     for got, want in zip(
-      jax.tree.leaves(self.read(longer, self.texts)),
-      jax.tree.leaves(self.read(last, self.texts)),
+      jax.tree.leaves(read(longer, self.texts)),
+      jax.tree.leaves(read(last, self.texts)),
       strict=True,
     ):
       np.testing.assert_allclose(got, want, atol=1e-5)

@@ -41,7 +41,10 @@ BATCH = finetuning.SoftCoTBatch(
 @jax.jit
 def make_params(key):
   keys = jax.random.split(key, 3)
-  frozen = PAIR.assistant.init(keys[0]), PAIR.target.init(keys[1])
+  frozen = (
+    jax.jit(PAIR.assistant.init)(keys[0]),
+    jax.jit(PAIR.target.init)(keys[1]),
+  )
   soft = finetuning.init_soft_thoughts(keys[2], PAIR, frozen, K, spread=1.0)
   return finetuning.SoftCoTParams(*frozen, soft)
 

@@ -156,8 +156,10 @@ class InquiryTest(absltest.TestCase):
     problem = al.thresholds(3, 0.4, 0.8)
     theta = problem.instance(jnp.array([0.3, 0.0, 9.0, -9.0]))
     np.testing.assert_allclose(theta, [-0.6, 0.8, 0.4], atol=1e-3)
-    drawn = jax.vmap(problem.init)(jax.random.split(jax.random.key(0), 2000))
-    theta = jax.vmap(problem.instance)(drawn)
+    drawn = jax.jit(jax.vmap(problem.init))(
+      jax.random.split(jax.random.key(0), 2000)
+    )
+    theta = jax.jit(jax.vmap(problem.instance))(drawn)
     margin = np.abs(theta)
     np.testing.assert_allclose(margin.mean(axis=0), 0.6, atol=0.02)
     index = (np.asarray(theta) < 0).sum(axis=1)
@@ -210,8 +212,8 @@ class AdversaryTest(absltest.TestCase):
     rho = jax.vmap(
       jax.vmap(lambda p: al.difficulty(problem, problem.instance(p)))
     )
-    before = jax.vmap(
-      lambda k, r: al.particles(problem, k, r, 8), in_axes=(0, 0)
+    before = jax.jit(
+      jax.vmap(lambda k, r: al.particles(problem, k, r, 8), in_axes=(0, 0))
     )(jax.random.split(jax.random.split(jax.random.key(1))[1], 2), radii)
     after = found.adversary.parameters
     self.assertTrue(bool(jnp.all(rho(after) <= radii[:, None] + 1e-4)))

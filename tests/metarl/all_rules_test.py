@@ -62,7 +62,7 @@ class EveryRuleTest(parameterized.TestCase):
     rule, run = program(make)
     for seed, horizon in enumerate((5, 3)):
       key = jax.random.key(seed)
-      state, metrics = run(rule.init(key), key, horizon)
+      state, metrics = run(jax.jit(rule.init)(key), key, horizon)
       self.assertEqual(int(state.updates), horizon)
       chex.assert_tree_all_finite(state.params)
       for name in ('policy_loss', 'entropy'):
@@ -70,14 +70,20 @@ class EveryRuleTest(parameterized.TestCase):
         np.testing.assert_array_equal(lived, np.arange(5) < horizon)
     self.assertEqual(run._cache_size(), 1)
 
-  @parameterized.named_parameters(('pg', metarl.pg), ('ta_lpo', metarl.ta_lpo))
-  def test_after_the_last_update_nothing_changes(self, make):
+  def test_after_the_last_update_nothing_changes(self):
+    self.does_not_change(metarl.pg)
+
+  @pytest.mark.slow
+  def test_nor_does_it_by_a_learned_rule(self):
+    self.does_not_change(metarl.ta_lpo)
+
+  def does_not_change(self, make):
     rule, run = program(make)
     key = jax.random.key(2)
-    meta = rule.init(key)
+    meta = jax.jit(rule.init)(key)
     masked, _ = run(meta, key, 3)
     agent = metarl.learner(GAME, rule, meta, 3, AGENT)
-    state = agent.init(key)
+    state = jax.jit(agent.init)(key)
     state, _ = jax.jit(
       lambda state: jax.lax.scan(
         lambda state, _: agent.update(state), state, length=3
@@ -85,13 +91,17 @@ class EveryRuleTest(parameterized.TestCase):
     )(state)
     chex.assert_trees_all_close(masked.params, state.params, atol=1e-5)
 
-  @parameterized.named_parameters(
-    ('a2c', metarl.a2c), ('ta_lpg', metarl.ta_lpg)
-  )
-  def test_lives_side_by_side_are_lives_alone(self, make):
+  def test_lives_side_by_side_are_lives_alone(self):
+    self.lives_alone(metarl.ta_lpg)
+
+  @pytest.mark.slow
+  def test_side_by_side_without_meta_parameters_too(self):
+    self.lives_alone(metarl.a2c)
+
+  def lives_alone(self, make):
     rule, run = program(make)
     keys = jax.random.split(jax.random.key(3), 2)
-    meta = rule.init(keys[0])
+    meta = jax.jit(rule.init)(keys[0])
     horizons = jnp.array([5, 2])
 
     def life(key, horizon):
@@ -110,7 +120,9 @@ class EveryRuleTest(parameterized.TestCase):
     rule, run = program(make)
     key = jax.random.key(4)
     ends = [
-      jax.tree.leaves(run(rule.init(jax.random.key(i)), key, 5)[0].params)
+      jax.tree.leaves(
+        run(jax.jit(rule.init)(jax.random.key(i)), key, 5)[0].params
+      )
       for i in range(2)
     ]
     self.assertTrue(any(np.any(a != b) for a, b in zip(*ends, strict=True)))
@@ -121,8 +133,8 @@ class EveryRuleTest(parameterized.TestCase):
     """With images, many agents, illegal and continuous actions, the dead."""
     env, rule = make_env(), small(make)
     key = jax.random.key(6)
-    agent = metarl.learner(env, rule, rule.init(key), 2, AGENT)
-    start = agent.init(key)
+    agent = metarl.learner(env, rule, jax.jit(rule.init)(key), 2, AGENT)
+    start = jax.jit(agent.init)(key)
     end, _ = jax.jit(
       lambda state: jax.lax.scan(
         lambda state, _: agent.update(state), state, length=2
@@ -144,10 +156,10 @@ class EveryRuleTest(parameterized.TestCase):
     agent = AGENT._replace(optimizer=optimizer)
     ours = metarl.learner(GAME, metarl.ppo(hyper.clip), {}, 9, agent)
     theirs = agents.ippo(GAME, hyper, AGENT.architecture)
-    start = ours.init(jax.random.key(5))
+    start = jax.jit(ours.init)(jax.random.key(5))
     got, _ = jax.jit(ours.update)(start)
     want, _ = jax.jit(theirs.update)(
-      theirs.init(jax.random.key(5))._replace(params=start.params)
+      jax.jit(theirs.init)(jax.random.key(5))._replace(params=start.params)
     )
     chex.assert_trees_all_close(got.params, want.params, atol=1e-5)
 

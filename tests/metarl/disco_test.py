@@ -258,7 +258,7 @@ def test_the_loss_pulls_towards_what_was_taught():
     outputs = Outputs(Categorical(logits), rollout.reward, further)
     return disco.disco_loss(outputs, Batch(rollout, target), M, 0.2)[0]
 
-  to_logits, to_further = jax.grad(loss, (0, 1))(logits, further)
+  to_logits, to_further = jax.jit(jax.grad(loss, (0, 1)))(logits, further)
   softmax = jax.nn.softmax
   pull = lambda now, wanted: (softmax(now) - softmax(wanted)) / (T * E)
   close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
@@ -282,7 +282,10 @@ def test_the_loss_pulls_towards_what_was_taught():
 def test_targets(path):
   """The policy of the state after is a target; nothing illegal ever is."""
   rule = metarl.disco103(path, SIZES, num_bins=BINS)
-  meta, params = rule.init(jax.random.key(0)), {'shift': jnp.float32(0)}
+  meta, params = (
+    jax.jit(rule.init)(jax.random.key(0)),
+    {'shift': jnp.float32(0)},
+  )
   rollout = played(jnp.array([True, True, True, False]))
   zeros = jnp.zeros((T + 1, E, 1), jnp.float32)
   logits = normal(1, T + 1, E, 1, A).at[..., 3].set(-1e10)
@@ -293,16 +296,21 @@ def test_targets(path):
     split = lambda part: jax.tree.map(lambda x: x[part], says)
     return split(slice(T)), split(T)
 
-  experience = metarl.Experience(rollout, again(params)[1], params, again)
-  target, memory = rule.targets(
-    meta, rule.start(meta, params), experience, metarl.Lifetime(0, 1), None
-  )
+  life = metarl.Lifetime(0, 1)
+
+  @jax.jit
+  def taught(meta, params):
+    experience = metarl.Experience(rollout, again(params)[1], params, again)
+    start = rule.start(meta, params)
+    target, memory = rule.targets(meta, start, experience, life, None)
+    batch = Batch(rollout, target)
+    loss, _ = rule.loss(meta, again(params)[0], batch, life, None)
+    return target, memory, loss
+
+  target, memory, loss = taught(meta, params)
   np.testing.assert_array_equal(target.next_policy, logits[1:])
   np.testing.assert_array_equal(target.pi[..., 3], -1e10)
   assert np.abs(target.pi[..., :3]).max() < 1e3
-  loss, _ = rule.loss(
-    meta, again(params)[0], Batch(rollout, target), metarl.Lifetime(0, 1), None
-  )
   assert 0 < loss < 1e3
   # Ends are ends: there returns are rewards.
   np.testing.assert_allclose(target.returns[3], rollout.reward[3], rtol=1e-5)
@@ -320,10 +328,10 @@ def agent(rate=1e-2):
 def test_a_life(path):
   """Nothing is NaN; the rule remembers its agent, and all its agent did."""
   rule = metarl.disco103(path, SIZES, num_bins=BINS)
-  meta = rule.init(jax.random.key(0))
+  meta = jax.jit(rule.init)(jax.random.key(0))
   learner = metarl.learner(envs.matrix_game(), rule, meta, 3, agent())
   update = jax.jit(learner.update)
-  state = learner.init(jax.random.key(1))
+  state = jax.jit(learner.init)(jax.random.key(1))
   average = state.params
   for _ in range(3):
     average = jax.tree.map(
@@ -377,7 +385,10 @@ def test_continuous_actions_are_refused(path):
   rule = metarl.disco103(path, SIZES)
   with pytest.raises(ValueError, match='disco103 is for discrete actions'):
     metarl.learner(
-      envs.simple_spread(continuous=True), rule, rule.init(jax.random.key(0)), 3
+      envs.simple_spread(continuous=True),
+      rule,
+      jax.jit(rule.init)(jax.random.key(0)),
+      3,
     )
 
 
@@ -400,7 +411,7 @@ class StoppedAdamTest(parameterized.TestCase):
     def step(g):
       return optimizer.update(g, optimizer.init(jnp.zeros(())))[0]
 
-    got = jax.grad(step)(jnp.array(gradient))
+    got = jax.jit(jax.grad(step))(jnp.array(gradient))
     np.testing.assert_allclose(got, -1 / (gradient + 1e-8), rtol=1e-4)
 
 

@@ -125,7 +125,9 @@ class TrainingTest(absltest.TestCase):
     self.check(method, 4, full=False)
 
   def check(self, method, num_updates, full):
-    state = method.init(self.rule.init(jax.random.key(0)), jax.random.key(1))
+    state = jax.jit(method.init)(
+      jax.jit(self.rule.init)(jax.random.key(0)), jax.random.key(1)
+    )
     update = jax.jit(method.update)
     for _ in range(num_updates):
       state, _ = update(state)
@@ -137,7 +139,9 @@ class TrainingTest(absltest.TestCase):
   @pytest.mark.slow
   def test_an_antagonist_lives_once(self):
     keys = jax.random.split(jax.random.key(2), 2)
-    lives = jax.vmap(lambda key: metarl.draw_life(self.task, key))(keys)
+    lives = jax.jit(jax.vmap(lambda key: metarl.draw_life(self.task, key)))(
+      keys
+    )
     every = jnp.ones(2, bool)
     ask = jax.jit(
       lambda buffer: antagonist_returns(buffer, self.task, lives, every)

@@ -1,5 +1,7 @@
 """LPG: whose gradient it is, and what its network sees."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,11 +58,22 @@ def experience(steps):
   return Experience(steps, last, {}, lambda params: None)
 
 
-def said(rule, steps, n=0, horizon=10):
-  meta = rule.init(jax.random.key(5))
-  (pi_hat, y_hat), memory = rule.targets(
-    meta, (), experience(steps), Lifetime(n, horizon), HYPER
-  )
+@functools.cache
+def targets_of(make):
+  """Of a small rule, compiled once; steps and times may change."""
+  rule = make(M, 8)
+  meta = jax.jit(rule.init)(jax.random.key(5))
+
+  @jax.jit
+  def run(steps, n, horizon):
+    lifetime = Lifetime(n, horizon)
+    return rule.targets(meta, (), experience(steps), lifetime, HYPER)
+
+  return run
+
+
+def said(make, steps, n=0, horizon=10):
+  (pi_hat, y_hat), memory = targets_of(make)(steps, n, horizon)
   assert memory == ()
   return np.asarray(pi_hat), np.asarray(y_hat)
 
@@ -83,7 +96,10 @@ class GradientTest(absltest.TestCase):
       return rule.loss({}, outputs(logits), batch, Lifetime(0, 1), HYPER)[0]
 
     logits = normal(13, T, E, A, NUM_ACTIONS)
-    got, want = jax.grad(ours)(logits), jax.grad(theirs)(logits)
+    got, want = (
+      jax.jit(jax.grad(ours))(logits),
+      jax.jit(jax.grad(theirs))(logits),
+    )
     np.testing.assert_allclose(got, want, atol=1e-6)
     # and A2C's is the sum of A (onehot - pi) over the steps that count
     onehot = jax.nn.one_hot(steps.action, NUM_ACTIONS)
@@ -104,13 +120,13 @@ class GradientTest(absltest.TestCase):
     self.assertAlmostEqual(
       float(loss(y)), 0.5 * divergence[active].mean(), places=5
     )
-    np.testing.assert_allclose(jax.grad(loss)(y_hat), 0.0, atol=1e-7)
+    np.testing.assert_allclose(jax.jit(jax.grad(loss))(y_hat), 0.0, atol=1e-7)
 
 
 class BoundaryTest(parameterized.TestCase):
   @parameterized.named_parameters(('lpg', metarl.lpg), ('ta', metarl.ta_lpg))
   def test_nothing_leaks_from_the_next_episode(self, make):
-    rule, steps = make(M, 8), rollout()
+    steps = rollout()
     other = rollout(seed=50)
     after = jnp.arange(T) > 3  # of environment 0, whose episode ends at 3
 
@@ -122,15 +138,15 @@ class BoundaryTest(parameterized.TestCase):
       reward=changed(steps.reward, other.reward),
       kept=jax.tree.map(changed, steps.kept, other.kept),
     )
-    for a, b in zip(said(rule, steps), said(rule, mixed), strict=True):
+    for a, b in zip(said(make, steps), said(make, mixed), strict=True):
       np.testing.assert_array_equal(a[:4, 0], b[:4, 0])
       self.assertGreater(np.abs(a[4:, 0] - b[4:, 0]).max(), 1e-3)
       np.testing.assert_array_equal(a[:, 1:], b[:, 1:])
 
   def test_what_follows_in_the_episode_is_read(self):
-    rule, steps = metarl.lpg(M, 8), rollout()
+    steps = rollout()
     other = steps._replace(reward=steps.reward.at[3, 0].add(1.0))
-    a, b = said(rule, steps)[0], said(rule, other)[0]
+    a, b = said(metarl.lpg, steps)[0], said(metarl.lpg, other)[0]
     self.assertGreater(np.abs(a[:4, 0] - b[:4, 0]).min(), 1e-6)
 
   def test_the_scan_is_a_loop_backwards(self):
@@ -139,22 +155,22 @@ class BoundaryTest(parameterized.TestCase):
     inputs = normal(0, T, E, 4), jax.nn.softmax(normal(1, T, E, M))
     inputs = *inputs, jax.nn.softmax(normal(2, T, E, M))
     done = jnp.zeros((T, E), bool).at[3, 0].set(True)
-    params = net.init(jax.random.key(3), *inputs, done)
-    pi_hat, y_hat = net.apply(params, *inputs, done)
+    params = jax.jit(net.init)(jax.random.key(3), *inputs, done)
+    apply = jax.jit(net.apply)
+    pi_hat, y_hat = apply(params, *inputs, done)
     for start in range(4, T):  # of environment 0: its second episode alone
       own = [x[start:] for x in (*inputs, done)]
-      got = net.apply(params, *own)
+      got = apply(params, *own)
       np.testing.assert_allclose(got[0][:, 0], pi_hat[start:, 0], atol=1e-6)
       np.testing.assert_allclose(got[1][:, 0], y_hat[start:, 0], atol=1e-6)
-    first = net.apply(params, *(x[:4] for x in (*inputs, done)))
+    first = apply(params, *(x[:4] for x in (*inputs, done)))
     np.testing.assert_allclose(first[0][:, 0], pi_hat[:4, 0], atol=1e-6)
 
   def test_only_the_temporal_one_knows_the_time(self):
     steps = rollout()
     for make, differs in ((metarl.lpg, False), (metarl.ta_lpg, True)):
-      rule = make(M, 8)
-      early, late = said(rule, steps, 0, 10), said(rule, steps, 5, 10)
-      longer = said(rule, steps, 10, 20)  # n / N as late, other N
+      early, late = said(make, steps, 0, 10), said(make, steps, 5, 10)
+      longer = said(make, steps, 10, 20)  # n / N as late, other N
       self.assertEqual(bool(np.any(early[0] != late[0])), differs)
       self.assertEqual(bool(np.any(longer[0] != late[0])), differs)
 
@@ -175,7 +191,7 @@ class MetaGradientTest(absltest.TestCase):
         Architecture((5,), activation='tanh'),
       )
       env = envs.two_step_game()
-      meta = double(rule.init(jax.random.key(0)))
+      meta = double(jax.jit(rule.init)(jax.random.key(0)))
       start = metarl.learner(env, rule, meta, 4, agent).init(jax.random.key(1))
       start = start._replace(
         params=double(start.params), opt_state=double(start.opt_state)
@@ -187,7 +203,7 @@ class MetaGradientTest(absltest.TestCase):
         state = learner.update(learner.update(start)[0])[0]
         return sum(jnp.sum(jnp.sin(x)) for x in jax.tree.leaves(state.params))
 
-      grads = jax.grad(loss)(meta)
+      grads = jax.jit(jax.grad(loss))(meta)
       leaves, tree = jax.tree.flatten(meta)
       for i, leaf in enumerate(leaves):
         direction = jax.random.normal(jax.random.key(i), leaf.shape)

@@ -73,7 +73,10 @@ class EstimatorTest(parameterized.TestCase):
       steps = jax.grad(value)(params)
       return value(jax.tree.map(lambda x, g: x + 0.7 * g, params, steps))
 
-    got, want = jax.grad(by_episodes)(params), jax.grad(by_law)(params)
+    got, want = (
+      jax.jit(jax.grad(by_episodes))(params),
+      jax.jit(jax.grad(by_law))(params),
+    )
     got, want = logits(got), logits(want)
     np.testing.assert_allclose(by_episodes(params), by_law(params), rtol=1e-5)
     if exact:

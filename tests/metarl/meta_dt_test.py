@@ -26,9 +26,9 @@ TINY = models.TransformerConfig(
   scan_layers=True,
 )
 ENV = envs.point_robot()
-TASKS = jax.vmap(envs.point_robot_tasks(radius=0.75, max_steps=T).sample)(
-  jax.random.split(KEY, 3)
-)
+TASKS = jax.jit(
+  jax.vmap(envs.point_robot_tasks(radius=0.75, max_steps=T).sample)
+)(jax.random.split(KEY, 3))
 
 
 def small(**numbers):
@@ -53,9 +53,9 @@ def offline():
   levels = jnp.array([1.0, 0.5, 0.0])
   data = meta_dt.collect(ENV, meta_dt.seek_goal, KEY, TASKS, levels, T)
   scale = meta_dt.state_scale(data)
-  world = AGENT.world.init(KEY)
+  world = jax.jit(AGENT.world.init)(KEY)
   bank = meta_dt.make_bank(AGENT, world, meta_dt.rescale(data, scale))
-  policy = AGENT.policy.init(KEY)
+  policy = jax.jit(AGENT.policy.init)(KEY)
   return data, bank, meta_dt.MetaDTParams(world, policy, scale)
 
 
@@ -81,7 +81,7 @@ class DataTest(absltest.TestCase):
   def test_the_best_behaviour_is_the_optimum(self):
     """And anything is worse than half of it, which is worse than it."""
     returns = np.asarray(DATA.reward.sum(axis=-1))
-    best = jax.vmap(envs.point_robot_optimum)(TASKS)
+    best = jax.jit(jax.vmap(envs.point_robot_optimum))(TASKS)
     np.testing.assert_allclose(returns[:, 2], best, rtol=1e-5)
     self.assertTrue(np.all(np.diff(returns.mean(axis=0)) > 0))
 
@@ -187,7 +187,7 @@ class ContextTest(absltest.TestCase):
 
     @jax.jit
     def run(data, half):
-      params = world.init(KEY)
+      params = jax.jit(world.init)(KEY)
       predicted = world.predict(params, data, world.encode(params, data))
       return predicted, meta_dt.prediction_error(world, params, half)
 
@@ -222,7 +222,7 @@ class ContextTest(absltest.TestCase):
 
       return jax.lax.scan(step, (params, adam.init(params)), length=1500)[0][0]
 
-    params = learn(world.init(KEY))
+    params = learn(jax.jit(world.init)(KEY))
     error = np.asarray(meta_dt.prediction_error(world, params, data))
     size = np.abs(np.asarray(data.reward)).mean()
     self.assertLess(error[:, 4:].mean(), 0.1 * size)
@@ -287,8 +287,8 @@ class PromptTest(parameterized.TestCase):
   def test_samples_follow_the_errors(self):
     totals = jnp.array([[1.0, 0.0, 3.0], [4.0, -jnp.inf, 2.0]])
     keys = jax.random.split(KEY, 20_000)
-    rows, windows = jax.vmap(
-      lambda key: meta_dt.choose_window('sample', key, totals)
+    rows, windows = jax.jit(
+      jax.vmap(lambda key: meta_dt.choose_window('sample', key, totals))
     )(keys)
     count = np.bincount(rows * 3 + windows, minlength=6) / len(keys)
     law = np.array([1, 0, 3, 4, 0, 2]) / 10
@@ -392,7 +392,7 @@ class PlayTest(absltest.TestCase):
     played = play(TASKS)
     first = jax.tree.map(lambda x: x[:, 0], played.trajectories)
     paid = jnp.cumsum(first.reward, axis=-1) - first.reward
-    steps = jax.vmap(lambda *x: as_steps(AGENT, *x))(
+    steps = jax.jit(jax.vmap(lambda *x: as_steps(AGENT, *x)))(
       first, played.contexts[:, 0], -1.0 - paid
     )
     np.testing.assert_allclose(

@@ -27,7 +27,9 @@ def run(num_updates, task=TASK, numbers=None, rate=1e-3, **options):
   method = metarl.meta_gradients(
     task, RULE, optax.adam(rate), numbers, **options
   )
-  state = method.init(RULE.init(jax.random.key(0)), jax.random.key(1))
+  state = jax.jit(method.init)(
+    jax.jit(RULE.init)(jax.random.key(0)), jax.random.key(1)
+  )
   return jax.jit(
     lambda state: jax.lax.scan(
       lambda state, _: method.update(state), state, length=num_updates
@@ -91,7 +93,8 @@ for n in (1, 4):
   method = metarl.meta_gradients(
     task, rule, optax.adam(1e-3), metarl.MetaGradients(8, 2), chunk_size=2,
     mesh=mesh)
-  state = method.init(rule.init(jax.random.key(0)), jax.random.key(1))
+  meta = jax.jit(rule.init)(jax.random.key(0))
+  state = jax.jit(method.init)(meta, jax.random.key(1))
   for _ in range(3):
     state, told = jax.jit(method.update)(state)
   ends.append((state.params, told))

@@ -23,6 +23,18 @@ def path(x=0.0, angle=0.0, num_frames=120):
   return jnp.stack([zeros + x, zeros, zeros + angle, zeros], axis=1)
 
 
+draw_video = jax.jit(
+  shaky_videos.draw_video, static_argnames=('parallax', 'rolling')
+)
+
+
+@functools.cache
+def drawn(seed, parallax=0.5, rolling=0.5):
+  """Each once; all with the same camera by one program."""
+  key = jax.random.key(seed)
+  return draw_video(key, parallax=parallax, rolling=rolling)
+
+
 class ScoreTest(absltest.TestCase):
   def test_slow_waves_are_steady(self):
     steady = lib.stability_score(path(waves(2), waves(5)))
@@ -76,15 +88,14 @@ class MotionTest(absltest.TestCase):
     self.assertFalse(bool(jax.jit(lib.track)(blank, blank, points)[1].any()))
 
   def test_measured_poses_are_the_camera_s_without_parallax(self):
-    draw = functools.partial(shaky_videos.draw_video, parallax=0.0, rolling=0.0)
-    video = jax.jit(draw)(jax.random.key(1))
+    video = drawn(1, parallax=0.0, rolling=0.0)
     # Turning and moving do not commute; between two frames it hardly matters.
     error = jnp.diff(video.measured - video.actual, axis=0)
     motion = jnp.diff(video.actual, axis=0)
     for i in range(4):
       share = jnp.std(error[:, i]) / jnp.std(motion[:, i])
       self.assertLess(float(share), 0.2)
-    shaken = jax.jit(shaky_videos.draw_video)(jax.random.key(1))
+    shaken = drawn(1)
     worse = jnp.diff(shaken.measured - shaken.actual, axis=0)
     self.assertGreater(float(jnp.std(worse)), 1.5 * float(jnp.std(error)))
 
@@ -95,7 +106,7 @@ class StabilizerTest(absltest.TestCase):
     params = lib.init_stabilizer(jax.random.key(0), 4, 8)
     smooth = jnp.broadcast_to(jnp.full((9, 1), 1 / 9), (9, 4))
     self.params = params | {'filter': smooth}
-    self.video = jax.jit(shaky_videos.draw_video)(jax.random.key(2))
+    self.video = drawn(2)
 
   def test_a_filter_is_a_moving_mean(self):
     measured = self.video.measured
@@ -168,7 +179,7 @@ class ImagesTest(absltest.TestCase):
     camera, frames = shaky_images.draw_frames(jax.random.key(1), pictures, 0)
     measured = jax.jit(shaky_images.measured_path)(frames)
     times = jnp.arange(120, dtype=jnp.float32)
-    actual = jax.vmap(lambda t: shaky_videos.pose(camera, t))(times)
+    actual = jax.jit(jax.vmap(lambda t: shaky_videos.pose(camera, t)))(times)
     for i in range(2):
       pair = np.diff(measured[:, i]), np.diff(actual[:, i])
       self.assertGreater(np.corrcoef(*pair)[0, 1], 0.9)

@@ -154,12 +154,12 @@ class ShardingTest(parameterized.TestCase):
     self.assertEqual(layer['up']['kernel'].spec, P(None, 'data'))
 
   def run_on_eight_devices(self, program):
-    flags = '--xla_force_host_platform_device_count=8'
+    eight = '--xla_force_host_platform_device_count=8'
     run = subprocess.run(
       [sys.executable, '-c', textwrap.dedent(program)],
       env=os.environ
       | {
-        'XLA_FLAGS': flags,
+        'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} {eight}',
         'JAX_PLATFORMS': 'cpu',
         'PYTHONPATH': os.pathsep.join(filter(None, sys.path)),
       },

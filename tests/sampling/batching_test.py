@@ -14,7 +14,7 @@ from ttc.sampling import batching, first_finish
 from ttc.types import FinishReason, Prompt
 
 TABLE = models.table_model(7)
-TABLE_PARAMS = TABLE.init(jax.random.key(0))
+TABLE_PARAMS = jax.jit(TABLE.init)(jax.random.key(0))
 CONFIG = models.TransformerConfig(
   vocab_size=32,
   num_layers=2,
@@ -26,10 +26,10 @@ CONFIG = models.TransformerConfig(
 )
 
 
-def make_problems(count, vocab_size, longest=90):
+def make_problems(count, vocab_size, longest):
   rng = np.random.default_rng(0)
   return [
-    sampling.Problem(
+    sampling.Request(
       rng.integers(0, vocab_size, rng.integers(1, longest)).tolist(),
       jax.random.fold_in(jax.random.key(5), i),
       [int(x) for x in rng.permutation(9)[: 1 + i % 4]],
@@ -83,7 +83,7 @@ class DecodeStreamTest(parameterized.TestCase):
 
   @parameterized.parameters((3, 2), (20, None))
   def test_samples_do_not_depend_on_slots(self, num_slots, num_rows):
-    problems = make_problems(13, 7)
+    problems = make_problems(13, 7, longest=60)  # two widths
     options = dict(capacity=8, stop=sampling.stop_rules(7, [0]))
     seen = self.check(
       TABLE, TABLE_PARAMS, problems, num_slots, num_rows, **options
@@ -102,10 +102,12 @@ class DecodeStreamTest(parameterized.TestCase):
     self.check_transformer(models.transformer(CONFIG, sparse))
 
   def check_transformer(self, model):
-    params = jax.tree.map(lambda x: 2 * x, model.init(jax.random.key(1)))
+    params = jax.tree.map(
+      lambda x: 2 * x, jax.jit(model.init)(jax.random.key(1))
+    )
     problems = [
       problem._replace(sample_ids=[0, 1])
-      for problem in make_problems(6, 32, longest=64)
+      for problem in make_problems(6, 32, longest=32)
     ]
     stop = sampling.stop_rules(32, [3])
     self.check(model, params, problems, 2, 1, capacity=6, stop=stop)
@@ -115,7 +117,7 @@ class DecodeStreamTest(parameterized.TestCase):
       problem._replace(
         sample_ids=[0, 1, 2], max_new_tokens=[i % 3, 5, 1 + 7 * (i % 2)]
       )
-      for i, problem in enumerate(make_problems(7, 7))
+      for i, problem in enumerate(make_problems(7, 7, longest=30))
     ]
     stop = sampling.stop_rules(7, [0])
     for index, got, _ in sampling.decode_stream(
@@ -139,7 +141,7 @@ class DecodeStreamTest(parameterized.TestCase):
 
   def test_no_stop_sequence_begins_in_the_response_before(self):
     problems = [
-      sampling.Problem([1], jax.random.key(i), range(12)) for i in range(3)
+      sampling.Request([1], jax.random.key(i), range(12)) for i in range(3)
     ]
     pairs = [[a, b] for a in range(7) for b in range(7)]
     for _, got, _ in sampling.decode_stream(
@@ -157,7 +159,7 @@ class DecodeStreamTest(parameterized.TestCase):
     rng = np.random.default_rng(1)
     lengths = rng.geometric(0.1, size=(40, 3)).clip(1, 64)
     problems = [
-      sampling.Problem([1], jax.random.key(i), range(3), row)
+      sampling.Request([1], jax.random.key(i), range(3), row)
       for i, row in enumerate(lengths.tolist())
     ]
     *_, last = sampling.decode_stream(
@@ -178,7 +180,7 @@ class DecodeStreamTest(parameterized.TestCase):
 
   def test_steps_of_all_widths_are_counted(self):
     problems = [
-      sampling.Problem([1] * size, jax.random.key(0), [0], [tokens])
+      sampling.Request([1] * size, jax.random.key(0), [0], [tokens])
       for size, tokens in ((9, 1), (9, 3), (9, 2), (9, 5), (40, 4), (80, 2))
     ]
     stream = sampling.decode_stream(
@@ -189,14 +191,14 @@ class DecodeStreamTest(parameterized.TestCase):
       stop=sampling.stop_rules(7),
       num_slots=1,
     )
-    got = [(decoded.index, decoded.row_steps) for decoded in stream]
+    got = [(decoded.problem_index, decoded.row_steps) for decoded in stream]
     self.assertEqual(got, [(0, 1), (1, 4), (2, 6), (3, 11), (4, 15), (5, 17)])
 
   def test_hundreds_of_prompts_compile_a_handful_of_programs(self):
     rng = np.random.default_rng(0)
     problems = [
-      sampling.Problem(rng.integers(0, 10, n).tolist(), jax.random.key(0), [0])
-      for n in rng.integers(20, 401, 400)
+      sampling.Request(rng.integers(0, 10, n).tolist(), jax.random.key(0), [0])
+      for n in rng.integers(20, 129, 400)
     ]
     traced = []
 
@@ -214,11 +216,11 @@ class DecodeStreamTest(parameterized.TestCase):
     ):
       pass
     # A program that fills, one that reads a prompt into a slot and one that
-    # runs for each width, of which there are at most 32, 64, 128, 256 and 512.
-    self.assertLessEqual(len(traced), 15)
+    # runs for each width, of which there are at most 32, 64 and 128.
+    self.assertLessEqual(len(traced), 9)
 
   def test_what_means_nothing_is_refused(self):
-    problems = [sampling.Problem([1] * 9, jax.random.key(0), [0])]
+    problems = [sampling.Request([1] * 9, jax.random.key(0), [0])]
     draw = lambda problems, **options: next(
       sampling.decode_stream(
         TABLE_PARAMS,
@@ -252,7 +254,7 @@ class DecodeStreamTest(parameterized.TestCase):
     self.assertEqual(list(stream), [])
 
   def test_problems_of_which_no_sample_is_wanted(self):
-    problem = sampling.Problem([1, 2], jax.random.key(0), [])
+    problem = sampling.Request([1, 2], jax.random.key(0), [])
     (got,) = sampling.decode_stream(
       TABLE_PARAMS,
       [problem],

@@ -9,7 +9,7 @@ import pytest
 from absl.testing import absltest
 
 SETUP = """
-  import contextlib, functools
+  import functools
   import jax, jax.numpy as jnp, numpy as np
   from ttc import models, sampling
   from ttc.types import Prompt
@@ -51,12 +51,20 @@ PROGRAM = """
   assert len(np.unique(one.lengths)) > 3, one.lengths
 
   explicit = mesh_of(2, 4, kind='Explicit')
-  for enter in (contextlib.nullcontext, lambda: jax.set_mesh(explicit)):
-    with enter():
-      spread = generate(
-        models.shard(params, explicit),
-        *models.shard_batch((keys, prompt), explicit))
-    np.testing.assert_array_equal(spread.tokens, one.tokens)
+  spread = generate(
+    models.shard(params, explicit),
+    *models.shard_batch((keys, prompt), explicit))
+  np.testing.assert_array_equal(spread.tokens, one.tokens)
+"""
+
+MORE = """
+  one = generate(params, keys, prompt)
+  explicit = mesh_of(2, 4, kind='Explicit')
+  with jax.set_mesh(explicit):
+    spread = generate(
+      models.shard(params, explicit),
+      *models.shard_batch((keys, prompt), explicit))
+  np.testing.assert_array_equal(spread.tokens, one.tokens)
 
   sparse = models.transformer(
     config, models.SparseAttention(block_size=4, budget=8, sink=1, local=1))
@@ -91,12 +99,12 @@ PROGRAM = """
 STREAM = """
   rng = np.random.default_rng(0)
   problems = [
-    sampling.Problem(
+    sampling.Request(
       rng.integers(0, 32, rng.integers(1, 32)).tolist(), jax.random.key(i),
       range(3))
     for i in range(12)]
   stream = lambda params, place: {
-    decoded.index: decoded.generation.tokens
+    decoded.problem_index: decoded.generation.tokens
     for decoded in sampling.decode_stream(
       params, problems, model=model, capacity=8, stop=stop, num_slots=8,
       num_rows=2, place=place)}
@@ -113,16 +121,20 @@ class DevicesTest(absltest.TestCase):
     self.run_on_eight(PROGRAM)
 
   @pytest.mark.slow
+  def test_on_an_entered_mesh_of_few_keys_and_verb_by_verb(self):
+    self.run_on_eight(MORE)
+
+  @pytest.mark.slow
   def test_slots_of_problems_on_eight_devices(self):
     self.run_on_eight(STREAM)
 
   def run_on_eight(self, program):
-    flags = '--xla_force_host_platform_device_count=8'
+    eight = '--xla_force_host_platform_device_count=8'
     run = subprocess.run(
       [sys.executable, '-c', textwrap.dedent(SETUP + program)],
       env=os.environ
       | {
-        'XLA_FLAGS': flags,
+        'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} {eight}',
         'JAX_PLATFORMS': 'cpu',
         'PYTHONPATH': os.pathsep.join(filter(None, sys.path)),
       },

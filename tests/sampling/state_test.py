@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 
 from ttc import models, sampling
@@ -52,8 +53,15 @@ def exact_log_probs(model, params, b, row, length):
 
 
 class StateTest(parameterized.TestCase):
-  @parameterized.parameters((False, (1,)), (False, (4, 9)), (True, (4, 9)))
-  def test_score_after_extends_is_the_forward_pass(self, scan_layers, cuts):
+  @parameterized.parameters(False, True)
+  def test_score_after_extends_is_the_forward_pass(self, scan_layers):
+    self.scores_as_the_forward_pass(scan_layers, (4, 9))
+
+  @pytest.mark.slow
+  def test_score_after_one_token_is_the_forward_pass(self):
+    self.scores_as_the_forward_pass(False, (1,))
+
+  def scores_as_the_forward_pass(self, scan_layers, cuts):
     model, params = make(scan_layers)
     state = prefill(model, params, PROMPT, R, CAPACITY)
     # Rows of different lengths, appended in pieces; the rest is scored.
@@ -131,10 +139,18 @@ class StateTest(parameterized.TestCase):
     keys = jax.random.split(jax.random.key(4), B)
     stop = sampling.stop_rules(23, [0])
     state = prefill(model, params, PROMPT, R, CAPACITY)
-    whole = sample(model, params, keys, state, stop).generation
-    first = sample(model, params, keys, state, stop, max_new_tokens=4)
+
+    def draw(state, limit, active):  # by one program
+      limit = jnp.full((B, R), limit)
+      return sample(
+        model, params, keys, state, stop, max_new_tokens=limit, active=active
+      )
+
+    everyone = jnp.ones((B, R), bool)
+    whole = draw(state, CAPACITY, everyone).generation
+    first = draw(state, 4, everyone)
     unfinished = first.generation.finish_reasons == 2
-    second = sample(model, params, keys, first.state, stop, active=unfinished)
+    second = draw(first.state, CAPACITY, unfinished)
     np.testing.assert_array_equal(second.state.lengths, whole.lengths)
     np.testing.assert_array_equal(
       np.where(

@@ -71,7 +71,7 @@ def test_ties_only_make_rejections_rarer():
       search.p_value_test(calibration, world[3], 0.5),
     )
 
-  by_rank, by_p = jax.vmap(rejects)(worlds)
+  by_rank, by_p = jax.jit(jax.vmap(rejects))(worlds)
   # The new one is the high one and two, or all, of the others are low: 4 of 16.
   assert float(by_rank.mean()) == 4 / 16
   assert float(by_rank.mean()) < float(search.rank_test_rate(3, 2 / 3))
@@ -169,11 +169,11 @@ def test_calibrations_of_turns_are_one_with_a_leading_axis():
   """Scores that grow with the turn, each turn judged by its own."""
   scores = jax.random.normal(jax.random.key(5), (3, 10))
   drift = 5.0 * jnp.arange(3)
-  turns = jax.vmap(search.calibrate)(scores + drift[:, None])
+  turns = jax.jit(jax.vmap(search.calibrate))(scores + drift[:, None])
   np.testing.assert_array_equal(turns.num_scores, [10, 10, 10])
-  got = jax.vmap(search.p_value)(turns, jnp.zeros((3,)) + drift)
-  want = jax.vmap(search.p_value, in_axes=(0, None))(
-    jax.vmap(search.calibrate)(scores), jnp.float32(0.0)
+  got = jax.jit(jax.vmap(search.p_value))(turns, jnp.zeros((3,)) + drift)
+  want = jax.jit(jax.vmap(search.p_value, in_axes=(0, None)))(
+    jax.jit(jax.vmap(search.calibrate))(scores), jnp.float32(0.0)
   )
   np.testing.assert_array_equal(got, want)
   # By the first turn, every later score is among the worst.

@@ -31,7 +31,8 @@ def samples_of(answers, scores, log_probs=None):
 
 @pytest.mark.parametrize('method', SELECTS, ids=lambda m: m.name)
 def test_selections(method):
-  choose = lambda *args: method.select(samples_of(*args), jnp.int32(4))
+  select = jax.jit(method.select)
+  choose = lambda *args: select(samples_of(*args), jnp.int32(4))
   got = choose([7, 8, 8, 9], [NAN, 0.2, NAN, 0.9])
   assert int(got.answer) == 9
   assert int(got.nan_scores) == 2
@@ -50,7 +51,8 @@ def test_votes_by_log_probability():
       'lowest_perplexity',
       'confidence_vote',
     ):
-      assert int(method.select(samples, jnp.int32(3)).answer) == 8, method.name
+      select = jax.jit(method.select)
+      assert int(select(samples, jnp.int32(3)).answer) == 8, method.name
 
 
 def test_beams():

@@ -21,6 +21,7 @@ Costs a forward and backward pass; frozen layers keep no activations for their
 own gradients.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -176,7 +177,7 @@ def apply_with_meta(
     return went_on
 
   seen = network.apply(variables, images, 'source', mask, between)
-  return seen._replace(moments=used), sum(drifts)
+  return seen._replace(moments=used), functools.reduce(jnp.add, drifts)
 
 
 def start_meta(
@@ -254,12 +255,11 @@ def warm_up(
     params = [part['params'] for part in meta]
     grads, used = jax.grad(loss_fn, has_aux=True)(params, meta, rows)
     updates, opt_state = optimizer.update(grads, opt_state, params)
+    params = jax.tree.map(optax.apply_updates, params, updates)
     average = lambda old, new: _AVERAGING * old + (1 - _AVERAGING) * new
     meta = [
       {'params': p, 'batch_stats': jax.tree.map(average, m['batch_stats'], u)}
-      for p, m, u in zip(
-        optax.apply_updates(params, updates), meta, used, strict=True
-      )
+      for p, m, u in zip(params, meta, used, strict=True)
     ]
     return (meta, opt_state), None
 

@@ -242,7 +242,7 @@ def itta_train_step(
   )
   return loss, ITTATraining(
     state.variables | {'params': optax.apply_updates(params, updates)},
-    optax.apply_updates(state.weights, weights_updates),
+    jax.tree.map(optax.apply_updates, state.weights, weights_updates),
     opt_state,
     weights_opt_state,
   )

@@ -138,7 +138,8 @@ def train_label_shift_adapter(
     power = jax.random.uniform(tilt, (), minval=-1, maxval=1)
     grads = jax.grad(loss_fn)(params, rows, power)
     updates, opt_state = optimizer.update(grads, opt_state)
-    return (optax.apply_updates(params, updates), opt_state), None
+    params = jax.tree.map(optax.apply_updates, params, updates)
+    return (params, opt_state), None
 
   carry = (params, optimizer.init(params))
   return jax.lax.scan(step, carry, jax.random.split(steps, num_steps))[0][0]

@@ -16,7 +16,8 @@ Costs, once a domain, a forward pass of every expert and a forward and backward
 pass of the student; then forward passes of the student.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -176,7 +177,8 @@ def aggregate(
   """The aggregator's features of images."""
   look = lambda variables: network.apply(variables, images).features
   features = jnp.moveaxis(jax.vmap(look)(experts), 0, 1)
-  return Aggregator(num_heads).apply(aggregator, features, is_asked)
+  apply: Callable[..., Any] = Aggregator(num_heads).apply
+  return apply(aggregator, features, is_asked)
 
 
 def start_aggregator(
@@ -189,11 +191,9 @@ def start_aggregator(
   """
   if num_features % num_heads:
     raise ValueError(f'{num_heads} heads do not divide {num_features} features')
-  return Aggregator(num_heads).init(
-    key,
-    jnp.zeros((1, num_experts, num_features), jnp.float32),
-    jnp.ones(num_experts, bool),
-  )
+  init: Callable[..., Any] = Aggregator(num_heads).init
+  features = jnp.zeros((1, num_experts, num_features), jnp.float32)
+  return init(key, features, jnp.ones(num_experts, bool))
 
 
 def meta_dmoe_loss(

@@ -41,6 +41,12 @@ def maximum_likelihood_prior(
     probabilities: of the source model, calibrated.
     source_prior: that of the training data, where the steps begin.
     num_steps: of them.
+
+  Example:
+    >>> said = jnp.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    >>> even = jnp.array([0.5, 0.5])
+    >>> adaptation.maximum_likelihood_prior(said, even).tolist()
+    [0.75, 0.25]
   """
 
   def step(prior, _):

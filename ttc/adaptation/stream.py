@@ -54,6 +54,22 @@ def run_stream(
   Returns:
     Predictions `[T, B, ...]`, each made when its batch arrived, and the state
     after the last.
+
+  Example:
+    >>> head = {'kernel': jnp.eye(2), 'bias': jnp.zeros(2)}
+    >>> apply = lambda variables, images, *_: Outputs(
+    ...   images[..., 0, 0] @ variables['params']['head']['kernel'],
+    ...   images[..., 0, 0], {})
+    >>> network = Classifier(lambda *_: {}, apply, 2, 0, (), False)
+    >>> no_images = jnp.zeros((0, 2, 1, 1)), jnp.zeros(0, int)
+    >>> source = adaptation.Source({'params': {'head': head}}, *no_images)
+    >>> method = adaptation.t3a(network, num_supports=5)
+    >>> state = adaptation.start_stream(method, source, jax.random.key(0))
+    >>> images = jnp.array([[[2.0, 1.0], [1.0, 3.0]]])[..., None, None]
+    >>> said, _ = adaptation.run_stream(
+    ...   method, state, adaptation.Batch(images, jnp.ones((1, 2), bool)))
+    >>> said.logits.argmax(-1).tolist()
+    [[0, 1]]
   """
 
   def step(state, batch):

@@ -34,6 +34,14 @@ def gae(
 
   Returns:
     Advantages; `advantage + value` are the lambda-returns.
+
+  Example:
+    >>> no = jnp.zeros(2, bool)
+    >>> agents.gae(
+    ...   reward=jnp.array([1.0, 1.0]), value=jnp.zeros(2),
+    ...   next_value=jnp.zeros(2), terminated=jnp.array([False, True]),
+    ...   truncated=no, discount=0.5, trace=1.0).tolist()
+    [1.5, 1.0]
   """
   done = terminated | truncated
   delta = reward + discount * jnp.where(terminated, 0.0, next_value) - value

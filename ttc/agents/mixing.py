@@ -8,7 +8,7 @@ of them and depends on the state of the world (QMIX, Rashid et al., 2018,
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -72,11 +72,12 @@ def monotone(embed_width: int = 32, hyper_width: int = 64) -> Mixer:
     hyper_width: of the hidden layers of the networks that make `W_1`, `W_2`.
   """
   net = _MonotoneNet(embed_width, hyper_width)
+  apply: Callable[..., Any] = net.apply
   return Mixer(
     init=lambda key, num_agents, world_width: net.init(
       key, jnp.zeros((num_agents,)), jnp.zeros((world_width,))
     ),
-    apply=net.apply,
+    apply=apply,
     rewards=team_reward,
     num_values=lambda num_agents: 1,
     sees_world=True,

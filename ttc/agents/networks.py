@@ -282,7 +282,8 @@ def for_agents(
       return init_one(key)
     return jax.vmap(init_one)(jax.random.split(key, num_agents))
 
-  each = jax.vmap(net.apply, in_axes=(0, 2, 1, 2), out_axes=(2, 1))
+  one: Callable[..., Any] = net.apply
+  each = jax.vmap(one, in_axes=(0, 2, 1, 2), out_axes=(2, 1))
 
   def apply(params: Any, obs, memory, reset):
     if agent_ids:
@@ -291,6 +292,6 @@ def for_agents(
         (*obs.shape[:-1], num_agents),
       )
       obs = jnp.concatenate([obs.astype(jnp.float32), ids], axis=-1)
-    return (net.apply if shared else each)(params, obs, memory, reset)
+    return (one if shared else each)(params, obs, memory, reset)
 
   return AgentsNet(init, apply, net.memory_width)

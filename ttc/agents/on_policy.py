@@ -228,7 +228,8 @@ def passes(
     params, opt_state = carry
     grads, losses = grad_fn(params, *part, state.updates)
     changes, opt_state = optimizer.update(grads, opt_state, params)
-    return (optax.apply_updates(params, changes), opt_state), losses
+    params = jax.tree.map(optax.apply_updates, params, changes)
+    return (params, opt_state), losses
 
   def epoch(carry, key):
     parts = minibatches(key, batch, state.envs.memories, sizes.num_minibatches)
@@ -246,6 +247,7 @@ def last_values(
   behaviour: Behaviour, params: Mapping[str, Params], running: EnvBatch
 ) -> Float[Array, 'E M']:
   """What the behaviour's `value` says of the states that a rollout ends in."""
+  assert behaviour.value is not None
   return behaviour.value(
     params,
     running.states.env_state,

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ttc import envs
@@ -91,7 +92,7 @@ def explore(
   key: PRNGKeyArray,
   q: Float[Array, 'A n'],
   legal: Array,
-  epsilon: Float[Array, ''] | float,
+  epsilon: Float[ArrayLike, ''],
 ) -> Int[Array, ' A']:
   """Every agent's best action, or any legal one, each agent by itself."""
   coin_key, action_key = jax.random.split(key)
@@ -101,9 +102,7 @@ def explore(
   return jnp.where(lost, any_legal, jnp.argmax(q, axis=-1)).astype(jnp.int32)
 
 
-def q_policy(
-  net: networks.AgentsNet, epsilon: float | Float[Array, '']
-) -> Policy:
+def q_policy(net: networks.AgentsNet, epsilon: Float[ArrayLike, '']) -> Policy:
   """Play by values, of one environment's agents.
 
   Args:

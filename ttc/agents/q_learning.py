@@ -13,6 +13,7 @@ episode. An update costs `E T` environment steps and `num_epochs` batches of
 `batch_size` sequences forward with both networks and backward with one.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -136,13 +137,8 @@ def q_learner(
     optax.clip_by_global_norm(hyper.max_grad_norm),
     optax.adam(hyper.learning_rate),
   )
-  learn = _learner_from_replay(
-    lambda params, target, sequences: td_loss(
-      net, mixer, hyper.discount, params, target, sequences
-    ),
-    optimizer,
-    hyper,
-  )
+  loss = functools.partial(td_loss, net, mixer, hyper.discount)
+  learn = _learner_from_replay(loss, optimizer, hyper)
   steps_per_update = hyper.num_envs * hyper.num_steps
 
   def init(key):

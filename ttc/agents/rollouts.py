@@ -99,22 +99,6 @@ def collector(
   legal_fn = jax.vmap(lambda s: learner.legal_actions(env, s, env_params))
   active_fn = jax.vmap(lambda s: env.active_agents(s, env_params))
 
-  def cut_value(params, out, memories):
-    """Limits end episodes seldom; only then values are computed."""
-    if behaviour.value is None:
-      return jnp.zeros((num_envs, 0), jnp.float32)
-    going_on = jnp.zeros((num_envs, env.num_agents), bool)
-    value = lambda: behaviour.value(
-      params,
-      out.info['final_state'].env_state,
-      out.info['final_obs'],
-      memories,
-      going_on,
-    )
-    zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(value))
-    value = jax.lax.cond(jnp.any(out.truncated), value, lambda: zeros)
-    return jnp.where(out.truncated[:, None], value, 0.0)
-
   def step(params, steps, now, key):
     act_key, env_key = jax.random.split(key)
     legal = legal_fn(now.states)
@@ -138,7 +122,7 @@ def collector(
       learner.shaped_reward(out, shaping, steps),
       out.terminated,
       out.truncated,
-      cut_value(params, out, memories),
+      _cut_value(behaviour.value, params, out, memories),
       kept,
     )
     done = out.terminated | out.truncated
@@ -158,6 +142,23 @@ def collector(
     return running, rollout, metrics
 
   return collect
+
+
+def _cut_value(value_fn, params, out, memories) -> Float[Array, 'E M']:
+  """Limits end episodes seldom; only then values are computed."""
+  num_envs = out.truncated.shape[0]
+  if value_fn is None:
+    return jnp.zeros((num_envs, 0), jnp.float32)
+  value = lambda: value_fn(
+    params,
+    out.info['final_state'].env_state,
+    out.info['final_obs'],
+    memories,
+    jnp.zeros((num_envs, out.reward.shape[1]), bool),  # they go on
+  )
+  zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(value))
+  value = jax.lax.cond(jnp.any(out.truncated), value, lambda: zeros)
+  return jnp.where(out.truncated[:, None], value, 0.0)
 
 
 def active_weights(rollout: Rollout) -> Float[Array, 'T E A']:

@@ -56,6 +56,15 @@ def train(
 
   Yields:
     The state and the metrics `[every, ...]` of the updates since the last one.
+
+  Example:
+    >>> learner = agents.ippo(
+    ...   envs.bandit(), agents.PPO(num_envs=2, num_steps=4, num_epochs=1))
+    >>> state = jax.jit(learner.init)(jax.random.key(0))
+    >>> for state, metrics in agents.train(learner, state, 4, every=2):
+    ...   print(int(state.updates), metrics['reward'].shape)
+    2 (2,)
+    4 (2,)
   """
   place = None
   if mesh is not None:

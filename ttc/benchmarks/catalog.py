@@ -80,6 +80,11 @@ def find(name: str, *, official: bool = False) -> Benchmark:
   Raises:
     ValueError: if there is none, naming those there are; if the file is none.
     FileNotFoundError: if there is no file.
+
+  Example:
+    >>> timeqa = benchmarks.find('timeqa')
+    >>> timeqa.paper, timeqa.metric
+    ('2108.06314', 'exact match')
   """
   factory = _from_file(name) if name.endswith('.py') else _from_package(name)
   named = {}

@@ -265,9 +265,11 @@ def exceeds(
   def check(data):
     n = data['num_seeds']
     ours = by_seed(at(data, a), n)
-    number = isinstance(b, int | float)
-    theirs = np.full(n, b) if number else by_seed(at(data, b), n)
-    beside = f'{b:g}' if number else across_seeds(at(data, b), n, digits)
+    if isinstance(b, int | float):
+      theirs, beside = np.full(n, b), f'{b:g}'
+    else:
+      theirs = by_seed(at(data, b), n)
+      beside = across_seeds(at(data, b), n, digits)
     return Checked(
       f'{label}{across_seeds(at(data, a), n, digits)} against {beside}',
       bool(np.all(ours - theirs > by)),

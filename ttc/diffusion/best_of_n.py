@@ -34,6 +34,14 @@ def best_of_n(
 
   Returns:
     What was found; the population is all samples.
+
+  Example:
+    >>> to_zero = lambda x, level: jnp.zeros_like(x)  # a denoiser
+    >>> sampler = diffusion.ddim(to_zero, diffusion.cosine(3), shape=(2,))
+    >>> found = diffusion.best_of_n(
+    ...   jax.random.key(0), sampler, lambda x: -jnp.sum(x**2, axis=1), 4)
+    >>> found.best.tolist(), int(found.nfe), int(found.verifier_calls)
+    ([0.0, 0.0], 12, 4)
   """
   return random_search(key, sampler, verifier, num_samples, 1)
 

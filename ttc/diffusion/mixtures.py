@@ -9,7 +9,7 @@ a quadratic reward, :math:`p_0(x) e^{\lambda r(x)} / Z`: what steering should
 draw from.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ttc.diffusion.schedules import Level
 
 Scalar = float | Float[Array, '']
-_DATA = Level(np.float32(1.0), np.float32(0.0), np.float32(0.0))
+_ONE: Any = np.float32(1.0)  # of NumPy: imports touch no device
+_ZERO: Any = np.float32(0.0)
+_DATA = Level(_ONE, _ZERO, _ZERO)
 
 
 class Mixture(NamedTuple):

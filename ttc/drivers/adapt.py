@@ -200,7 +200,7 @@ def _read_state(path, like):
     like = _plain(want)
     if leaf is None or (leaf.shape, leaf.dtype) != (like.shape, like.dtype):
       raise ValueError(f'{path}: not a state of this method; remove it')
-    if jax.dtypes.issubdtype(want.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(want.dtype, jax.dtypes.prng_key):
       leaf = jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(want))
     leaves.append(jnp.asarray(leaf))
   return tree.unflatten(leaves), int(found['done'])
@@ -208,7 +208,7 @@ def _read_state(path, like):
 
 def _plain(leaf):
   """An array of numbers, of random keys too."""
-  is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+  is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
   return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
 
 

@@ -65,6 +65,7 @@ def drift_grid(
   """Ratios, advantages, and the drift `[advantages, ratios]`."""
   ratios, advantages = np.linspace(0.5, 1.5, 81), np.linspace(-2, 2, 81)
   grid = jnp.meshgrid(jnp.float32(ratios), jnp.float32(advantages))
+  assert found.rule.drift is not None  # or there is nothing to draw
   drift = found.rule.drift(found.params, jnp.float32(progress))
   return ratios, advantages, np.asarray(drift(*grid))
 
@@ -77,6 +78,7 @@ def draw_drift(found: metarl.Discovered, path: files.Path) -> None:
   axes = figure.subplots(1, 3, sharey=True)
   panels = [drift_grid(found, moment) for moment in MOMENTS]
   top = max(panel[2].max() for panel in panels)
+  images = []
   for ax, moment, (ratios, advantages, values) in zip(
     axes, MOMENTS, panels, strict=True
   ):
@@ -89,11 +91,12 @@ def draw_drift(found: metarl.Discovered, path: files.Path) -> None:
       cmap='magma_r',
       rasterized=True,
     )
+    images.append(image)
     ax.axvline(1.0, color='#333333', lw=0.6)
     ax.set_title(f'n / N = {moment:g}', fontsize=11)
     ax.set_xlabel('ratio')
   axes[0].set_ylabel('advantage')
-  figure.colorbar(image, ax=axes, label='drift')
+  figure.colorbar(images[-1], ax=axes, label='drift')
   figure.suptitle(found.rule.name)
   figure.savefig(path, dpi=150)
 
@@ -133,7 +136,7 @@ def last_step_targets(
   (pi_hat, _), _ = found.rule.targets(
     found.params,
     (),
-    metarl.Experience(rollout, last, {}, lambda params: None),
+    metarl.Experience(rollout, last, {}, lambda params: (last, last)),
     metarl.Lifetime(jnp.int32(n), horizon),
     agents.PPO(discount=discount),
   )

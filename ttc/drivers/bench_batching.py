@@ -85,7 +85,7 @@ def bench_batching(bench: Bench, out: files.Path | None) -> None:
   work = make_work(bench)
   model, params = load(bench)
   problems = [
-    sampling.Problem(
+    sampling.Request(
       prompt, jax.random.key(i), range(len(lengths)), max_new_tokens=lengths
     )
     for i, (prompt, lengths) in enumerate(zip(*work, strict=True))
@@ -161,7 +161,7 @@ def decode(
   way: Way,
   model: models.LanguageModel,
   params: Params,
-  problems: Sequence[sampling.Problem],
+  problems: Sequence[sampling.Request],
 ) -> int:
   """Draws all samples; returns the rows that the model ran on."""
   longest = max(max(p.max_new_tokens or [1]) for p in problems)
@@ -196,7 +196,8 @@ def _in_batches(way, model, params, problems, capacity, stop) -> int:
       for row, problem in enumerate(batch):
         tokens[row, : len(problem.tokens)] = problem.tokens
         limits[row] = problem.max_new_tokens or 0
-      prompt = Prompt(tokens, np.array([len(p.tokens) for p in batch]))
+      sizes = [len(problem.tokens) for problem in batch]
+      prompt = Prompt(jnp.array(tokens), jnp.array(sizes, jnp.int32))
       keys = jnp.stack([problem.key for problem in batch])
       output = jax.device_get(draw(params, keys, prompt, limits, stop))
       row_steps += int(output.lengths.max()) * limits.size

@@ -120,7 +120,7 @@ def run(
 
 def ours(
   config: models.TransformerConfig, params: Params, job: Job
-) -> tuple[Callable[[], object], float]:
+) -> tuple[Callable[[], Any], float]:
   """A function that runs the job, and the seconds it took to compile."""
   decode = functools.partial(
     sampling.generate,

@@ -121,7 +121,8 @@ def transformers_generate(config, prompt_tokens, num_samples, new_tokens):
     pad_token_id=0,
   )
   with torch.device('cuda'):
-    model = transformers.Qwen3ForCausalLM(shape).to(torch.bfloat16).eval()
+    model: Any = transformers.Qwen3ForCausalLM(shape)
+    model = model.to(torch.bfloat16).eval()
     prompt = torch.randint(100_000, (1, prompt_tokens))
   torch.cuda.reset_peak_memory_stats()
   seconds = []

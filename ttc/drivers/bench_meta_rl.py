@@ -141,11 +141,12 @@ def peer_update(sizes: Sizes) -> Callable[[], None]:
   reset = jax.jit(jax.vmap(env.reset, in_axes=(0, None)))
   obs, state = reset(jax.random.split(key, sizes.num_envs), env_params)
   params = net.init(key, zeros, obs)
+  apply: Callable[..., Any] = net.apply
   kept: list[Any] = [params, optimizer.init(params), obs, state, zeros, key]
 
   @jax.jit
   def act(params, carry, obs, key):
-    carry, logits, value = net.apply(params, carry, obs)
+    carry, logits, value = apply(params, carry, obs)
     action = jax.random.categorical(key, logits)
     log_prob = jax.nn.log_softmax(logits)[jnp.arange(len(action)), action]
     return carry, action, log_prob, value

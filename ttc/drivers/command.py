@@ -15,9 +15,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from typing import TypeVar
 
 from absl import app, flags, logging
 from ml_collections import config_flags
+
+Number = TypeVar('Number', int, float)
 
 # What bad input raises. Anything else is a fault of ours, with a traceback.
 BAD_INPUT = (ValueError, OSError, ImportError)
@@ -47,9 +50,13 @@ def define_config(default: os.PathLike[str] | str) -> flags.FlagHolder:
 
 
 def numbers(
-  flag: flags.FlagHolder, kind: type[int] | type[float]
-) -> tuple[int | float, ...]:
+  flag: flags.FlagHolder, kind: Callable[[str], Number]
+) -> tuple[Number, ...]:
   """The numbers of a flag that is a list.
+
+  Args:
+    flag: of the command line.
+    kind: `int` or `float`.
 
   Raises:
     ValueError: naming the flag and what is no number.

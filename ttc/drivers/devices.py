@@ -9,7 +9,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import (
+  AbstractMesh,
+  AxisType,
+  Mesh,
+  NamedSharding,
+  PartitionSpec,
+)
 
 from ttc import models
 from ttc.types import Params
@@ -82,7 +88,7 @@ def all_devices(name: str, count: int) -> Mesh | None:
   return jax.make_mesh((devices,), ('data',), axis_types=(AxisType.Auto,))
 
 
-def everywhere(mesh: Mesh | None) -> NamedSharding | None:
+def everywhere(mesh: Mesh | AbstractMesh | None) -> NamedSharding | None:
   """A copy on every device of a mesh; None without one."""
   return None if mesh is None else NamedSharding(mesh, PartitionSpec())
 
@@ -106,6 +112,7 @@ def fetch(tree: Any) -> Any:
     if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
       return leaf
     if not leaf.is_fully_replicated:
+      assert isinstance(leaf.sharding, NamedSharding)
       place = everywhere(leaf.sharding.mesh)
       leaf = jax.jit(lambda x: x, out_shardings=place)(leaf)
     return np.asarray(leaf)

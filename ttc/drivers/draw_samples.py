@@ -176,7 +176,7 @@ class Job:
     chosen = self.chosen
     items = [item for item in self.task.items if missing.get(item.id)]
     problems = [
-      sampling.Problem(
+      sampling.Request(
         self.prompts[item.id],
         evaluation.problem_key(chosen.seed, item.id),
         missing[item.id],

@@ -140,7 +140,7 @@ def inputs(
   if only_legal:
     noise = jax.random.uniform(action_key, (*shape, env.num_actions))
     return keys, noise
-  counts = jnp.array([space.num_values for space in env.action_spaces])
+  counts = jnp.array(env.action_counts)
   return keys, jax.random.randint(action_key, shape, 0, counts, jnp.int32)
 
 

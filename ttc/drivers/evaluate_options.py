@@ -98,7 +98,8 @@ class SearchOptions(EvaluateOptions):
   @property
   def directories(self) -> dict[str, str]:
     """Where each verifier that is a model is."""
-    return dict(text.partition('=')[::2] for text in self.verifiers)
+    parts = (text.partition('=') for text in self.verifiers)
+    return {name: directory for name, _, directory in parts}
 
 
 class Choice(NamedTuple):

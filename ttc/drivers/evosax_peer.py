@@ -157,7 +157,8 @@ def rule_targets(
     axis=-1,
   )
   next_y = jnp.concatenate([played.y[1:], last_y[None]])
-  return rule_net(peer).apply(meta, steps, played.y, next_y, done)
+  apply: Callable[..., Any] = rule_net(peer).apply
+  return apply(meta, steps, played.y, next_y, done)
 
 
 def agent_loss(
@@ -165,7 +166,8 @@ def agent_loss(
 ) -> jax.Array:
   """What the agent descends."""
   pi_hat, y_hat = target
-  apply = jax.vmap(jax.vmap(net.apply, in_axes=(None, 0)), in_axes=(None, 0))
+  one: Callable[..., Any] = net.apply
+  apply = jax.vmap(jax.vmap(one, in_axes=(None, 0)), in_axes=(None, 0))
   logits, y_logits = apply(params, played.obs)
   log_probs = jax.nn.log_softmax(logits)
   log_prob = jnp.take_along_axis(log_probs, played.action[..., None], -1)
@@ -180,7 +182,8 @@ def fitness(peer: Peer) -> Callable[[Any, jax.Array], jax.Array]:
   """`(meta, key) -> mean return` after a life."""
   env, env_params = gymnax.make(peer.game)
   net = agent_net(peer)
-  think = jax.vmap(net.apply, in_axes=(None, 0))
+  apply: Callable[..., Any] = net.apply
+  think = jax.vmap(apply, in_axes=(None, 0))
   step_fn = jax.vmap(env.step, in_axes=(0, 0, 0, None))
   reset_fn = jax.vmap(env.reset, in_axes=(0, None))
 

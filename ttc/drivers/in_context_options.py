@@ -24,7 +24,7 @@ _whole, _real = options.whole, options.real
 _share = options.real(0.0, 1.0)
 
 LABELLED = ('templates', 'painted', *images.NAMES)
-LINEAR = ('isotropic', 'subspace')
+LINEAR = regression.KINDS
 MEMORIES = ('transformer', 'lstm', 'fast_weights')
 
 
@@ -294,7 +294,9 @@ def _regression(chosen: InContextOptions, min_length: int) -> Study:
     num_heads=chosen.num_heads,
     max_length=longest,
   )
-  world = lambda key: regression.tasks_of(chosen.tasks, key, chosen.noise)
+  kind = chosen.tasks
+  assert kind in LINEAR
+  world = lambda key: regression.tasks_of(kind, key, chosen.noise)
   lengths = tuple(2**k for k in range(1, 20) if 2**k <= longest)
 
   def evaluate(params, world, key):

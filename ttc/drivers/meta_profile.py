@@ -160,7 +160,8 @@ def digest(tree: Any) -> jax.Array:
     for x in jax.tree.leaves(tree)
     if not jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
   ]
-  return sum(jnp.sum(x.astype(jnp.float32)) for x in leaves)
+  sums = (jnp.sum(x.astype(jnp.float32)) for x in leaves)
+  return sum(sums, start=jnp.float32(0))
 
 
 def living(task: MetaTask, rule: UpdateRule) -> FitnessFn:

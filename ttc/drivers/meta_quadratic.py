@@ -55,10 +55,12 @@ def meta_quadratic(chosen: QuadraticOptions, workdir: files.Path) -> None:
   workdir = pathlib.Path(workdir)
   horizons = (*chosen.trained, *chosen.unseen)
   losses: dict[str, list] = {name: [] for name in ROWS}
+  by_seed = []
   for seed in tqdm.tqdm(range(chosen.num_seeds), unit='seed'):
     learned = learned_rates.learn(
       chosen.problem, seed, chosen.trained, chosen.num_generations
     )
+    by_seed.append(learned)
     found = learned_rates.relative_losses(chosen.problem, learned, horizons)
     for name, row in found.items():
       losses[name].append(row)
@@ -73,7 +75,7 @@ def meta_quadratic(chosen: QuadraticOptions, workdir: files.Path) -> None:
   table = '\n'.join(lines)
   print(table)
   files.write_atomically(workdir / 'losses.md', table + '\n')
-  draw(chosen, learned, workdir / 'schedules.png')
+  draw(chosen, by_seed[-1], workdir / 'schedules.png')
 
 
 def check(chosen: QuadraticOptions) -> None:

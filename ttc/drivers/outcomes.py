@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Bool, Int
 
 from ttc import evaluation, io, search
 from ttc.drivers.evaluate_options import VERIFIERS, Choice, EvaluateOptions
@@ -21,8 +21,9 @@ from ttc.evaluation import (
   ScoreRecord,
   SearchRecord,
 )
+from ttc.evaluation.equal_cost import Cost
 from ttc.io import files
-from ttc.types import Samples
+from ttc.types import AnyArray, Samples
 
 
 def compiled(
@@ -143,7 +144,7 @@ def searched_outcomes(
 def save_picture(
   path: files.Path,
   outcomes: Mapping[str, Mapping[str, Outcomes]],
-  intervals: Callable[[Outcomes], tuple[Array, Array, Array]],
+  intervals: Callable[[Outcomes], tuple[AnyArray, AnyArray, AnyArray]],
   problem: str,
 ) -> None:
   """Accuracy against generated tokens and against FLOPs.
@@ -155,10 +156,11 @@ def save_picture(
     problem: what costs are counted for, in one word.
   """
   panels = {}
-  for cost, label in (
-    ('tokens', f'generated tokens per {problem}'),
-    ('flops', f'FLOPs per {problem}, verifier included'),
-  ):
+  axes: dict[Cost, str] = {
+    'tokens': f'generated tokens per {problem}',
+    'flops': f'FLOPs per {problem}, verifier included',
+  }
+  for cost, label in axes.items():
     panels[label] = {
       name: {
         title: io.PlotCurve(found.mean(cost), *intervals(found))

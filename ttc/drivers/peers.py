@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -38,9 +38,10 @@ def transformers_peer(
 
   with tempfile.TemporaryDirectory() as path:
     models.save_safetensors(path, config, params)
-    theirs = transformers.AutoModelForCausalLM.from_pretrained(
+    theirs: Any = transformers.AutoModelForCausalLM.from_pretrained(
       path, dtype=torch.float32
-    ).eval()
+    )
+    theirs.eval()
   tokens = torch.from_numpy(prompt)[None].long()
   with torch.no_grad():
     got = theirs(tokens).logits[0].numpy()

@@ -81,9 +81,9 @@ def compile_sample(
   model = models.transformer(config, attention)
   params = jax.eval_shape(model.init, jax.random.key(0))
   B, N = work.num_problems, work.num_samples
-  prompt = Prompt(
-    jax.ShapeDtypeStruct((B, work.prompt_tokens), jnp.int32),
-    jax.ShapeDtypeStruct((B,), jnp.int32),
+  zeros = lambda *shape: jnp.zeros(shape, jnp.int32)
+  prompt = jax.eval_shape(
+    lambda: Prompt(zeros(B, work.prompt_tokens), zeros(B))
   )
   state = jax.eval_shape(
     lambda params, prompt: sampling.prefill(
@@ -103,8 +103,8 @@ def compile_sample(
   # Caches are written where they lie, as `sampling.decode_stream` has it.
   program = jax.jit(sample, donate_argnums=1).trace(*arguments).lower()
   compiled = program.compile()
-  memory = compiled.memory_analysis()
-  text = compiled.as_text()
+  memory, text = compiled.memory_analysis(), compiled.as_text()
+  assert memory is not None and text is not None  # of the compiler for TPUs
   loops, _, _ = text.partition('\nENTRY ')
   collectives, largest = find_collectives(loops, config.num_layers)
   return Compiled(

@@ -31,6 +31,7 @@ from ttc.drivers import (
 from ttc.drivers.options import option
 from ttc.drivers.verifier_examples import Run
 from ttc.io import files
+from ttc.types import Params
 
 _whole, _real = options.whole, options.real
 _EVERY = 100  # steps from one checkpoint to the next
@@ -165,7 +166,7 @@ def _train(chosen: TrainVerifierOptions, data, workdir: pathlib.Path):
   D = x.shape[1]
 
   def init(key):
-    head = {'kernel': jnp.zeros(D), 'bias': jnp.zeros(())}
+    head: Params = {'kernel': jnp.zeros(D), 'bias': jnp.zeros(())}
     if chosen.two_layers:
       first, second = jax.random.split(key)
       kernel = jax.random.normal(first, (D, D)) / D**0.5

@@ -219,7 +219,7 @@ def _continue(
       tokens = tokenizer.encode(text + kind.split)
       front = prompt_tokens(tokenizer, task, run.items[name][1])
       key = evaluation.problem_key(seed, f'{name}/{text}')
-      problem = sampling.Problem([*front, *tokens], key, range(num_rollouts))
+      problem = sampling.Request([*front, *tokens], key, range(num_rollouts))
       problems.append(problem)
     for index, drawn, _ in sampling.decode_stream(
       loaded.params,
@@ -229,8 +229,11 @@ def _continue(
       stop=sampling.stop_at_texts(tokenizer, model.vocab_size, task.stop),
       num_slots=_AT_ONCE,
       sampling=sampling.SamplingParams(
-        *(run.config[x] for x in ('temperature', 'top_k', 'top_p', 'min_p')),
-        run.config['preset'],
+        temperature=run.config['temperature'],
+        top_k=run.config['top_k'],
+        top_p=run.config['top_p'],
+        min_p=run.config['min_p'],
+        preset=run.config['preset'],
       ),
     ):
       name, *_, text = ones[index]

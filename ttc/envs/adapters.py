@@ -138,9 +138,9 @@ class JaxMARLEnv:
     """Which actions of each agent are legal."""
     legal = self.env.avail_actions(state, self.params)
     return {
-      agent: legal[i, : space.num_values]
-      for i, (agent, space) in enumerate(
-        zip(self.agents, self.env.action_spaces, strict=True)
+      agent: legal[i, :count]
+      for i, (agent, count) in enumerate(
+        zip(self.agents, self.env.action_counts, strict=True)
       )
     }
 

@@ -103,15 +103,25 @@ class Environment:
     return len(self.agents)
 
   @property
+  def action_counts(self) -> tuple[int, ...]:
+    """How many actions each agent has.
+
+    Raises:
+      ValueError: if actions are continuous.
+    """
+    spaces = [s for s in self.action_spaces if isinstance(s, Discrete)]
+    if len(spaces) < len(self.action_spaces):
+      raise ValueError(f'{self.name} has continuous actions, no number of them')
+    return tuple(space.num_values for space in spaces)
+
+  @property
   def num_actions(self) -> int:
     """Of the agent with most of them.
 
     Raises:
       ValueError: if actions are continuous.
     """
-    if not all(isinstance(space, Discrete) for space in self.action_spaces):
-      raise ValueError(f'{self.name} has continuous actions, no number of them')
-    return max(space.num_values for space in self.action_spaces)
+    return max(self.action_counts)
 
   @property
   def observation_shape(self) -> tuple[int, ...]:
@@ -125,7 +135,7 @@ class Environment:
     """Which actions are legal, `[A, num_actions]`."""
     if self.legal is not None:
       return self.legal(state, params)
-    counts = jnp.array([space.num_values for space in self.action_spaces])
+    counts = jnp.array(self.action_counts)
     return jnp.arange(self.num_actions)[None] < counts[:, None]
 
   def active_agents(

@@ -22,7 +22,7 @@ class Moments(NamedTuple):
 
   mean: Float[Array, ' *shape']
   var: Float[Array, ' *shape']
-  count: Float[Array, '']
+  weight: Float[Array, '']  # number of values, and the first's share
 
 
 def initial_moments(shape: tuple[int, ...]) -> Moments:
@@ -37,7 +37,7 @@ def update_moments(
 ) -> Moments:
   """Takes in a batch of values."""
   mean, var = jnp.mean(values, axis=0), jnp.var(values, axis=0)
-  count = moments.count + values.shape[0]
+  count = moments.weight + values.shape[0]
   delta, share = mean - moments.mean, values.shape[0] / count
   spread = moments.var * (1 - share) + var * share
   return Moments(

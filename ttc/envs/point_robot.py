@@ -31,6 +31,7 @@ from ttc.envs.rendering import Circle, Line, Picture, Shape, Text
 from ttc.envs.single_agent import single_agent
 from ttc.envs.spaces import Box
 from ttc.envs.task_distribution import TaskDistribution
+from ttc.types import AnyArray, AnyNumber
 
 FAMILIES = ('goals', 'velocities', 'dynamics')
 _PAIR = 'the smaller and the larger number '
@@ -52,16 +53,16 @@ class PointRobotParams(NamedTuple):
     max_steps: before truncation.
   """
 
-  angle: Float[Array, ''] | float = math.pi / 2
-  radius: Float[Array, ''] | float = 1.0
-  centre: Float[Array, '2'] | np.ndarray = np.zeros(2, np.float32)
-  velocity: Float[Array, '2'] | np.ndarray = np.zeros(2, np.float32)
-  by_velocity: Bool[Array, ''] | bool = False
-  rotation: Float[Array, ''] | float = 0.0
-  gain: Float[Array, ''] | float = 1.0
-  step_length: Float[Array, ''] | float = 0.1
-  reward_radius: Float[Array, ''] | float = math.inf
-  max_steps: Int[Array, ''] | int = 20
+  angle: Float[AnyNumber, ''] | float = math.pi / 2
+  radius: Float[AnyNumber, ''] | float = 1.0
+  centre: Float[AnyArray, '2'] = np.zeros(2, np.float32)
+  velocity: Float[AnyArray, '2'] = np.zeros(2, np.float32)
+  by_velocity: Bool[AnyNumber, ''] | bool = False
+  rotation: Float[AnyNumber, ''] | float = 0.0
+  gain: Float[AnyNumber, ''] | float = 1.0
+  step_length: Float[AnyNumber, ''] | float = 0.1
+  reward_radius: Float[AnyNumber, ''] | float = math.inf
+  max_steps: Int[AnyNumber, ''] | int = 20
 
 
 class PointRobotState(NamedTuple):
@@ -210,6 +211,47 @@ def point_robot_tasks(
   """
   gains = gains if family == 'dynamics' else (1.0, 1.0)
   speeds = speeds if family == 'velocities' else (0.0, 0.0)
+  _check(
+    family, angles, radius, speeds, gains, step_length, reward_radius, max_steps
+  )
+
+  def between(key, ends):
+    share = jax.random.uniform(key, (), jnp.float32)
+    return (ends[0] + share * (ends[1] - ends[0])).astype(jnp.float32)
+
+  real = lambda x: np.asarray(x, np.float32)
+  middle, zeros = sum(angles) / 2, np.zeros((2,), np.float32)
+  base = PointRobotParams(
+    real(middle),
+    real(radius),
+    zeros,
+    zeros,
+    np.asarray(family == 'velocities'),
+    real(0.0),
+    real(1.0),
+    real(step_length),
+    real(reward_radius),
+    np.asarray(max_steps, np.int32),
+  )
+
+  def sample(key):
+    first, second = jax.random.split(key)
+    if family == 'dynamics':
+      turn = between(first, (-math.pi / 2, math.pi / 2))
+      return base._replace(rotation=turn, gain=between(second, gains))
+    angle = between(first, angles)
+    if family == 'goals':
+      return base._replace(angle=angle)
+    toward = jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+    return base._replace(velocity=between(second, speeds) * toward)
+
+  return TaskDistribution(sample)
+
+
+def _check(
+  family, angles, radius, speeds, gains, step_length, reward_radius, max_steps
+):
+  """See `point_robot_tasks`."""
   reach = max_steps * step_length * gains[0]
   for name, value, fine, expected in (
     ('family', family, family in FAMILIES, f'one of {", ".join(FAMILIES)}'),
@@ -245,38 +287,6 @@ def point_robot_tasks(
       raise ValueError(
         f'point_robot_tasks: {name}={value!r}, expected {expected}'
       )
-
-  def between(key, ends):
-    share = jax.random.uniform(key, (), jnp.float32)
-    return (ends[0] + share * (ends[1] - ends[0])).astype(jnp.float32)
-
-  real = lambda x: np.asarray(x, np.float32)
-  middle, zeros = sum(angles) / 2, np.zeros((2,), np.float32)
-  base = PointRobotParams(
-    real(middle),
-    real(radius),
-    zeros,
-    zeros,
-    np.asarray(family == 'velocities'),
-    real(0.0),
-    real(1.0),
-    real(step_length),
-    real(reward_radius),
-    np.asarray(max_steps, np.int32),
-  )
-
-  def sample(key):
-    first, second = jax.random.split(key)
-    if family == 'dynamics':
-      turn = between(first, (-math.pi / 2, math.pi / 2))
-      return base._replace(rotation=turn, gain=between(second, gains))
-    angle = between(first, angles)
-    if family == 'goals':
-      return base._replace(angle=angle)
-    toward = jnp.stack([jnp.cos(angle), jnp.sin(angle)])
-    return base._replace(velocity=between(second, speeds) * toward)
-
-  return TaskDistribution(sample)
 
 
 _ROBOT, _GOAL, _GREY = '#0072b2', '#d55e00', '#c8c8c8'

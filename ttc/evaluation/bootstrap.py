@@ -50,6 +50,13 @@ def bootstrap(
 
   Returns:
     The statistic of each resample.
+
+  Example:
+    >>> right = jnp.array([1.0] * 30 + [0.0] * 10)  # of 40 items
+    >>> means = evaluation.bootstrap(jax.random.key(0), right)
+    >>> low, high = map(float, evaluation.percentile_interval(means))
+    >>> 0.55 < low < 0.68, 0.82 < high < 0.93  # of .75 +- .13
+    (True, True)
   """
   num_items = data.shape[0]
   ids = check_clusters(clusters, num_items)

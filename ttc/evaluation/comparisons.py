@@ -64,6 +64,10 @@ def mcnemar_test(num_only_a: int, num_only_b: int) -> float:
 
   Returns:
     The p-value.
+
+  Example:
+    >>> evaluation.mcnemar_test(num_only_a=5, num_only_b=0)
+    0.0625
   """
   num_discordant = num_only_a + num_only_b
   fewer = min(num_only_a, num_only_b)
@@ -122,6 +126,11 @@ def holm(p_values: Float[Array, ' m']) -> Float[Array, ' m']:
 
   Returns:
     Adjusted p-values in the same order.
+
+  Example:
+    >>> adjusted = evaluation.holm(jnp.array([0.01, 0.04, 0.03]))
+    >>> [round(p, 3) for p in adjusted.tolist()]
+    [0.03, 0.06, 0.06]
   """
   m = p_values.size
   order = jnp.argsort(p_values)

@@ -42,7 +42,7 @@ class SampleRecord:
   meta: dict[str, Any] | None = None
 
   @property
-  def key(self) -> tuple[str | int, ...]:
+  def key(self) -> tuple[str, int]:
     """What identifies the record."""
     return self.item_id, self.sample_idx
 
@@ -96,7 +96,7 @@ class SearchRecord:
     return self.item_id, self.method, self.budget
 
 
-Record = TypeVar('Record', SampleRecord, ScoreRecord, SearchRecord)
+Record = TypeVar('Record', bound=SampleRecord | ScoreRecord | SearchRecord)
 
 _WALL_CLOCK = ('wall_s',)
 # How files spell the numbers that JSON lacks.
@@ -202,11 +202,11 @@ def _read(name: str, value: Any, hint: Any) -> Any:
   if origin is Literal:
     right = value in arguments
   elif origin is list:
-    right = isinstance(value, list)
-    value = [_read(name, x, arguments[0]) for x in value] if right else value
+    if right := isinstance(value, list):
+      value = [_read(name, x, arguments[0]) for x in value]
   elif origin is dict:
     right = isinstance(value, dict)
-    if right and arguments[1] is float:
+    if isinstance(value, dict) and arguments[1] is float:
       value = {k: _read(name, x, float) for k, x in value.items()}
   elif hint is float:
     right = isinstance(value, int | float) and not isinstance(value, bool)

@@ -154,7 +154,7 @@ def markdown_report(
     head = ['method', *(f'n = {n}' for n in budgets), 'tokens', 'TFLOPs']
     lines += markdown_table([*head, 'depth'], rows, num_left=1)
     lines += ['', f'Tokens, TFLOPs and depth are those at n = {budgets[-1]}.']
-    if baseline in result.outcomes:
+    if baseline is not None and baseline in result.outcomes:
       lines += [
         '',
         f'Against {baseline} at equal cost, in points with 95% intervals,',

@@ -61,7 +61,8 @@ _MAX_FRAME = 2**20
 _DEVICES = ('/dev/null', '/dev/zero', '/dev/random', '/dev/urandom')
 
 Status = Literal['ok', 'failed', 'timeout', 'memory']
-T, U = TypeVar('T'), TypeVar('U')
+T = TypeVar('T')
+U = TypeVar('U')
 
 
 class Execution(NamedTuple):

@@ -132,6 +132,11 @@ def wilson_interval(
 
   Returns:
     An `Interval`.
+
+  Example:
+    >>> interval = evaluation.wilson_interval(5, 10)
+    >>> round(float(interval.low), 3), round(float(interval.high), 3)
+    (0.237, 0.763)
   """
   n = jnp.asarray(num_trials, jnp.float32)
   p = jnp.asarray(num_successes) / n

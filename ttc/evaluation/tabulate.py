@@ -1,8 +1,8 @@
 """From the records of a run to the arrays that methods and curves work on."""
 
 import collections
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -70,13 +70,14 @@ def tabulate(
     for row in rows
   ]
   answers = [_answer_ids(row) for row in graded]
-  field = lambda get, dtype: np.array(
+  field: Callable[..., Any] = lambda get, dtype: np.array(
     [[get(record) for record in row] for row in rows], dtype
   )
+  ids: Any = np.array(answers, np.int32)
   return Table(
     item_ids=list(by_item),
     samples=Samples(
-      answers=np.array(answers, np.int32),
+      answers=ids,
       scores=field(lambda r: _score(r, verifier), np.float32),
       log_probs=field(lambda r: r.sum_logprob, np.float32),
       lengths=field(lambda r: r.completion_tokens, np.int32),
@@ -93,12 +94,13 @@ def _score(record: SampleRecord, verifier: str | None) -> float:
   """What methods are told of a sample."""
   if verifier is None:
     return record.mean_logprob
-  if verifier not in (record.verifier_scores or {}):
+  scores = record.verifier_scores or {}
+  if verifier not in scores:
     raise ValueError(
       f'sample {record.sample_idx} of {record.item_id} has no score of '
       f'{verifier!r}'
     )
-  return record.verifier_scores[verifier]
+  return scores[verifier]
 
 
 def _answer_ids(grades: Sequence[ScoreRecord]) -> list[int]:

@@ -14,7 +14,7 @@ at test time.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -95,6 +95,8 @@ def in_context_regressor(
     )
   )
   write, read = _Write(width), _Read(width, num_features)
+  write_pairs: Callable[..., Any] = write.apply
+  read_register: Callable[..., Any] = read.apply
 
   def init(key):
     model_key, write_key, read_key = jax.random.split(key, 3)
@@ -113,14 +115,14 @@ def in_context_regressor(
         f'{max_length}'
       )
     pairs = jnp.concatenate([x, y[..., None]], axis=-1)
-    tokens = write.apply(params['write'], pairs)
+    tokens = write_pairs(params['write'], pairs)
     registers = models.embed(model, params['model'], jnp.arange(num_registers))
     registers = jnp.broadcast_to(registers, (x.shape[0], *registers.shape))
     tokens = jnp.concatenate([registers, tokens], axis=1)
     features = models.read(
       model, params['model'], tokens, lengths + num_registers
     )
-    weights, bias = read.apply(params['read'], features[:, 0])
+    weights, bias = read_register(params['read'], features[:, 0])
     return Regression(weights, bias)
 
   return Regressor(init, fit, max_length)

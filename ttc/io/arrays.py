@@ -22,7 +22,8 @@ def write_arrays(path: files.Path, data: Mapping[str, Any]) -> None:
     OSError: naming the file, if it cannot be written.
   """
   buffer = io.BytesIO()
-  np.savez(buffer, **flatten(data))
+  flat: dict[str, Any] = flatten(data)
+  np.savez(buffer, **flat)
   files.write_atomically(path, buffer.getvalue())
 
 

@@ -86,6 +86,13 @@ def load_rule(name: Path) -> Discovered:
 
   Raises:
     ValueError: if it is neither.
+
+  Example:
+    >>> metarl.rule_names()  # doctest: +NORMALIZE_WHITESPACE
+    ['lpg_bandit', 'lpg_grid_world', 'lpo_cart_pole', 'ta_lpg_bandit',
+     'ta_lpo_cart_pole']
+    >>> metarl.load_rule('lpo_cart_pole').rule.name
+    'lpo'
   """
   found = load_learned(name, 'ttc.metarl', 'rule')
   about = dict(found.about)

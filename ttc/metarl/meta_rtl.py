@@ -16,6 +16,7 @@ memory is a constant to gradients. An update costs `M k` gradients and `M + 1`
 losses of the target. At the end `adapt` tunes to the target.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -207,32 +208,12 @@ def meta_rtl(
     ValueError: on fewer than 2 sources, or no draws.
   """
   if num_sources < 2 or num_draws < 1:
-    raise ValueError(
-      f'meta_rtl: {num_sources} sources and {num_draws} draws, expected at '
-      'least 2 and 1'
-    )
+    sizes = f'{num_sources} sources and {num_draws} draws'
+    raise ValueError(f'meta_rtl: {sizes}, expected at least 2 and 1')
   optimizer = policy_optimizer or optax.adam(3e-3)
   weigher = Weigher(num_sources, width)
 
-  def init(params, key):
-    weights = jnp.full((num_sources,), 1 / num_sources, jnp.float32)
-    losses = jnp.zeros((num_sources + 1,), jnp.float32)
-    zeros = jnp.zeros((width,), jnp.float32)
-    carry = (zeros, zeros)
-    seen = jnp.concatenate([weights, losses])
-    no_update = jax.random.fold_in(key, 2**31)  # keys of updates are from 0 on
-    policy = weigher.init(no_update, carry, seen)
-    return MetaRTLState(
-      params,
-      weights,
-      losses,
-      carry,
-      policy,
-      optimizer.init(policy),
-      jnp.zeros((), jnp.float32),
-      jnp.zeros((), jnp.int32),
-      key,
-    )
+  init = functools.partial(_start, weigher, optimizer)
 
   def update(state):
     source_key, target_key, draw_key = _keys(state)
@@ -271,6 +252,34 @@ def meta_rtl(
     return state, metrics
 
   return MetaRTL(init, update)
+
+
+def _start(
+  weigher: Weigher,
+  optimizer: optax.GradientTransformation,
+  params: Params,
+  key: PRNGKeyArray,
+) -> MetaRTLState:
+  """Equal weights, and nothing seen."""
+  num_sources = weigher.num_sources
+  weights = jnp.full((num_sources,), 1 / num_sources, jnp.float32)
+  losses = jnp.zeros((num_sources + 1,), jnp.float32)
+  zeros = jnp.zeros((weigher.width,), jnp.float32)
+  carry = (zeros, zeros)
+  seen = jnp.concatenate([weights, losses])
+  no_update = jax.random.fold_in(key, 2**31)  # keys of updates are from 0 on
+  policy = weigher.init(no_update, carry, seen)
+  return MetaRTLState(
+    params,
+    weights,
+    losses,
+    carry,
+    policy,
+    optimizer.init(policy),
+    jnp.zeros((), jnp.float32),
+    jnp.zeros((), jnp.int32),
+    key,
+  )
 
 
 def _keys(state):

@@ -14,11 +14,11 @@ import optax
 def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
   """As optax's, with a derivative also where all gradients are 0."""
 
-  def update(grads, state, params=None):
+  def update(updates, state, params=None):
     del params
-    square = sum(jnp.sum(g**2) for g in jax.tree.leaves(grads))
+    square = sum(jnp.sum(g**2) for g in jax.tree.leaves(updates))
     scale = max_norm * jax.lax.rsqrt(jnp.maximum(square, max_norm**2))
-    return jax.tree.map(lambda g: scale * g, grads), state
+    return jax.tree.map(lambda g: scale * g, updates), state
 
   return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
@@ -60,9 +60,9 @@ def stopped_adam(
   """
   moments = optax.scale_by_adam(b1, b2, eps)
 
-  def update(grads, state: Any, params=None):
+  def update(updates, state: Any, params=None):
     del params
-    _, state = moments.update(grads, state)
+    _, state = moments.update(updates, state)
     correct = optax.tree.bias_correction
     mean = correct(state.mu, b1, state.count)
     square = jax.lax.stop_gradient(correct(state.nu, b2, state.count))

@@ -71,25 +71,25 @@ def render(
   Raises:
     ValueError: in one line, if the template does, or drops the prefill.
   """
-  messages = [dict(_plain(message)) for message in messages]
+  turns = [dict(_plain(message)) for message in messages]
   if prefill is not None:
-    messages.append({'role': 'assistant', 'content': prefill})
-  messages = [
-    {name: value for name, value in message.items() if value is not None}
-    for message in messages
+    turns.append({'role': 'assistant', 'content': prefill})
+  turns = [
+    {name: value for name, value in turn.items() if value is not None}
+    for turn in turns
   ]
-  given = [messages, _plain(tools)]
+  given = [turns, _plain(tools)]
   marks = _marks(given)
   names = tuple(filter(None, control))
   wrap = lambda text: _wrapped(text, names, marks)
-  messages, tools = (_map_texts(wrap, value) for value in given)
-  last = messages[-1]['content'] if prefill is not None else ''
+  turns, tools = (_map_texts(wrap, value) for value in given)
+  last = turns[-1]['content'] if prefill is not None else ''
   if prefill is not None:
-    messages[-1]['content'] += _SENTINEL
+    turns[-1]['content'] += _SENTINEL
   values = {
     **template.special,
     **(variables or {}),
-    'messages': messages,
+    'messages': turns,
     'tools': tools,
     'documents': None,
     'add_generation_prompt': asks and prefill is None,

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 _LEAST = np.finfo(np.float32).tiny  # weights that are all zero mix nothing
@@ -171,7 +172,7 @@ def check_override(
     if (value.dtype == bool) != is_flag:
       kind = 'bool' if is_flag else 'float'
       raise ValueError(f'route override: {name} is {value.dtype}, not {kind}')
-    if isinstance(value, jax.core.Tracer) or is_flag:
+    if isinstance(value, Tracer) or is_flag:
       continue
     if not np.all(np.isfinite(value)):
       raise ValueError(f'route override: {name} is not finite everywhere')

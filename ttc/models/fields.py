@@ -73,10 +73,10 @@ def positive(
   value = _get(values, name, file, default)
   if value is None and default is None:
     return None
-  is_number = type(value) in (int, float)
-  if not is_number or not 0 < value <= sys.float_info.max:
-    raise ValueError(f'{file}: {name}={short(value)} is not a positive number')
-  return float(value)
+  if type(value) is int or type(value) is float:
+    if 0 < value <= sys.float_info.max:
+      return float(value)
+  raise ValueError(f'{file}: {name}={short(value)} is not a positive number')
 
 
 def boolean(
@@ -102,7 +102,7 @@ def mapping(
 def token_ids(values: Mapping[str, Any], name: str, file: str) -> list[int]:
   """One token id or a list of them; none where there is none or null."""
   value = values.get(name)
-  ids = value if isinstance(value, list) else [value]
+  ids: list[Any] = value if isinstance(value, list) else [value]
   ids = [] if value is None else ids
   if not all(type(i) is int and i >= 0 for i in ids):
     raise ValueError(

@@ -41,11 +41,12 @@ def read_scaling(
   if any(tensor in file.tensors for tensor in LONG_DIVISORS):
     if kind not in ('linear', 'none', 'longrope'):
       raise refuse(f'rope scaling {kind!r} with {LONG_DIVISORS[0]}')
-    divisors = (
+    long, short = (
       tuple(map(float, gguf_file.tensor(file, tensor).reshape(-1)))
       for tensor in LONG_DIVISORS
     )
-    return rope.LongRopeScaling(*divisors, original, number('attn_factor', 1.0))
+    factor = number('attn_factor', 1.0)
+    return rope.LongRopeScaling(long, short, original, factor)
   is_plain = kind == 'none' or (kind == 'linear' and factor in (0, 1))
   if not is_plain and LLAMA3_DIVISORS in file.tensors:
     raise refuse(f'rope scaling {kind!r} by {factor} with {LLAMA3_DIVISORS}')

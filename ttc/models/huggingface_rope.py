@@ -224,12 +224,12 @@ def _divisors(
   settings: Mapping[str, Any], name: str, file: str
 ) -> tuple[float, ...]:
   found = settings.get(name)
-  is_list = isinstance(found, list) and found
-  if not is_list or not all(type(x) in (int, float) and x > 0 for x in found):
+  values = found if isinstance(found, list) else []
+  if not values or not all(type(x) in (int, float) and x > 0 for x in values):
     raise ValueError(
       f'{file}: {name}={fields.short(found)} is not a list of positive numbers'
     )
-  return tuple(map(float, found))
+  return tuple(map(float, values))
 
 
 def rope_values(config: TransformerConfig) -> dict[str, Any]:

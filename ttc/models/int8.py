@@ -186,7 +186,7 @@ def lookup(
 
 
 @jax.custom_jvp
-def _by_weights(values, x):
+def _by_weights(values, x) -> Array:
   """`x Q^T` with inputs as they are, or nearly."""
   return jax.lax.platform_dependent(
     values, x, cpu=lambda values, x: _in_integers(values, x, 2), default=_inside
@@ -194,7 +194,7 @@ def _by_weights(values, x):
 
 
 @jax.custom_jvp
-def _by_rows(values, x):
+def _by_rows(values, x) -> Array:
   """`x Q^T` with each row of `x` in int8."""
   return _in_integers(values, x, 1)
 

@@ -68,11 +68,13 @@ def summarise_prefix(
   """
   layers = [Segment(cache.k, cache.v) for cache in prefix]
   if attention is None:
-    return layers
+    return [*layers]
   return [
     cache
     if i in attention.dense_layers
-    else Summarised(*cache, _summarise(attention, cache.k, lengths[:, None]))
+    else Summarised(
+      cache.k, cache.v, _summarise(attention, cache.k, lengths[:, None])
+    )
     for i, cache in enumerate(layers)
   ]
 
@@ -98,10 +100,12 @@ def write(
     return new
   length = jnp.max(index, axis=-1) + 1  # 0 where nothing is written
   if cache is None:
-    return Summarised(*new, _summarise(attention, new.k, length[..., None]))
+    summary = _summarise(attention, new.k, length[..., None])
+    return Summarised(new.k, new.v, summary)
   k, v = _put(cache.k, new.k, index), _put(cache.v, new.v, index)
   if attention is None:
     return Segment(k, v)
+  assert isinstance(cache, Summarised)
   renew = functools.partial(_renew, attention, num_new=index.shape[-1])
   return Summarised(k, v, renew(cache.summary, k, index[..., 0], length))
 
@@ -123,17 +127,20 @@ def attend(
   """
 
   def densely():
-    segment = lambda cache: None if cache is None else Segment(cache.k, cache.v)
     output, _ = shared_prefix_attention(
       query,
-      segment(prefix),
+      None if prefix is None else Segment(prefix.k, prefix.v),
       prefix_lengths,
-      segment(suffix),
+      Segment(suffix.k, suffix.v),
       suffix_lengths,
       window=window,
       softcap=softcap,
     )
     return output
+
+  if attention is None or query.shape[2] > 1:
+    return densely()
+  assert isinstance(suffix, Summarised) and not isinstance(prefix, Segment)
 
   def sparsely():
     output = attend_sparsely(
@@ -146,8 +153,6 @@ def attend(
     )
     return output[:, :, None]
 
-  if attention is None or query.shape[2] > 1:
-    return densely()
   if is_dense is None:
     return sparsely()
   return jax.lax.cond(is_dense, densely, sparsely)

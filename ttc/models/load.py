@@ -105,6 +105,17 @@ def load(
     FileNotFoundError: if a path or an installed file does not exist.
     ValueError: if the name is not known, a file is damaged, or the model asks
       for what is not implemented.
+
+  Example:
+    >>> config = models.TransformerConfig(
+    ...   vocab_size=5, num_layers=1, embed_dim=4, mlp_dim=4, num_heads=1,
+    ...   num_kv_heads=1, head_dim=4, max_length=8)
+    >>> params = models.transformer(config).init(jax.random.key(0))
+    >>> with tempfile.TemporaryDirectory() as path:
+    ...   models.save_checkpoint(path, config, params)
+    ...   loaded = models.load(path)
+    >>> loaded.config == config, loaded.tokenizer
+    (True, None)
   """
   settings = {'dtype': dtype, 'scan_layers': scan_layers}
   random = name_or_path.startswith('random:')

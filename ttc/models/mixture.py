@@ -166,7 +166,7 @@ def mix(
     functools.partial(_mix_own, product, experts, tuple(axes - {rows})),
     mesh=mesh,
     in_specs=(
-      Kernels(
+      kernels._replace(
         gate=spec(experts, width),
         up=spec(experts, width),
         down=spec(experts, None, width),
@@ -280,7 +280,7 @@ def _ragged_backward(args, cotangent):
     return jax.vjp(once, kernels, x, chosen.weights)[1](cotangent)
 
   kernels, x, weights = back(*args, cotangent)
-  return kernels, x, Chosen(weights, None)
+  return kernels, x, args[2]._replace(weights=weights, ids=None)
 
 
 _ragged.defvjp(lambda *args: (_ragged(*args), args), _ragged_backward)
@@ -336,7 +336,7 @@ def _of_expert(kernels: Kernels, expert: Int[Array, '']) -> Kernels:
   return Kernels(*map(at, kernels))
 
 
-IMPLEMENTATIONS: dict[str, Callable[..., Array]] = {
+IMPLEMENTATIONS: dict[Implementation, Callable[..., Array]] = {
   'dense': _dense,
   'ragged': _ragged,
   'blocks': _blocks,

@@ -15,9 +15,10 @@ read as the same devices with Auto axes.
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import (
   AbstractMesh,
@@ -32,7 +33,8 @@ from jax.sharding import (
 from ttc.models import int8
 from ttc.types import Params
 
-_Fn = TypeVar('_Fn', bound=Callable[..., Any])
+_P = ParamSpec('_P')
+_R = TypeVar('_R')
 
 # Logical axes of the transformer's parameters; those not named are replicated.
 LOGICAL_AXES = {
@@ -179,7 +181,7 @@ def put(tree: Any, shardings: Any) -> Any:
   """
 
   def place(leaf, sharding):
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
       data = place(jax.random.key_data(leaf), sharding)
       return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
     is_own = getattr(leaf, 'is_fully_addressable', True)
@@ -190,11 +192,11 @@ def put(tree: Any, shardings: Any) -> Any:
   return jax.tree.map(place, tree, jax.tree.broadcast(shardings, tree))
 
 
-def on_auto_axes(fn: _Fn) -> _Fn:
+def on_auto_axes(fn: Callable[_P, _R]) -> Callable[_P, _R]:
   """`fn`, traced with Auto axes whatever `jax.set_mesh` has set."""
 
   @functools.wraps(fn)
-  def wrapped(*args, **kwargs):
+  def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
     mesh = jax.sharding.get_abstract_mesh()
     if AxisType.Explicit not in mesh.axis_types:
       return fn(*args, **kwargs)

@@ -59,7 +59,7 @@ def tokenizer_from_gguf(file: GGUFFile) -> Tokenizer | None:
     )
   backend, tokens = _gguf_vocabulary(file, values, split)
 
-  def token(name):
+  def token(name) -> Any:
     i = fields.integer(values, f'ggml.{name}', file.path, None, low=0)
     if i is not None and i >= len(tokens):
       raise ValueError(

@@ -17,7 +17,8 @@ left out, and `4 H Dh L` per attended token.
 """
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -202,8 +203,9 @@ def _run(config, options, recorded, params, inputs, num_tokens, cache):
     def block(params, x):
       is_mixture = 'mixture' in params
       block = Block(config, is_mixture, options.straight_through)
+      apply: Callable[..., Any] = block.apply
       of_layer = override(i) if is_mixture and override else None
-      x, written, routed = block.apply(
+      x, written, routed = apply(
         {'params': params}, x, positions, attend, turn, of_layer
       )
       return x, written, _record(config, routed, x) if recorded else None

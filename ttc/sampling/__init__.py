@@ -3,7 +3,7 @@
 from ttc.sampling.acceptance import accept, redraw
 from ttc.sampling.batching import (
   Decoded,
-  Problem,
+  Request,
   decode_stream,
   plan_streams,
   share,
@@ -50,8 +50,8 @@ __all__ = [
   'DecodeState',
   'Decoded',
   'Policy',
-  'Problem',
   'Progress',
+  'Request',
   'SampleOutput',
   'SamplingParams',
   'SoftEntries',

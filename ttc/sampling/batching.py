@@ -33,7 +33,7 @@ from ttc.types import Generation, Params, Prompt
 Item = TypeVar('Item')
 
 
-class Problem(NamedTuple):
+class Request(NamedTuple):
   """A prompt and which of its samples are wanted.
 
   Attributes:
@@ -53,13 +53,13 @@ class Decoded(NamedTuple):
   """A problem whose samples are drawn.
 
   Attributes:
-    index: into the list of problems.
+    problem_index: into the list of problems.
     generation: NumPy arrays `[len(sample_ids), ...]`, in their order.
     row_steps: rows that the model has run on so far, idle ones included; those
       of prompts are not counted.
   """
 
-  index: int
+  problem_index: int
   generation: Generation
   row_steps: int
 
@@ -112,7 +112,7 @@ def plan_streams(
 
 def decode_stream(
   params: Params,
-  problems: Sequence[Problem],
+  problems: Sequence[Request],
   *,
   model: LanguageModel,
   capacity: int,
@@ -146,6 +146,18 @@ def decode_stream(
   Raises:
     ValueError: if a prompt is empty, or too long for the model beside a
       response, its limits are not one for each sample, or there are no slots.
+
+  Example:
+    >>> table = 99 * jax.nn.one_hot(jnp.array([0, 2, 3, 0]), 4)
+    >>> problems = [
+    ...   sampling.Request([token], jax.random.key(0), sample_ids=[0])
+    ...   for token in (1, 3)]
+    >>> for done in sampling.decode_stream(
+    ...   table, problems, model=models.table_model(4), capacity=4,
+    ...   stop=sampling.stop_rules(4, [0]), num_slots=2):
+    ...   print(done.problem_index, done.generation.tokens.tolist())
+    1 [[0, 0, 0, 0]]
+    0 [[2, 3, 0, 0]]
   """
   check_sampling_params(sampling)
   if num_slots < 1 or (num_rows is not None and num_rows < 1):
@@ -169,15 +181,15 @@ def decode_stream(
   steering = controller and controller._replace(templates=None)
   static = _Static(model, num_samples, rows, capacity, policy, steering)
   shared = _Shared(params, stop, controller and controller.templates, sampling)
-  row_steps = 0
+  steps = 0
   lengths = [len(problem.tokens) for problem in problems]
   for width, indices in plan_streams(lengths, num_slots):
+    before = steps
     for decoded in _decode_width(
       static, shared, problems, indices, width, num_slots, place
     ):
-      steps = row_steps + decoded.row_steps
+      steps = before + decoded.row_steps
       yield decoded._replace(row_steps=steps)
-    row_steps = steps
 
 
 class _Static(NamedTuple):
@@ -237,7 +249,7 @@ def _decode_width(static, shared, problems, indices, width, num_slots, place):
 
 
 def _fetch(
-  problems: Sequence[Problem], ready: Sequence[tuple[int, Generation, int]]
+  problems: Sequence[Request], ready: Sequence[tuple[int, Generation, int]]
 ) -> Iterator[Decoded]:
   """What was taken out of slots, without the padding."""
   for index, drawn, row_steps in ready:
@@ -296,7 +308,13 @@ def _fill(static: _Static, shared: _Shared, wanted: _Wanted) -> _Slots:
   )
   loop = loops.start(_plan(static, shared, jobs))
   state = state._replace(suffix=None, tokens=None, lengths=None)
-  return _Slots(jobs._replace(state=state), loop)
+  return jax.tree.map(_strong, _Slots(jobs._replace(state=state), loop))
+
+
+def _strong(x: Array) -> Array:
+  """Not weakly typed: what is put into slots is not, and would recompile."""
+  is_key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+  return x if is_key else x.astype(x.dtype)
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=2)

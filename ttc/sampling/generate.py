@@ -58,6 +58,17 @@ def generate(
 
   Returns:
     The responses.
+
+  Example:
+    >>> model = models.table_model(vocab_size=4)
+    >>> table = 99 * jax.nn.one_hot(jnp.array([0, 2, 3, 0]), 4)  # 1, 2, 3, end
+    >>> prompt = Prompt(jnp.array([[1]]), jnp.array([1]))
+    >>> draw = jax.jit(functools.partial(
+    ...   sampling.generate, num_samples=2, model=model, capacity=4,
+    ...   stop=sampling.stop_rules(4, [0])))
+    >>> drawn = draw(table, jax.random.key(0)[None], prompt)
+    >>> drawn.tokens.tolist(), drawn.lengths.tolist()
+    ([[[2, 3, 0, 0], [2, 3, 0, 0]]], [[3, 3]])
   """
   rows = num_samples if num_rows is None else min(num_rows, num_samples)
   of_prompt = None if has_rows(routes) else routes

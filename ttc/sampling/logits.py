@@ -178,7 +178,7 @@ def _top_p(logits, p):
   return jnp.where(keep, logits, -jnp.inf)
 
 
-def _min_p(logits, floor, keep=True):
+def _min_p(logits, floor, keep: Bool[Array, ' V'] | bool = True):
   """Removes tokens below `floor` times the likeliest one's probability."""
   threshold = jnp.max(logits) + jnp.log(floor)
   return jnp.where(keep & (logits >= threshold), logits, -jnp.inf)

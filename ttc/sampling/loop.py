@@ -6,6 +6,7 @@ has the model read the pending token of every row and draws the next.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -324,6 +325,6 @@ def _fold_in(key: PRNGKeyArray, sample_id, position) -> PRNGKeyArray:
   return jax.random.fold_in(jax.random.fold_in(key, sample_id), position)
 
 
-def _by_row(fn):
+def _by_row(fn: Callable[..., Any]) -> Callable[..., Any]:
   """Maps a function of one row over `[B, R]`."""
   return jax.vmap(jax.vmap(fn))

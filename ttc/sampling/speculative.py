@@ -22,6 +22,7 @@ of the draft for :math:`(1 - a^{g+1}) / (1 - a)` tokens on average.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -461,7 +462,7 @@ def _take(x: Shaped[Array, 'B N S'], index: Int[Array, 'B N']):
   return jnp.take_along_axis(x, index[..., None], axis=-1)[..., 0]
 
 
-def _by_row(fn):
+def _by_row(fn: Callable[..., Any]) -> Callable[..., Any]:
   """Maps a function of one row over `[B, N]`."""
   return jax.vmap(jax.vmap(fn))
 

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from ttc.models.base import Cache, Inputs, LanguageModel, embed, encode_prompt
@@ -313,7 +314,7 @@ def _is_known(model: LanguageModel, prompt: Prompt) -> Bool[Array, 'B T']:
 
 def _check_prompt(model: LanguageModel, prompt: Prompt) -> None:
   """Refuses prompts that are no token ids; traced ones pass."""
-  if any(isinstance(x, jax.core.Tracer) for x in prompt):
+  if any(isinstance(x, Tracer) for x in prompt):
     return
   tokens, lengths = map(np.asarray, prompt)
   if not np.all((lengths > 0) & (lengths <= tokens.shape[1])):

@@ -76,6 +76,13 @@ def fit_power_law(
 
   Returns:
     A `PowerLaw` with a ceiling of at most 1.
+
+  Example:
+    >>> compute = jnp.array([1.0, 4.0, 16.0, 64.0])
+    >>> fit = jax.jit(scaling.fit_power_law)
+    >>> law = fit(compute, 0.9 - 0.4 * compute**-0.5)
+    >>> [round(float(x), 2) for x in law]
+    [0.9, 0.4, 0.5]
   """
   log_c = jnp.log(jnp.asarray(compute, jnp.float32))
   centre = jnp.mean(log_c)  # keeps the two columns apart

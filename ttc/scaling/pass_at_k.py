@@ -41,6 +41,10 @@ def pass_at_k(
 
   Raises:
     ValueError: if a concrete count breaks `1 <= k <= n` or `0 <= c <= n`.
+
+  Example:
+    >>> float(scaling.pass_at_k(num_samples=4, num_correct=1, k=2))
+    0.5
   """
   n, c = _check(num_samples, num_correct, k)
   return _nan_where_too_few(1 - _avoids_all(n, c, k), n, k)
@@ -57,6 +61,10 @@ def pass_hat_k(
       = \prod_{j=0}^{k-1} \frac{c - j}{n - j}
 
   Arguments, result and errors are those of `pass_at_k`.
+
+  Example:
+    >>> float(scaling.pass_hat_k(num_samples=4, num_correct=2, k=1))
+    0.5
   """
   n, c = _check(num_samples, num_correct, k)
   return _nan_where_too_few(_avoids_all(n, n - c, k), n, k)

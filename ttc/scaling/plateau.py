@@ -59,7 +59,7 @@ def plateau_accuracy(
   Returns:
     `F(n)`.
   """
-  return -ceiling * jnp.expm1(n * jnp.log1p(-_inside(p)))
+  return -jnp.expm1(n * jnp.log1p(-_inside(p))) * ceiling
 
 
 def marginal_gain(
@@ -69,7 +69,7 @@ def marginal_gain(
 ) -> Float[Array, '*B']:
   """What unit `n + 1` adds to the accuracy: `F(n + 1) - F(n)`."""
   p = _inside(p)
-  return ceiling * p * jnp.exp(n * jnp.log1p(-p))
+  return p * ceiling * jnp.exp(n * jnp.log1p(-p))
 
 
 def saturation_point(
@@ -120,8 +120,8 @@ def beta_plateau_accuracy(
     `F(0), F(1), ..., F(max_n)`.
   """
   j = jnp.arange(max_n)
-  log_missed = jnp.cumsum(jnp.log1p(-a / (a + b + j)))
-  return -ceiling * jnp.expm1(jnp.append(0.0, log_missed))
+  log_missed = jnp.cumsum(jnp.log1p(-(a / (a + b + j))))
+  return -jnp.expm1(jnp.append(0.0, log_missed)) * ceiling
 
 
 def beta_saturation_point(
@@ -161,6 +161,12 @@ def fit_plateau(n: Num[Array, ' K'], accuracies: Float[Array, ' K']) -> Plateau:
 
   Returns:
     A `Plateau`.
+
+  Example:
+    >>> n = jnp.array([1, 2, 4, 8])
+    >>> fit = jax.jit(scaling.fit_plateau)(n, 0.8 * (1 - 0.7**n))
+    >>> round(float(fit.ceiling), 2), round(float(fit.p), 2)
+    (0.8, 0.3)
   """
   curve = lambda x: plateau_accuracy(n, jax.nn.sigmoid(x[0]))
   starts = jnp.linspace(-7.0, 3.0, 21)[:, None]  # logits of p
@@ -182,7 +188,7 @@ def fit_beta_plateau(
     A `BetaPlateau`. From points far below the plateau ceiling and law cannot be
     told apart.
   """
-  curve = lambda x: beta_plateau_accuracy(*jnp.exp(x), max_n)[n]
+  curve = lambda x: beta_plateau_accuracy(*jnp.exp(x), max_n=max_n)[n]
   a, b = jnp.meshgrid(jnp.linspace(-2.0, 2.0, 5), jnp.linspace(-1.0, 4.0, 6))
   starts = jnp.stack([a.ravel(), b.ravel()], axis=1)  # logarithms
   x, ceiling = _fit(curve, starts, accuracies)

@@ -26,6 +26,8 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
+from ttc.types import AnyArray
+
 
 def majority_accuracy(
   counts: Int[Array, ' A'],
@@ -61,7 +63,7 @@ def majority_accuracy(
 
 
 def majority_accuracy_population(
-  probs: Float[Array, ' A'],
+  probs: Float[AnyArray, ' A'],
   gold: Int[ArrayLike, ''],
   k: int,
   invalid_prob: Float[ArrayLike, ''] = 0.0,
@@ -86,7 +88,7 @@ def majority_accuracy_population(
   j = _ballots(k)
   law = lambda prob: _law_from_ratios(k * prob / j)
   return _plurality(
-    jax.vmap(law)(probs), law(jnp.asarray(invalid_prob)), gold, k
+    jax.vmap(law)(jnp.asarray(probs)), law(jnp.asarray(invalid_prob)), gold, k
   )
 
 

@@ -135,20 +135,8 @@ def atts(
     on_reject=on_reject,
     online=online,
   )
-  B, capacity = keys.shape[0], 2 * num_turns * turn_tokens
-  draft_state, target_state = (
-    prefill(writer.model, writer.params, prompt, num_chains, capacity)
-    for writer in (run.draft, run.target)
-  )
-  chains = _Chains(
-    draft_state,
-    target_state,
-    empty(B, num_chains, capacity),
-    jax.tree.map(
-      lambda x: jnp.broadcast_to(x, (B, *x.shape[-2:])), calibration
-    ),
-    jnp.zeros((B,), jnp.int32),
-  )
+  capacity = 2 * num_turns * turn_tokens
+  chains = _begin(run, prompt, calibration, num_chains, capacity)
   turn = functools.partial(_turn, run)
   chains, turns = jax.lax.scan(turn, chains, jnp.arange(num_turns))
   return AttsOutput(chains.generation, turns, chains.calibration)
@@ -174,6 +162,29 @@ class _Run(NamedTuple):
   limit: ArrayLike  # of takeovers
   on_reject: OnReject
   online: Online
+
+
+def _begin(
+  run: _Run,
+  prompt: Prompt,
+  calibration: Calibration,
+  num_chains: int,
+  capacity: int,
+) -> _Chains:
+  """Chains of which nothing is written."""
+  B = prompt.tokens.shape[0]
+  draft, target = (
+    prefill(writer.model, writer.params, prompt, num_chains, capacity)
+    for writer in (run.draft, run.target)
+  )
+  of_each = lambda x: jnp.broadcast_to(x, (B, *x.shape[-2:]))
+  return _Chains(
+    draft,
+    target,
+    empty(B, num_chains, capacity),
+    jax.tree.map(of_each, calibration),
+    jnp.zeros((B,), jnp.int32),
+  )
 
 
 def _turn(

@@ -57,6 +57,17 @@ def best_of_n(
   Returns:
     A `BestOfNOutput`; ties go to the first sample. A score of NaN never wins;
     if all are NaN, the response is empty.
+
+  Example:
+    >>> sample = functools.partial(
+    ...   sampling.generate, model=models.table_model(4), capacity=1,
+    ...   stop=sampling.stop_rules(4))
+    >>> larger = lambda prompt, drawn: drawn.tokens[..., 0].astype(jnp.float32)
+    >>> best = jax.jit(functools.partial(
+    ...   search.best_of_n, sample_fn=sample, score_fn=larger, num_samples=32))
+    >>> prompt = Prompt(jnp.array([[1]]), jnp.array([1]))
+    >>> best(jnp.zeros((4, 4)), jax.random.key(0)[None], prompt).tokens.tolist()
+    [[3]]
   """
   samples = sample_fn(params, keys, prompt, num_samples)
   scores = score_fn(prompt, samples)
@@ -68,7 +79,19 @@ def best_of_n(
 
 
 def select_best(samples: Samples, n: Int[Array, '']) -> Selection:
-  """The answer of the best scored of the first `n` samples that has one."""
+  """The answer of the best scored of the first `n` samples that has one.
+
+  Example:
+    >>> samples = Samples(
+    ...   answers=jnp.array([7, 7, 5]), scores=jnp.array([0.2, 0.3, 0.9]),
+    ...   log_probs=jnp.zeros(3), lengths=jnp.array([4, 2, 3]),
+    ...   finished=jnp.ones(3, bool))
+    >>> for n in (1, 2, 3):
+    ...   print(n, int(search.select_best(samples, jnp.int32(n)).answer))
+    1 7
+    2 7
+    3 5
+  """
   eligible = scored(samples, n)
   scores = jnp.where(eligible, samples.scores, -jnp.inf)
   answer = samples.answers[jnp.argmax(scores)]

@@ -245,7 +245,9 @@ def _grow(
   start = 1 + search.round * width
   places = start + jnp.arange(width, dtype=jnp.int32)
   limit = jnp.where(search.active, rules.num_simulations, 0).astype(jnp.int32)
-  go_down = lambda *args: descend(*args, width, rules.c_init, rules.c_base)
+  go_down = functools.partial(
+    descend, width=width, c_init=rules.c_init, c_base=rules.c_base
+  )
   evaluate = _roll_out if rules.rollout else _read
   tree, node, num_done = jax.vmap(go_down)(
     search.tree, search.node, search.num_simulations, limit
@@ -261,7 +263,7 @@ def _grow(
   is_twin, priors = jax.vmap(lambda r: _prior(r, rules.prior))(
     children.responses
   )
-  grow = lambda *args: attach(*args, start)
+  grow = functools.partial(attach, start=start)
   tree = jax.vmap(grow)(tree, node, grows, scores, priors, has_ended)
   if not rules.rollout:  # two completions of one step are two samples
     reasons = read.finish_reasons

@@ -150,54 +150,46 @@ def qalign(
     raise ValueError(f'target={target!r} is not one of {get_args(Target)}')
   if not (0 <= burn_in <= num_steps and thin >= 1):
     raise ValueError(f'{burn_in=}, {thin=} keep none of {num_steps + 1} states')
-  B = prompt.tokens.shape[0]
-  draw = functools.partial(sample, model, params, stop=stop, sampling=sampling)
+  run = _Run(model, params, prompt, score_fn, stop, beta, target, sampling)
   step_keys = jax.vmap(lambda key: jax.random.fold_in(key, _STEPS_ID))(keys)
-  first = draw(keys, prefill(model, params, prompt, num_chains, capacity))
-  chain = _Chain(
-    state=first.state,
-    response=first.generation,
-    scores=score_fn(prompt, first.generation),
-    spent=first.generation.lengths,
-    num_accepted=jnp.zeros((B, num_chains), jnp.int32),
-  )
-
-  def step(t, chain):
-    draw_keys, cuts, log_uniforms = _randomness(step_keys, t, chain)
-    kept = truncate(chain.state, cuts)
-    begun = read_tokens(stop, chain.response.tokens, cuts)
-    ending = draw(draw_keys, kept, stop_states=begun)
-    response = join(chain.response, ending.generation, cuts)
-    scores = score_fn(prompt, response)
-    log_ratio = (scores - chain.scores) / beta
-    log_ratio += _log_correction(target, chain.response, response, cuts)
-    known = ~jnp.isnan(scores)  # what the reward cannot tell is refused
-    accepts = known & ((log_uniforms <= log_ratio) | jnp.isnan(chain.scores))
-    chosen = _choose(accepts, (response, scores), chain[1:3])
-    return _Chain(
-      _choose_state(model, accepts, ending.state, chain.state),
-      *chosen,
-      spent=chain.spent + ending.generation.lengths,
-      num_accepted=chain.num_accepted + accepts,
-    )
+  step = functools.partial(_step, run, step_keys)
 
   def go_on(chain, span):
-    chain = jax.lax.fori_loop(*span, step, chain)
+    begin, end = span
+    chain = jax.lax.fori_loop(begin, end, step, chain)
     return chain, _look(chain, answer_fn(prompt, chain.response))
 
   ends = jnp.arange(burn_in, num_steps + 1, thin)
   starts = jnp.pad(ends[:-1], (1, 0))
-  last, kept = jax.lax.scan(go_on, chain, (starts, ends))
+  first = _begin(run, keys, num_chains, capacity)
+  last, kept = jax.lax.scan(go_on, first, (starts, ends))
   chains = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 2), kept)
-  answers, shares = jax.vmap(_vote)(chains.answers.reshape(B, -1))
-  selection = Selection(
-    answers,
-    tokens=jnp.sum(last.spent, axis=1),
-    depth=jnp.max(last.spent, axis=1),
-    verifier_calls=jnp.full((B,), num_chains * (1 + num_steps)),
-    nan_scores=jnp.sum(jnp.isnan(chains.scores), axis=(1, 2)),
-  )
-  return QAlignOutput(selection, shares, chains)
+  return _settle(last, chains, num_calls=num_chains * (1 + num_steps))
+
+
+class _Run(NamedTuple):
+  """What is the same in all steps; see `qalign`."""
+
+  model: LanguageModel
+  params: Params
+  prompt: Prompt
+  score_fn: ScoreFn
+  stop: StopRules
+  beta: Float[Array, ''] | float
+  target: Target
+  sampling: SamplingParams
+
+  def draw(self, keys, state: DecodeState, stop_states=None):
+    """The rest of the responses that a state begins."""
+    return sample(
+      self.model,
+      self.params,
+      keys,
+      state,
+      self.stop,
+      sampling=self.sampling,
+      stop_states=stop_states,
+    )
 
 
 class _Chain(NamedTuple):
@@ -208,6 +200,58 @@ class _Chain(NamedTuple):
   scores: Float[Array, 'B N']
   spent: Int[Array, 'B N']
   num_accepted: Int[Array, 'B N']
+
+
+def _begin(
+  run: _Run, keys: Key[Array, ' B'], num_chains: int, capacity: int
+) -> _Chain:
+  """The first states: samples."""
+  state = prefill(run.model, run.params, run.prompt, num_chains, capacity)
+  first = run.draw(keys, state)
+  return _Chain(
+    state=first.state,
+    response=first.generation,
+    scores=run.score_fn(run.prompt, first.generation),
+    spent=first.generation.lengths,
+    num_accepted=jnp.zeros((keys.shape[0], num_chains), jnp.int32),
+  )
+
+
+def _step(
+  run: _Run, keys: Key[Array, ' B'], t: Int[Array, ''], chain: _Chain
+) -> _Chain:
+  """Proposes another ending, and moves there or stays."""
+  draw_keys, cuts, log_uniforms = _randomness(keys, t, chain)
+  kept = truncate(chain.state, cuts)
+  begun = read_tokens(run.stop, chain.response.tokens, cuts)
+  ending = run.draw(draw_keys, kept, begun)
+  response = join(chain.response, ending.generation, cuts)
+  scores = run.score_fn(run.prompt, response)
+  log_ratio = (scores - chain.scores) / run.beta
+  log_ratio += _log_correction(run.target, chain.response, response, cuts)
+  known = ~jnp.isnan(scores)  # what the reward cannot tell is refused
+  accepts = known & ((log_uniforms <= log_ratio) | jnp.isnan(chain.scores))
+  chosen = _choose(accepts, (response, scores), chain[1:3])
+  return _Chain(
+    _choose_state(run.model, accepts, ending.state, chain.state),
+    *chosen,
+    spent=chain.spent + ending.generation.lengths,
+    num_accepted=chain.num_accepted + accepts,
+  )
+
+
+def _settle(last: _Chain, chains: Chains, num_calls: int) -> QAlignOutput:
+  """Lets the states vote, and adds up what they cost."""
+  B = chains.answers.shape[0]
+  answers, shares = jax.vmap(_vote)(chains.answers.reshape(B, -1))
+  selection = Selection(
+    answers,
+    tokens=jnp.sum(last.spent, axis=1),
+    depth=jnp.max(last.spent, axis=1),
+    verifier_calls=jnp.full((B,), num_calls),
+    nan_scores=jnp.sum(jnp.isnan(chains.scores), axis=(1, 2)),
+  )
+  return QAlignOutput(selection, shares, chains)
 
 
 def _randomness(keys: Key[Array, ' B'], t, chain: _Chain):

@@ -14,6 +14,7 @@ start and reads the recent attempts again, 4 T tokens for each revision; prompts
 are never read again.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -99,44 +100,41 @@ def revisions(
   F = feedback.shape[-1]
   room = _room(model, prompt, min(depth - 1, W) * (T + F) + T)
 
+  draw = functools.partial(
+    sample, model, params, keys, stop=stop, sampling=sampling
+  )
+
   def turn(carry, t):
     state, last, window, counts, done = carry
     tokens, num_tokens = feedback_fn(prompt, last)
     num_tokens = jnp.where((t > 0) & ~done, num_tokens, 0)
     segment = _join(last.tokens, last.lengths, tokens)
-    window = jnp.concatenate([window[1:], segment[None]])
-    counts = jnp.concatenate([counts[1:], (last.lengths + num_tokens)[None]])
+    window = _newest(window, segment)
+    counts = _newest(counts, last.lengths + num_tokens)
     state = jax.lax.cond(
       t <= W,
       lambda: extend(model, params, state, tokens, num_tokens),
       lambda: _reread(model, params, state, window, counts),
     )
-    output = sample(
-      model,
-      params,
-      keys,
-      state,
-      stop,
-      sampling=sampling,
-      max_new_tokens=T,
-      active=~done,
-      sample_ids=jnp.broadcast_to(t * C + jnp.arange(C), (B, C)),
-    )
+    ids = jnp.broadcast_to(t * C + jnp.arange(C), (B, C))
+    output = draw(state, active=~done, sample_ids=ids, max_new_tokens=T)
     attempt = first_tokens(output.generation, T)
     if is_done_fn is not None:
       done |= is_done_fn(prompt, attempt)
     return (output.state, attempt, window, counts, done), attempt
 
-  carry = (
-    prefill(model, params, prompt, C, room),
-    nothing,
-    jnp.zeros((W, B, C, T + F), jnp.int32),
-    jnp.zeros((W, B, C), jnp.int32),
-    jnp.zeros((B, C), bool),
-  )
+  state = prefill(model, params, prompt, C, room)
+  window = jnp.zeros((W, B, C, T + F), jnp.int32)
+  counts, done = jnp.zeros((W, B, C), jnp.int32), jnp.zeros((B, C), bool)
+  carry = (state, nothing, window, counts, done)
   _, attempts = jax.lax.scan(turn, carry, jnp.arange(depth))
   by_chain = lambda x: jnp.moveaxis(x, 0, 2).reshape(B, C * depth, *x.shape[3:])
   return jax.tree.map(by_chain, attempts)
+
+
+def _newest(window: Int[Array, 'W *A'], new: Int[Array, '*A']):
+  """The window with the oldest entry out and a new one in."""
+  return jnp.concatenate([window[1:], new[None]])
 
 
 def _room(model: LanguageModel, prompt: Prompt, room: int) -> int:

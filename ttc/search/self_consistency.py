@@ -73,6 +73,19 @@ def self_consistency(
 
   Returns:
     A `SelfConsistencyOutput`; ties go to the answer that was drawn first.
+
+  Example:
+    >>> sample = functools.partial(
+    ...   sampling.generate, model=models.table_model(4), capacity=1,
+    ...   stop=sampling.stop_rules(4))
+    >>> first = lambda prompt, drawn: drawn.tokens[..., 0]
+    >>> vote = jax.jit(functools.partial(
+    ...   search.self_consistency, sample_fn=sample, answer_fn=first,
+    ...   num_samples=32))
+    >>> table = jnp.log(jnp.array([[0.01, 0.09, 0.2, 0.7]] * 4))
+    >>> prompt = Prompt(jnp.array([[1]]), jnp.array([1]))
+    >>> vote(table, jax.random.key(0)[None], prompt).answers.tolist()
+    [3]
   """
   generation = sample_fn(params, keys, prompt, num_samples)
   samples = observe(prompt, generation, answer_fn, score_fn)
@@ -91,7 +104,17 @@ def self_consistency(
 
 
 def majority_vote(samples: Samples, n: Int[Array, '']) -> Selection:
-  """The most frequent answer among the first `n` samples."""
+  """The most frequent answer among the first `n` samples.
+
+  Example:
+    >>> samples = Samples(
+    ...   answers=jnp.array([5, 7, 7]), scores=jnp.array([0.9, 0.2, 0.3]),
+    ...   log_probs=jnp.zeros(3), lengths=jnp.array([4, 2, 3]),
+    ...   finished=jnp.ones(3, bool))
+    >>> vote = search.majority_vote(samples, jnp.int32(3))
+    >>> int(vote.answer), int(vote.tokens)
+    (7, 9)
+  """
   votes = jnp.ones_like(samples.scores)
   totals = tally(samples.answers, votes, drawn(samples, n))
   return run_all(samples, n, winner(samples.answers, totals))

@@ -181,6 +181,19 @@ def solve(
 
   Returns:
     Answers with their cost; fields `[B]`.
+
+  Example:
+    >>> model = models.table_model(4)
+    >>> setting = search.Setting(
+    ...   model, jnp.zeros((4, 4)), lambda prompt, drawn: drawn.tokens[..., 1],
+    ...   lambda prompt, drawn: drawn.tokens.max(-1).astype(jnp.float32),
+    ...   eos_ids=[0], capacity=2, max_steps=2, max_step_tokens=1)
+    >>> methods = {method.name: method for method in search.METHODS}
+    >>> prompt = Prompt(jnp.array([[1]]), jnp.array([1]))
+    >>> solve = jax.jit(lambda keys: search.solve(
+    ...   methods['best_of_n'], setting, keys, prompt, num_samples=16))
+    >>> solve(jax.random.key(0)[None]).verifier_calls.tolist()
+    [16]
   """
   chosen = _solve(method, setting, keys, prompt, num_samples)
   return chosen if with_leaves else chosen._replace(leaves=None)

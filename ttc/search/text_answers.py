@@ -35,13 +35,23 @@ class TextTask(Protocol):
     ...
 
   @property
-  def prompt(self) -> Callable[[Any], str]:
-    """How an item is asked."""
+  def prompt(self) -> Callable[..., str]:
+    """`item -> text`: how it is asked."""
     ...
 
   @property
   def is_chat(self) -> bool:
     """Whether that is a user's turn, and not a text to go on with."""
+    ...
+
+  @property
+  def system(self) -> str:
+    """The chat's system message; empty for the model's own."""
+    ...
+
+  @property
+  def prefill(self) -> str:
+    """How every reply begins."""
     ...
 
   @property
@@ -55,13 +65,13 @@ class TextTask(Protocol):
     ...
 
   @property
-  def grade(self) -> Callable[[Any, str], Any]:
+  def grade(self) -> Callable[..., Any]:
     """`(item, text) -> (score, extracted, detail)`."""
     ...
 
   @property
-  def same(self) -> Callable[[str, str], bool]:
-    """Whether two extracted answers are one."""
+  def same(self) -> Callable[..., bool]:
+    """`(text, text) -> whether` two extracted answers are one."""
     ...
 
 

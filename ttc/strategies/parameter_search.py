@@ -202,7 +202,9 @@ def bayesian(num_initial: int = 5, exploration: float = 0.01) -> ProposeFn:
         process.fit(points[seen], values)
         mean, deviation = process.predict(points, return_std=True)
       improvement.y_max = max(values)
-      gain = improvement.base_acq(np.asarray(mean), np.asarray(deviation))
+      gain = improvement.base_acq(
+        np.asarray(mean), np.asarray(deviation, np.float64)
+      )
       gain[seen] = -np.inf
       seen.append(np.argmax(gain))
       values.append((yield _point(points[seen[-1]])))

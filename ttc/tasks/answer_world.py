@@ -63,7 +63,7 @@ def random_world(
   answer_key, path_key, length_key, score_key = jax.random.split(key, 4)
   answers = jnp.repeat(jnp.arange(num_answers), paths_per_answer)
   right = answers == 0
-  answer_logits = answer_spread * jax.random.normal(answer_key, (num_answers,))
+  answer_logits = jax.random.normal(answer_key, (num_answers,)) * answer_spread
   answer_logits = jax.nn.log_softmax(answer_logits.at[0].add(edge))
   shape = (num_answers, paths_per_answer)
   path_logits = path_spread * jax.random.normal(path_key, shape)
@@ -75,7 +75,7 @@ def random_world(
     lengths=jax.random.randint(
       length_key, answers.shape, min_length, max_length + 1
     ),
-    scores=score_signal * right + noise,
+    scores=right * score_signal + noise,
   )
 
 

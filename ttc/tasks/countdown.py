@@ -61,22 +61,7 @@ def countdown(
     numbers = jax.random.randint(
       number_key, (num_numbers,), 1, max_number + 1, jnp.int32
     )
-    steps, values = _derive(derivation_key, numbers, max_value)
-    prompt = jnp.concatenate(
-      [
-        token_task.FIRST_ID + numbers,
-        jnp.array([token_task.EQUALS_ID], jnp.int32),
-        token_task.FIRST_ID + values[-1:],
-      ]
-    )
-    return token_task.Problem(
-      prompt=prompt,
-      prompt_length=jnp.int32(num_numbers + 2),
-      trace=jnp.append(steps.reshape(num_tokens), token_task.EOS_ID),
-      trace_length=jnp.int32(num_tokens + 1),
-      answer=values[-1],
-      data=numbers,
-    )
+    return _problem(numbers, *_derive(derivation_key, numbers, max_value))
 
   def run(problem: token_task.Problem, response: Int[Array, ' T']) -> _Run:
     tokens = token_task.fit(response, num_tokens, token_task.PAD_ID)
@@ -121,6 +106,29 @@ def countdown(
     answer=answer,
     process_rewards=process_rewards,
     consistency_rewards=consistency_rewards,
+  )
+
+
+def _problem(
+  numbers: Int[Array, ' K'],
+  steps: Int[Array, 'M 5'],
+  values: Int[Array, ' M'],
+) -> token_task.Problem:
+  """The problem of a derivation, which is its trace."""
+  prompt = jnp.concatenate(
+    [
+      token_task.FIRST_ID + numbers,
+      jnp.array([token_task.EQUALS_ID], jnp.int32),
+      token_task.FIRST_ID + values[-1:],
+    ]
+  )
+  return token_task.Problem(
+    prompt=prompt,
+    prompt_length=jnp.int32(prompt.size),
+    trace=jnp.append(steps.reshape(-1), token_task.EOS_ID),
+    trace_length=jnp.int32(steps.size + 1),
+    answer=values[-1],
+    data=numbers,
   )
 
 

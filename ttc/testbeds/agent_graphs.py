@@ -13,7 +13,8 @@ from ttc import strategies
 from ttc.strategies import Calls
 
 NODES, MODELS, NUM_ANSWERS = 4, 2, 6
-PRICES, DELAYS = np.float32([1, 4]), np.float32([1, 2])
+PRICES = np.array([1, 4], np.float32)
+DELAYS = np.array([1, 2], np.float32)
 
 
 @functools.partial(jax.jit, static_argnums=2)

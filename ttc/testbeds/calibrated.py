@@ -118,7 +118,7 @@ def base_law() -> np.ndarray:
   """Law of the answers of the base: the right one, then the wrong ones."""
   right = tasks.noisy_chain_accuracy(NOISE, LENGTH, NUM_VALUES)
   wrong = (1 - right) / (NUM_VALUES - 1)
-  return np.float32([right] + [wrong] * (NUM_VALUES - 1))
+  return np.array([right] + [wrong] * (NUM_VALUES - 1), np.float32)
 
 
 def base_samples(seed: int, size: Size, cache: Directory):

@@ -7,7 +7,7 @@ any pair that adds up is right. Chances of being right are exact, so pass@k is
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -66,10 +66,11 @@ def stochastic_labels(key: PRNGKeyArray, num_questions: int) -> Training:
   x, labels = draw(train_key, _EXAMPLES)
   asked, answers = draw(test_key, num_questions)
   net = _Perceptron()
+  apply: Callable[..., Any] = net.apply
 
   def of_labels(params, x, labels):
     return -optax.softmax_cross_entropy_with_integer_labels(
-      net.apply(params, x),
+      apply(params, x),
       labels,  # pyright: ignore[reportArgumentType]
     )
 
@@ -78,7 +79,7 @@ def stochastic_labels(key: PRNGKeyArray, num_questions: int) -> Training:
     lambda params: of_labels(params, x, labels),
     lambda params: jnp.exp(of_labels(params, asked, answers)),
     lambda params: jnp.mean(
-      jnp.max(jax.nn.softmax(net.apply(params, asked)), axis=-1)
+      jnp.max(jax.nn.softmax(apply(params, asked)), axis=-1)
     ),
   )
 

@@ -21,6 +21,7 @@ from ttc.testbeds.train import Directory, Recipe
 from ttc.types import Params
 
 Kind = Literal['isotropic', 'subspace']
+KINDS: tuple[Kind, ...] = ('isotropic', 'subspace')
 
 NUM_FEATURES = 16
 NOISE = 1.0  # half of the variance of a response

@@ -180,18 +180,20 @@ def learn(
     num_generations: of evolution; gradients take twice as many steps.
   """
   key, low, high = jax.random.key(seed), min(trained), max(trained)
+  evolved, blind = (
+    by_evolution(
+      problem,
+      key,
+      low,
+      high,
+      sees_time=sees_time,
+      num_generations=num_generations,
+    )
+    for sees_time in (True, False)
+  )
   return Learned(
-    *(
-      by_evolution(
-        problem,
-        key,
-        low,
-        high,
-        sees_time=sees_time,
-        num_generations=num_generations,
-      )
-      for sees_time in (True, False)
-    ),
+    evolved,
+    blind,
     by_one_step(problem, key, trained, num_steps=2 * num_generations),
   )
 

@@ -132,8 +132,8 @@ def answer_in_context(params: Params, context: Recall) -> Float[Array, ' Q']:
 
 def _in_context(params, context):
   """Logits behind each question, which stand one after the other."""
-  facts = jnp.sum(MODEL.embed(params, context.facts), axis=1)
-  asked = MODEL.embed(params, context.questions[:, 0])
+  facts = jnp.sum(models.embed(MODEL, params, context.facts), axis=1)
+  asked = models.embed(MODEL, params, context.questions[:, 0])
   features = models.read(MODEL, params, jnp.concatenate([facts, asked])[None])
   return MODEL.logits(params, features[0, len(facts) :])
 

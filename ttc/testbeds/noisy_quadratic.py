@@ -36,7 +36,7 @@ class Quadratic(NamedTuple):
 
 
 # `(updates so far, horizon) -> step size`.
-RateFn = Callable[[Array, Array], Array]
+RateFn = Callable[[Array, Array | int], Array]
 
 
 def step(

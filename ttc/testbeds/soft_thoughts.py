@@ -10,6 +10,7 @@ change.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -84,7 +85,7 @@ def sequence(key):
   return joined.tokens, joined.is_trace
 
 
-def with_fillers(problem, num_fillers, word=TASK.pad_id):
+def with_fillers(problem, num_fillers, word: Any = TASK.pad_id):
   """The problem with a word, `num_fillers` times over, behind its prompt.
 
   All prompts of the task are of one length.
@@ -140,12 +141,12 @@ def trained_thoughts(
       jax.random.key(seed),
     ),
   )
-  return finetuning.SoftCoTParams(*frozen, soft)
+  return finetuning.SoftCoTParams(*frozen, soft=soft)
 
 
 def thoughts_loss(frozen, weight, soft, batch):
   """Of the learned part of a pair."""
-  params = finetuning.SoftCoTParams(*frozen, soft)
+  params = finetuning.SoftCoTParams(*frozen, soft=soft)
   return finetuning.soft_cot_loss(
     PAIR, params, batch, NUM_POSITIONS, contrastive_weight=weight
   )

@@ -33,6 +33,17 @@ def aggregate_steps(
 
   Returns:
     The scores; -1 where no step exists.
+
+  Example:
+    >>> steps = jnp.array([0.9, 0.5, 0.8])
+    >>> exist = jnp.array([True, True, False])
+    >>> for how in ('last', 'mean', 'prod', 'max'):
+    ...   score = verifiers.aggregate_steps(steps, exist, how)
+    ...   print(how, round(float(score), 2))
+    last 0.5
+    mean 0.7
+    prod 0.45
+    max 0.9
   """
   index = jnp.arange(step_scores.shape[-1])
   fill = lambda value: jnp.where(mask, step_scores, value)

@@ -54,7 +54,7 @@ def rollout_values(
   Returns:
     The values.
   """
-  B, R, _ = state.tokens.shape
+  B, R, capacity = state.tokens.shape
   each = lambda x: jnp.repeat(x, num_rollouts, axis=1)
   rows = each(jnp.broadcast_to(jnp.arange(R), (B, R)))
   running = jnp.ones((B, R), bool) if running is None else running
@@ -69,10 +69,10 @@ def rollout_values(
     active=each(running),
   )
   whole, lengths = output.state.tokens, output.state.lengths
-  written = jnp.arange(whole.shape[-1]) < lengths[..., None]
-  responses = empty(*whole.shape, output.generation.finish_reasons)._replace(
-    tokens=jnp.where(written, whole, 0), lengths=lengths
-  )
+  written = jnp.arange(capacity) < lengths[..., None]
+  responses = empty(
+    B, R * num_rollouts, capacity, output.generation.finish_reasons
+  )._replace(tokens=jnp.where(written, whole, 0), lengths=lengths)
   rewards = reward_fn(prompt, responses).reshape(B, R, num_rollouts)
   return jnp.mean(rewards, axis=-1)
 

@@ -312,8 +312,14 @@ def _retell(
 def _shapes(B: int, N: int, room: tuple[int, int, int]) -> Reading:
   """What `_retell` returns."""
   Tp, T, S = room
-  of = lambda *shape: jax.ShapeDtypeStruct((B, *shape), jnp.int32)
-  is_step = jax.ShapeDtypeStruct((B, N, S), jnp.bool_)
-  return Reading(
-    Prompt(of(Tp), of()), of(N, T), of(N), of(N), of(N, S), is_step
+  of = lambda *shape: jnp.zeros((B, *shape), jnp.int32)
+  return jax.eval_shape(
+    lambda: Reading(
+      Prompt(of(Tp), of()),
+      tokens=of(N, T),
+      lengths=of(N),
+      starts=of(N),
+      reads=of(N, S),
+      is_step=of(N, S).astype(bool),
+    )
   )

@@ -12,8 +12,8 @@ makes of the seam: the longest common beginning is the prompt, which is run
 once. Costs no model.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Bool, Int
@@ -163,7 +163,7 @@ def arrange(
       )
   B, N = len(written), len(written[0])
   Tp, T, S = most
-  zeros = lambda *shape: np.zeros((B, *shape), np.int32)
+  zeros: Callable[..., Any] = lambda *shape: np.zeros((B, *shape), np.int32)
   prompt, tokens, lengths = zeros(Tp), zeros(N, T), zeros(N)
   starts, reads, is_step = zeros(N), zeros(N, S), zeros(N, S).astype(bool)
   for b, (row, cut) in enumerate(zip(written, cuts, strict=True)):
@@ -174,7 +174,8 @@ def arrange(
       starts[b, n] = w.start - cut
       reads[b, n, : len(w.reads)] = np.array(w.reads) - cut
       is_step[b, n, : len(w.reads)] = True
-  prompts = Prompt(prompt, np.array(cuts, np.int32))
+  prompt_lengths: Any = np.array(cuts, np.int32)
+  prompts = Prompt(prompt, prompt_lengths)
   return Reading(prompts, tokens, lengths, starts, reads, is_step)
 
 

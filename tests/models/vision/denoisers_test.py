@@ -17,16 +17,11 @@ NETWORKS = {
 
 def disturbed(network, images, times, labels):
   """Parameters of which none are zero, as after training."""
-  params = network.init(jax.random.key(0), images, times, labels)
-  leaves, tree = jax.tree.flatten(params)
-  keys = jax.random.split(jax.random.key(1), len(leaves))
-  return params, jax.tree.unflatten(
-    tree,
-    [
-      x + 0.1 * jax.random.normal(key, x.shape)
-      for x, key in zip(leaves, keys, strict=True)
-    ],
-  )
+  init = jax.jit(network.init)
+  params = init(jax.random.key(0), images, times, labels)
+  rng = np.random.default_rng(1)
+  noise = lambda x: np.float32(0.1 * rng.normal(size=x.shape))
+  return params, jax.tree.map(lambda x: x + noise(x), params)
 
 
 class DenoisersTest(parameterized.TestCase):

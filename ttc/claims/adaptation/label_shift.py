@@ -37,16 +37,16 @@ def measure(seed, size, cache):
     pixels, labels = long_tails.stream(bed, seed, prior, BATCH)
     batches = Batch(pixels, jnp.ones(labels.shape, bool))
     true = np.bincount(labels.ravel(), minlength=10) / labels.size
-    errors, off = {}, {}
+    errors, off, logits = {}, {}, {}
     for method, adapter in methods.items():
       state = adaptation.start_stream(adapter, bed.source, jax.random.key(seed))
       run = jax.jit(lambda s, b, a=adapter: adaptation.run_stream(a, s, b))
       said, state = run(state, batches)
+      logits[method] = said.logits
       errors[method] = wrong(said.logits, labels)
-      if method == 'source':
-        frozen = said.logits
       if method.startswith('adapter'):
         off[method] = np.abs(np.asarray(state.adapter.prior) - true).sum() / 2
+    frozen = logits['source']
     p = jax.nn.softmax(frozen.reshape(-1, 10))
     estimate = adaptation.maximum_likelihood_prior(p, bed.prior)
     off['likelihood'] = np.abs(np.asarray(estimate) - true).sum() / 2

@@ -29,7 +29,7 @@ from ttc.claims.claim import (
   text,
 )
 
-TOKENS = np.float32([64, 128, 256, 512])
+TOKENS = np.array([64, 128, 256, 512], np.float32)
 NUM_ITEMS = 1200  # of a seed
 NUM_RUNS = 5  # of a cell, on average
 # Of the Beta law of graded runs: of three quarters of the items, of the others.
@@ -92,7 +92,9 @@ def run_cells(key, chances, graded):
 
     one_by_one = evaluation.adaptive_runs(key, run).accuracy
     runs = jax.vmap(lambda k: run(jax.random.fold_in(key, k)))(jnp.arange(10))
-    unsure = sum(evaluation.variation(x[:3], 3) for x in runs)
+    unsure = functools.reduce(
+      jnp.add, (evaluation.variation(x[:3], 3) for x in runs)
+    )
     return one_by_one, unsure, runs[0]
 
   levels = jnp.broadcast_to(jnp.arange(chances.shape[1]), chances.shape)

@@ -1,5 +1,7 @@
 """TTI's growing horizon in a shop of pages (2506.07976)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,7 +35,7 @@ def measure(seed, size, cache):
   base = jax.jit(agents.roll_out, static_argnums=(0, 3, 4))(
     SITE, params, test_key, size.problems(2000), LONGEST
   )
-  found = {'base': jnp.mean(base.rewards)}
+  found: dict[str, Any] = {'base': jnp.mean(base.rewards)}
   for name, (horizons, num_thoughts) in ARMS.items():
     _, curve = agents.tti(
       SITE,

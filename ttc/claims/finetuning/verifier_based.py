@@ -37,8 +37,8 @@ def measure(seed, size, cache):
   for horizon in HORIZONS:
     for n in NUM_TRACES:
       learn = jax.jit(
-        lambda key, *law, h=horizon, n=n: jax.vmap(
-          lambda key: _learn(key, *law, h, n)
+        lambda key, speeds, success, h=horizon, n=n: jax.vmap(
+          lambda key: _learn(key, speeds, success, h, n)
         )(jax.random.split(key, repetitions))
       )
       for i, kind in enumerate(KINDS):

@@ -17,11 +17,8 @@ def measure(seed, size, cache):
   """Mean squared errors by law of the tasks and length of the context."""
   regressor = bed.small_regressor()
   recipe = bed.RECIPE._replace(steps=tuple(map(size.steps, bed.RECIPE.steps)))
-  params = {
-    kind: bed.learned(kind, seed, cache, recipe)
-    for kind in ('isotropic', 'subspace')
-  }
-  tasks = {kind: bed.seed_tasks(kind, seed) for kind in params}
+  params = {kind: bed.learned(kind, seed, cache, recipe) for kind in bed.KINDS}
+  tasks = {kind: bed.seed_tasks(kind, seed) for kind in bed.KINDS}
   key = jax.random.key(1000 + seed)
   errors = jax.jit(
     lambda params, tasks: {

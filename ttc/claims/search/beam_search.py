@@ -84,11 +84,11 @@ def measure(seed, size, cache):
     found, leaves = run(params, prm, problems, prompt, keys)
     return jax.device_get(found), leaves
 
-  runs = {}
+  runs, drawn = {}, {}
   for verifier in ('exact', 'learned'):
     for n, width in BUDGETS.items():
       # Of width 1 it is weighted best-of-N, sample for sample.
-      runs[f'{verifier}, best-of-N, {n}'], samples = spend(
+      runs[f'{verifier}, best-of-N, {n}'], drawn[verifier] = spend(
         verifier, search.beam_search, n, 1, search.weighted_best_of_n
       )
       for name, method in METHODS.items():
@@ -100,6 +100,7 @@ def measure(seed, size, cache):
       runs[f'{verifier}, {name}, 16'], _ = spend(
         verifier, method, 16, BUDGETS[16], search.select_best
       )
+  samples = drawn['learned']  # of the last budget
   ones = tasks.score_fn(TASK, problems)(prompt, samples)
   written = jnp.arange(TASK.response_length) < samples.lengths[..., None]
   said = np.asarray(verifiers.step_scores(model, prm, prompt, samples, written))

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ttc.envs.environment import Environment
-from ttc.envs.rendering import Circle, Picture, rectangle
+from ttc.envs.rendering import Circle, Picture, Shape, rectangle
 from ttc.envs.single_agent import single_agent
 from ttc.envs.spaces import Box, Discrete, random_index
 
@@ -87,7 +87,7 @@ def catch(rows: int = 10, columns: int = 5) -> Environment:
   def draw(state, params) -> Picture:
     """The board; the ball is round."""
     del params
-    shapes = [
+    shapes: list[Shape] = [
       rectangle((c, r), (c + 1, r + 1), '#f4f4f4', '#d0d0d0')
       for r in range(rows)
       for c in range(columns)

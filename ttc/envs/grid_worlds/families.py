@@ -94,8 +94,13 @@ def sizes_of(level: str) -> Sizes:
     most = it.num_objects[1]
     return Sizes(it.side[1], most, most, it.random_objects)
   if level == 'tabular':
-    sizes = [sizes_of(name)[:3] for name in TABULAR]
-    return Sizes(*(max(size) for size in zip(*sizes, strict=True)), False)
+    sizes = [sizes_of(name) for name in TABULAR]
+    return Sizes(
+      max(size.side for size in sizes),
+      max(size.objects for size in sizes),
+      max(size.types for size in sizes),
+      False,
+    )
   names = ', '.join((*LEVELS, 'tabular', *FAMILIES))
   raise ValueError(f'grid worlds: level {level!r}, expected one of {names}')
 

@@ -217,7 +217,7 @@ def _vacant_cells(
   `r` plus how many taken ones `e` have `e - (taken ones below e) <= r`.
   """
   slots = jnp.arange(bits.shape[0], dtype=jnp.int32)
-  count = free.count - 1 - jnp.sum(state.present, dtype=jnp.int32)
+  count = free.size - 1 - jnp.sum(state.present, dtype=jnp.int32)
   left = jnp.maximum(count - slots, 1).astype(jnp.uint32)
   numbers = _distinct((bits % left).astype(jnp.int32))
   rank = jnp.asarray(free.rank)

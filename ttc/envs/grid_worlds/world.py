@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from jaxtyping import Array, Bool, Float, Int
 
+from ttc.types import AnyArray, AnyNumber
+
 
 class FreeCells(NamedTuple):
   """The cells of a level that are no walls, numbered.
@@ -11,12 +13,12 @@ class FreeCells(NamedTuple):
   Attributes:
     cells: the free ones in order, then the walls.
     rank: where in `cells` a cell is.
-    count: of the free ones.
+    size: how many are free.
   """
 
-  cells: Int[Array, ' C']
-  rank: Int[Array, ' C']
-  count: Int[Array, '']
+  cells: Int[AnyArray, ' C']
+  rank: Int[AnyArray, ' C']
+  size: Int[AnyNumber, '']
 
 
 class GridWorldParams(NamedTuple):
@@ -36,15 +38,15 @@ class GridWorldParams(NamedTuple):
       back, in vacant cells drawn uniformly.
   """
 
-  walls: Bool[Array, 'H W']
-  start: Int[Array, '']
-  object_cell: Int[Array, ' K']
-  object_type: Int[Array, ' K']
-  used: Bool[Array, ' K']
-  reward: Float[Array, ' K']
-  p_terminate: Float[Array, ' K']
-  p_respawn: Float[Array, ' K']
-  max_steps: Int[Array, '']
+  walls: Bool[AnyArray, 'H W']
+  start: Int[AnyNumber, '']
+  object_cell: Int[AnyArray, ' K']
+  object_type: Int[AnyArray, ' K']
+  used: Bool[AnyArray, ' K']
+  reward: Float[AnyArray, ' K']
+  p_terminate: Float[AnyArray, ' K']
+  p_respawn: Float[AnyArray, ' K']
+  max_steps: Int[AnyNumber, '']
   free: FreeCells | None = None
 
 

@@ -23,6 +23,7 @@ from ttc.envs.rendering import (
   rectangle,
 )
 from ttc.envs.spaces import Box, Discrete, random_index
+from ttc.types import AnyArray, AnyNumber
 
 RIGHT, LEFT, UP, DOWN, STAY = range(5)
 SIDE = 3
@@ -40,10 +41,10 @@ class CoinGameParams(NamedTuple):
       shared rewards.
   """
 
-  game_steps: Int[Array, '']
-  num_games: Int[Array, '']
-  payoff: Float[Array, '2 3']
-  others_weight: Float[Array, '']
+  game_steps: Int[AnyNumber, '']
+  num_games: Int[AnyNumber, '']
+  payoff: Float[AnyArray, '2 3']
+  others_weight: Float[AnyNumber, '']
 
 
 class CoinGameState(NamedTuple):

@@ -12,7 +12,7 @@ and no dropout. Costs a forward pass over `3 (P + K)` tokens.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -126,6 +126,9 @@ def decision_transformer(
   here = _Tokens(config.embed_dim, max_steps, context_dim)
   before = _Tokens(config.embed_dim, max_steps, 0)
   head = nn.Dense(action_dim)
+  embed: Callable[..., Any] = here.apply
+  embed_prompt: Callable[..., Any] = before.apply
+  act: Callable[..., Any] = head.apply
 
   def init(key):
     keys = jax.random.split(key, 4)
@@ -138,15 +141,15 @@ def decision_transformer(
     }
 
   def apply(params, steps, prompt=None):
-    tokens = here.apply(params['steps'], steps)
+    tokens = embed(params['steps'], steps)
     skip = 0
     if prompt is not None:
-      first = before.apply(params['prompt'], prompt)
+      first = embed_prompt(params['prompt'], prompt)
       tokens = jnp.concatenate([first, tokens], axis=1)
       skip = first.shape[1]
     features = models.read(language, params['transformer'], tokens)
     of_states = features[:, skip + 1 :: 3]
-    return jnp.tanh(head.apply(params['head'], of_states))
+    return jnp.tanh(act(params['head'], of_states))
 
   return DecisionTransformer(init, apply, horizon, prompt_length, max_steps)
 

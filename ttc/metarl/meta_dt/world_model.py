@@ -8,7 +8,7 @@ good or bad the policy was that played: the code is disentangled from it.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -104,9 +104,11 @@ def world_model(
       )
     return params
 
+  apply_encoder: Callable[..., Any] = encoder.apply
+
   def encode(params, trajectories):
     windows = lambda x: jnp.moveaxis(_past(x, context_length), -2, 0)
-    return encoder.apply(
+    return apply_encoder(
       params['encoder'],
       windows(trajectories.state),
       windows(trajectories.action),

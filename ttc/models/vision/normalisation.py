@@ -54,7 +54,7 @@ class BatchNorm(nn.Module):
         f"moments {moments!r}: 'source', 'batch' or a number between"
       )
     for name, value in (('mean', mean), ('var', var)):
-      self.sow('moments', name, value, lambda _, new: new, lambda: None)
+      self.sow('moments', name, value, lambda _, new: new, lambda: mean)
     return (x - mean) * jax.lax.rsqrt(var + self.epsilon) * scale + bias
 
 

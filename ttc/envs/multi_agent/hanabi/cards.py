@@ -176,9 +176,11 @@ def read_action(
   waiting. This is a table, since divisions take long to compile.
   """
   row = jnp.take(_table(size), action, axis=0, mode='clip')
-  *kind, slot, places, value, kinds = jnp.unstack(row)
+  discard, play, color, rank, slot, places, value, kinds = jnp.unstack(row)
   target = player_after(size, player, places)
-  return Meaning(*(x == 1 for x in kind), slot, target, value, kinds)
+  return Meaning(
+    discard == 1, play == 1, color == 1, rank == 1, slot, target, value, kinds
+  )
 
 
 def _table(size: Size) -> Int[np.ndarray, 'n 8']:

@@ -6,7 +6,7 @@ from ttc.envs.multi_agent.hanabi.cards import (
   HanabiState,
   Size,
 )
-from ttc.envs.rendering import Circle, Picture, Text, rectangle
+from ttc.envs.rendering import Circle, Picture, Shape, Text, rectangle
 
 _COLORS = ('#d62728', '#f0c808', '#2ca02c', '#f7f7f7', '#1f77b4', '#9467bd')
 _INK = ('#ffffff', '#222222', '#ffffff', '#222222', '#ffffff', '#ffffff')
@@ -27,7 +27,7 @@ def draw(size: Size, state: HanabiState, params: HanabiParams) -> Picture:
   text = lambda x, y, words, color=_EDGE, size=0.25: Text(
     (x, y), words, color, size / width
   )
-  shapes = [text(0.7, height - 1.0, 'fireworks')]
+  shapes: list[Shape] = [text(0.7, height - 1.0, 'fireworks')]
   for color in range(size.num_colors):
     x, y = 1.4 + _STEP * color, height - 1.7
     lies = int(state.fireworks[color])
@@ -59,7 +59,9 @@ def draw(size: Size, state: HanabiState, params: HanabiParams) -> Picture:
 def _card(text, x, y, color, rank):
   """A card; a place for one without a rank."""
   fill = _NO if rank is None else _COLORS[color]
-  shapes = [rectangle((x, y), (x + 0.95, y + 1.2), fill, _COLORS[color])]
+  shapes: list[Shape] = [
+    rectangle((x, y), (x + 0.95, y + 1.2), fill, _COLORS[color])
+  ]
   if rank is not None:
     shapes[0] = rectangle((x, y), (x + 0.95, y + 1.2), fill, _EDGE)
     shapes.append(
@@ -107,7 +109,7 @@ def _tokens(x, y, count, size, color):
 
 def _discards(text, size, state, x, y):
   """Small cards, a column for each colour."""
-  shapes = [text(x + 1.1, y + 0.1, 'discards')]
+  shapes: list[Shape] = [text(x + 1.1, y + 0.1, 'discards')]
   for color in range(size.num_colors):
     lies = 0
     for rank in range(size.num_ranks):

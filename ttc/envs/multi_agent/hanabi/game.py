@@ -289,8 +289,8 @@ def replace_card(
     card=drawn,
     colors=jnp.where(real, 2**size.num_colors - 1, 0),
     ranks=jnp.where(real, 2**size.num_ranks - 1, 0),
-    color_told=False,
-    rank_told=False,
+    color_told=jnp.bool_(False),
+    rank_told=jnp.bool_(False),
   )
   last = np.arange(size.hand_size) == size.hand_size - 1
   stays = (jnp.arange(size.hand_size) < slot)[None] | ~rows[:, None]

@@ -10,6 +10,7 @@ from ttc.envs.rendering import (
   Circle,
   Line,
   Picture,
+  Shape,
   Text,
   rectangle,
 )
@@ -43,12 +44,13 @@ def particles(
     radii = np.asarray(params.world.landmark_radius)
     reach = float(np.abs(points).max())
     half = max(1.25, np.ceil(2 * reach + 0.2) / 2)
-    shapes = [rectangle((-1, -1), (1, 1), '#fafafa', '#dddddd')]
+    shapes: list[Shape] = [rectangle((-1, -1), (1, 1), '#fafafa', '#dddddd')]
     for nth, owner in enumerate(goal_owners):
       goal = int(state.goal[nth])
       ring = float(radii[goal]) + 0.03 * (len(goal_owners) - nth)
       shapes.append(Circle(tuple(state.landmarks[goal]), ring, owner))
-    for i in np.argsort(-radii, kind='stable'):
+    order: list[int] = np.argsort(-radii, kind='stable').tolist()
+    for i in order:
       center = tuple(state.landmarks[i])
       shapes.append(Circle(center, float(radii[i]), landmarks[i]))
     for i, color in enumerate(agents):
@@ -77,7 +79,7 @@ def draw_crypto(state: Any, params: Any) -> Picture:
   """
   eve, alice, bob = (0.0, -0.45), (-0.75, 0.25), (0.75, 0.25)
   secret, key = (CODES[int(g)] for g in state.goal)
-  shapes = [
+  shapes: list[Shape] = [
     Line((alice, bob), '#bbbbbb', 0.01),
     Line(((0.0, 0.25), eve), '#dddddd', 0.01),
   ]

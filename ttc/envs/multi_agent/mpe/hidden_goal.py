@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from ttc.envs.environment import Environment
 from ttc.envs.multi_agent.mpe import drawing, game
 from ttc.envs.multi_agent.mpe.world import WorldParams, norm, world_params
+from ttc.types import AnyNumber
 
 
 class HiddenGoalParams(NamedTuple):
@@ -21,9 +22,9 @@ class HiddenGoalParams(NamedTuple):
     world: constants of the physics.
   """
 
-  max_steps: Int[Array, '']
-  approach_weight: Float[Array, '']
-  defence_weight: Float[Array, '']
+  max_steps: Int[AnyNumber, '']
+  approach_weight: Float[AnyNumber, '']
+  defence_weight: Float[AnyNumber, '']
   world: WorldParams
 
 

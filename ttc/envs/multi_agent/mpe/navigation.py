@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from ttc.envs.environment import Environment
 from ttc.envs.multi_agent.mpe import drawing, game
@@ -14,12 +14,13 @@ from ttc.envs.multi_agent.mpe.world import (
   world_params,
 )
 from ttc.envs.rendering import AGENT_COLORS
+from ttc.types import AnyNumber
 
 
 class SimpleParams(NamedTuple):
   """What a task of `simple` may set."""
 
-  max_steps: Int[Array, '']
+  max_steps: Int[AnyNumber, '']
   world: WorldParams
 
 
@@ -65,8 +66,8 @@ class SpreadParams(NamedTuple):
     world: constants of the physics.
   """
 
-  max_steps: Int[Array, '']
-  local_ratio: Float[Array, '']
+  max_steps: Int[AnyNumber, '']
+  local_ratio: Float[AnyNumber, '']
   world: WorldParams
 
 

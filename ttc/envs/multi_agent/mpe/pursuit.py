@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from ttc.envs.environment import Environment
 from ttc.envs.multi_agent.mpe import drawing, game
@@ -18,6 +18,7 @@ from ttc.envs.multi_agent.mpe.world import (
   out_of_bounds,
   world_params,
 )
+from ttc.types import AnyNumber
 
 
 class TagParams(NamedTuple):
@@ -30,9 +31,9 @@ class TagParams(NamedTuple):
     world: constants of the physics.
   """
 
-  max_steps: Int[Array, '']
-  catch_reward: Float[Array, '']
-  bounds_penalty: Float[Array, '']
+  max_steps: Int[AnyNumber, '']
+  catch_reward: Float[AnyNumber, '']
+  bounds_penalty: Float[AnyNumber, '']
   world: WorldParams
 
 
@@ -155,12 +156,12 @@ class WorldCommParams(NamedTuple):
     world: constants of the physics.
   """
 
-  max_steps: Int[Array, '']
-  catch_reward: Float[Array, '']
-  bounds_penalty: Float[Array, '']
-  food_reward: Float[Array, '']
-  food_distance_penalty: Float[Array, '']
-  chase_penalty: Float[Array, '']
+  max_steps: Int[AnyNumber, '']
+  catch_reward: Float[AnyNumber, '']
+  bounds_penalty: Float[AnyNumber, '']
+  food_reward: Float[AnyNumber, '']
+  food_distance_penalty: Float[AnyNumber, '']
+  chase_penalty: Float[AnyNumber, '']
   world: WorldParams
 
 

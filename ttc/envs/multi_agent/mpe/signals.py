@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from ttc.envs.environment import Environment
 from ttc.envs.multi_agent.mpe import drawing, game
 from ttc.envs.multi_agent.mpe.world import WorldParams, norm, world_params
 from ttc.envs.rendering import AGENT_COLORS
+from ttc.types import AnyNumber
 
 
 class ReferenceParams(NamedTuple):
@@ -24,8 +25,8 @@ class ReferenceParams(NamedTuple):
     world: constants of the physics.
   """
 
-  max_steps: Int[Array, '']
-  local_ratio: Float[Array, '']
+  max_steps: Int[AnyNumber, '']
+  local_ratio: Float[AnyNumber, '']
   world: WorldParams
 
 
@@ -84,7 +85,7 @@ def simple_reference(continuous: bool = False) -> Environment:
 class SpeakerListenerParams(NamedTuple):
   """What a task of `simple_speaker_listener` may set."""
 
-  max_steps: Int[Array, '']
+  max_steps: Int[AnyNumber, '']
   world: WorldParams
 
 
@@ -145,8 +146,8 @@ class CryptoParams(NamedTuple):
     world: constants of the physics.
   """
 
-  max_steps: Int[Array, '']
-  code_value: Float[Array, '']
+  max_steps: Int[AnyNumber, '']
+  code_value: Float[AnyNumber, '']
   world: WorldParams
 
 

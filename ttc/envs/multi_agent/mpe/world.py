@@ -22,6 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ttc.types import AnyArray, AnyNumber
+
 
 class WorldParams(NamedTuple):
   """Constants of the physics, for `A` agents and `L` landmarks.
@@ -38,15 +40,15 @@ class WorldParams(NamedTuple):
     contact_margin: `k`, how soft surfaces are.
   """
 
-  radius: Float[Array, ' A']
-  landmark_radius: Float[Array, ' L']
-  mass: Float[Array, ' A']
-  accel: Float[Array, ' A']
-  max_speed: Float[Array, ' A']
-  dt: Float[Array, '']
-  damping: Float[Array, '']
-  contact_force: Float[Array, '']
-  contact_margin: Float[Array, '']
+  radius: Float[AnyArray, ' A']
+  landmark_radius: Float[AnyArray, ' L']
+  mass: Float[AnyArray, ' A']
+  accel: Float[AnyArray, ' A']
+  max_speed: Float[AnyArray, ' A']
+  dt: Float[AnyNumber, '']
+  damping: Float[AnyNumber, '']
+  contact_force: Float[AnyNumber, '']
+  contact_margin: Float[AnyNumber, '']
 
 
 def world_params(

@@ -15,6 +15,7 @@ from ttc.envs.rendering import (
   Line,
   Picture,
   Polygon,
+  Shape,
   Text,
   rectangle,
 )
@@ -28,7 +29,7 @@ def draw(state, params) -> Picture:
   """The kitchen from above; over it how long it is open and who holds what."""
   tiles = np.asarray(params.tiles)
   height, width = tiles.shape
-  shapes = []
+  shapes: list[Shape] = []
   for row, column in np.ndindex(height, width):
     x, y = column + 0.5, height - row - 0.5
     tile = tiles[row, column]
@@ -75,7 +76,7 @@ def _item(item, x, y, radius):
 
 def _pot(x, y, onions, full, timer, width):
   done = full and timer == 0
-  shapes = [
+  shapes: list[Shape] = [
     Circle((x, y), 0.42, _METAL, '#000000'),
     Circle((x, y), 0.33, _SOUP if full else '#5b6470'),
   ]

@@ -12,6 +12,7 @@ from ttc.envs.rendering import (
   Line,
   Picture,
   Polygon,
+  Shape,
   Text,
   rectangle,
 )
@@ -35,7 +36,9 @@ def draw(state: SmaxState, params: SmaxParams, num_allies: int) -> Picture:
   alive = np.asarray(state.health) > 0
   enemy = np.arange(len(alive)) >= num_allies
   color = [_TEAM[int(is_enemy)] for is_enemy in enemy]
-  shapes = [rectangle((0, 0), tuple(params.map_size), _GROUND, _BORDER)]
+  shapes: list[Shape] = [
+    rectangle((0, 0), tuple(params.map_size), _GROUND, _BORDER)
+  ]
   for index in np.flatnonzero(~alive):
     shapes += _cross(place[index], 0.3)
   for index in np.flatnonzero(alive):

@@ -83,30 +83,9 @@ def smax(
     state = start(key, params, allies)
     return observe(state, params), state
 
-  def enemy_actions(key, draws, state, params):
-    state = reverse(state)
-    if opponent == 'script':
-      return script_actions(draws[::-1], state, params)[::-1]
-    obs = see(state, params, enemies)
-    legal = observations.legal_actions(state, params, enemies)
-    return opponent(key, obs[::-1], legal[::-1])
-
   def step(key, state, action, params):
-    if callable(opponent):
-      key, opponent_key = jax.random.split(key)
-    else:
-      opponent_key = key  # not used
-    draws = uniform_pairs(key, allies + enemies)
-    if not both:
-      others = enemy_actions(opponent_key, draws[0, allies:], state, params)
-      action = jnp.concatenate([action, others])
-    action = action.astype(jnp.int32)
-    orders, rules = _orders(action, draws[1], state, params, allies)
-    units = Units(state.x, state.y, state.health, state.cooldown)
-    units = advance(units, orders, rules)
-    after = state._replace(
-      **units._asdict(), action=action, time=state.time + 1
-    )
+    action, draws = _actions(opponent, see, key, state, action, params)
+    after = _after(advance, state, action, draws, params, allies)
     reward, over, won = _outcome(state, after, params, allies)
     return Step(
       observe(after, params),
@@ -117,11 +96,7 @@ def smax(
       {'won': won},
     )
 
-  names = [f'ally_{i}' for i in range(allies)]
-  counts = [enemies + ATTACK] * allies
-  if both:
-    names += [f'enemy_{i}' for i in range(enemies)]
-    counts += [allies + ATTACK] * enemies
+  names, counts = _agents(allies, enemies, both)
   default_params = params_of(scenario, zero_sum=both)
   size = jax.eval_shape(reset, jax.random.key(0), default_params)[0].shape[-1]
   return Environment(
@@ -151,6 +126,51 @@ def _check(opponent, observation, num_ticks):
     )
   if num_ticks < 1:
     raise ValueError(f'smax: num_ticks={num_ticks}, expected >= 1')
+
+
+def _agents(allies, enemies, both) -> tuple[list[str], list[int]]:
+  """Their names, and how many actions each has."""
+  names = [f'ally_{i}' for i in range(allies)]
+  counts = [enemies + ATTACK] * allies
+  if both:
+    names += [f'enemy_{i}' for i in range(enemies)]
+    counts += [allies + ATTACK] * enemies
+  return names, counts
+
+
+def _actions(opponent, see, key, state, action, params):
+  """Those of all units, and a draw for each."""
+  if callable(opponent):
+    key, opponent_key = jax.random.split(key)
+  else:
+    opponent_key = key  # not used
+  draws = uniform_pairs(key, len(state.health))
+  if opponent != 'self_play':
+    others = _enemy_actions(
+      opponent, see, opponent_key, draws[0, len(action) :], state, params
+    )
+    action = jnp.concatenate([action, others])
+  return action.astype(jnp.int32), draws[1]
+
+
+def _enemy_actions(
+  opponent, see, key, draws, state, params
+) -> Int[Array, ' E']:
+  """What who plays the enemies does, one draw for each of them."""
+  state, enemies = reverse(state), len(draws)
+  if opponent == 'script':
+    return script_actions(draws[::-1], state, params)[::-1]
+  obs = see(state, params, enemies)
+  legal = observations.legal_actions(state, params, enemies)
+  return opponent(key, obs[::-1], legal[::-1])
+
+
+def _after(advance, state, action, draws, params, allies):
+  """The state that actions of all units lead to."""
+  orders, rules = _orders(action, draws, state, params, allies)
+  units = Units(state.x, state.y, state.health, state.cooldown)
+  units = advance(units, orders, rules)
+  return state._replace(**units._asdict(), action=action, time=state.time + 1)
 
 
 def _of_agents(fn, allies, enemies, both):

@@ -9,7 +9,7 @@ against 10 are drawn anew in every episode.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from ttc.envs.multi_agent.smax.units import (
   HYDRALISK,
@@ -19,6 +19,7 @@ from ttc.envs.multi_agent.smax.units import (
   ZEALOT,
   UnitTypes,
 )
+from ttc.types import AnyArray, AnyNumber
 
 
 class Scenario(NamedTuple):
@@ -120,23 +121,23 @@ class SmaxParams(NamedTuple):
   """
 
   types: UnitTypes
-  unit_type: Int[Array, ' A']
-  random_types: Bool[Array, '']
-  type_weights: Float[Array, ' K']
-  random_places: Bool[Array, '']
-  surround: Float[Array, '']
-  map_size: Float[Array, ' 2']
-  spread: Float[Array, '']
-  tick: Float[Array, '']
-  reload_noise: Float[Array, ' 2']
-  walls_kill: Bool[Array, '']
-  see_orders: Bool[Array, '']
-  damage_reward: Float[Array, '']
-  win_reward: Float[Array, '']
-  loss_penalty: Float[Array, '']
-  script_shoots: Bool[Array, '']
-  script_random_targets: Bool[Array, '']
-  max_steps: Int[Array, '']
+  unit_type: Int[AnyArray, ' A']
+  random_types: Bool[AnyNumber, '']
+  type_weights: Float[AnyArray, ' K']
+  random_places: Bool[AnyNumber, '']
+  surround: Float[AnyNumber, '']
+  map_size: Float[AnyArray, ' 2']
+  spread: Float[AnyNumber, '']
+  tick: Float[AnyNumber, '']
+  reload_noise: Float[AnyArray, ' 2']
+  walls_kill: Bool[AnyNumber, '']
+  see_orders: Bool[AnyNumber, '']
+  damage_reward: Float[AnyNumber, '']
+  win_reward: Float[AnyNumber, '']
+  loss_penalty: Float[AnyNumber, '']
+  script_shoots: Bool[AnyNumber, '']
+  script_random_targets: Bool[AnyNumber, '']
+  max_steps: Int[AnyNumber, '']
 
 
 def params_of(scenario: Scenario, zero_sum: bool) -> SmaxParams:

@@ -78,16 +78,7 @@ def storm(
     ValueError: on a size, a number of steps or a payoff that is not possible.
   """
   payoff = np.asarray(payoff, np.float32)
-  if payoff.shape != (2, 2, 2):
-    raise ValueError(f'storm: payoff of {payoff.shape}, expected (2, 2, 2)')
-  if grid_size < 8:
-    raise ValueError(f'storm: grid_size={grid_size}, expected >= 8')
-  if view_size < 3 or view_size % 2 == 0:
-    raise ValueError(f'storm: view_size={view_size}, expected odd and >= 3')
-  if freeze_steps < 0:
-    raise ValueError(f'storm: freeze_steps={freeze_steps}, expected >= 0')
-  if max_steps < 1:
-    raise ValueError(f'storm: max_steps={max_steps}, expected >= 1')
+  _check(payoff, grid_size, view_size, freeze_steps, max_steps)
 
   def see(state, params):
     del params
@@ -124,6 +115,20 @@ def storm(
     action_spaces=(Discrete(5), Discrete(5)),
     draw=draw,
   )
+
+
+def _check(payoff, grid_size, view_size, freeze_steps, max_steps):
+  """See `storm`."""
+  if payoff.shape != (2, 2, 2):
+    raise ValueError(f'storm: payoff of {payoff.shape}, expected (2, 2, 2)')
+  if grid_size < 8:
+    raise ValueError(f'storm: grid_size={grid_size}, expected >= 8')
+  if view_size < 3 or view_size % 2 == 0:
+    raise ValueError(f'storm: view_size={view_size}, expected odd and >= 3')
+  if freeze_steps < 0:
+    raise ValueError(f'storm: freeze_steps={freeze_steps}, expected >= 0')
+  if max_steps < 1:
+    raise ValueError(f'storm: max_steps={max_steps}, expected >= 1')
 
 
 def draw_chance(draws: Float[Array, '4'], params: StormParams) -> Chance:
