@@ -15,7 +15,7 @@ PROGRAM = """
   import dataclasses, functools, sys
   import jax, jax.numpy as jnp
   import uncompiled
-  from ttc import incontext, models, sampling, search
+  from ttc import incontext, models, sampling, search, tasks
   from ttc.testbeds.calibrated import TASK
   from ttc.types import Prompt
 

@@ -97,7 +97,9 @@ def test_hybrid_selection_never_takes_one_that_was_not_read():
   np.testing.assert_array_equal(kept, [False, False, True])
 
 
-STEERED = [m for m in search.METHODS if m.judges_steps]
+STEERED = [
+  m for m in search.METHODS if m.judges_steps or m.name in ('qalign', 'quest')
+]
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -200,6 +200,7 @@ class _Chain(NamedTuple):
   scores: Float[Array, 'B N']
   spent: Int[Array, 'B N']
   num_accepted: Int[Array, 'B N']
+  num_unknown: Int[Array, 'B N']  # rewards of NaN, those of proposals too
 
 
 def _begin(
@@ -208,12 +209,14 @@ def _begin(
   """The first states: samples."""
   state = prefill(run.model, run.params, run.prompt, num_chains, capacity)
   first = run.draw(keys, state)
+  scores = run.score_fn(run.prompt, first.generation)
   return _Chain(
     state=first.state,
     response=first.generation,
-    scores=run.score_fn(run.prompt, first.generation),
+    scores=scores,
     spent=first.generation.lengths,
     num_accepted=jnp.zeros((keys.shape[0], num_chains), jnp.int32),
+    num_unknown=jnp.isnan(scores).astype(jnp.int32),
   )
 
 
@@ -237,6 +240,7 @@ def _step(
     *chosen,
     spent=chain.spent + ending.generation.lengths,
     num_accepted=chain.num_accepted + accepts,
+    num_unknown=chain.num_unknown + ~known,
   )
 
 
@@ -249,7 +253,7 @@ def _settle(last: _Chain, chains: Chains, num_calls: int) -> QAlignOutput:
     tokens=jnp.sum(last.spent, axis=1),
     depth=jnp.max(last.spent, axis=1),
     verifier_calls=jnp.full((B,), num_calls),
-    nan_scores=jnp.sum(jnp.isnan(chains.scores), axis=(1, 2)),
+    nan_scores=jnp.sum(last.num_unknown, axis=1),
   )
   return QAlignOutput(selection, shares, chains)
 
@@ -280,7 +284,8 @@ def _look(chain: _Chain, answers: Int[Array, 'B N']) -> Chains:
     *response[:2],
     chain.scores,
     jnp.where(jnp.isnan(chain.scores), -1, answers),
-    *chain[3:],
+    chain.spent,
+    chain.num_accepted,
     jnp.sum(response.log_probs, axis=-1),
     response.finish_reasons,
   )
