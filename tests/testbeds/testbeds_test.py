@@ -1,6 +1,7 @@
 """Beds: every one builds, has what it says, and trains once."""
 
 import dataclasses
+import importlib
 import pathlib
 import re
 
@@ -186,3 +187,20 @@ def test_the_example_of_a_method_on_three_beds_runs(cache, capsys):
     'S3, noisy step verifier',
     'S3, model that thinks, revises and checks',
   ]
+
+
+def test_how_many_problems_are_asked_does_not_change_what_was_trained(
+  monkeypatch,
+):
+  """A verifier was once trained on few rollouts where few were asked."""
+  bed = importlib.import_module('ttc.testbeds.learned_verifier')
+  asked = []
+  model = models.transformer(CONFIG)
+  policy = models.Loaded(model, {}, CONFIG, None, 'policy', '')
+  monkeypatch.setattr(bed, 'generators', lambda *_: policy)
+  monkeypatch.setattr(bed, 'trained_params', lambda *args: asked.append(args))
+  for size in (testbeds.Size('few', num_problems=96), testbeds.FULL):
+    bed.process_reward_model(0, size, 'cache')
+  assert asked[0][0] == asked[1][0]
+  bed.process_reward_model(0, testbeds.TINY, 'cache')
+  assert asked[2][0] != asked[1][0]

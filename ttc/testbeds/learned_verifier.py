@@ -69,7 +69,7 @@ def generators(seed: int, size: Size, cache: Directory) -> models.Loaded:
 def process_reward_model(seed: int, size: Size, cache: Directory) -> Params:
   """The reward model of a policy, from its weights."""
   loaded = generators(seed, size, cache)
-  num_problems = 2**14 if size.num_problems is None else 512
+  num_problems = 2**14 if size.num_steps is None else 512
   num_steps = size.steps(1500)
   name = (
     f'process_reward_model-{digest(loaded.config, num_problems, num_steps)}'

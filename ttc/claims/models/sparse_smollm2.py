@@ -25,7 +25,7 @@ def measure(seed, size, cache):
   """
   del seed
   workdir = pathlib.Path(cache) / f'sparse_smollm2_{size.name}'
-  tiny = size.num_problems is not None
+  tiny = size.num_steps is not None
   contexts = CONTEXTS[:1] if tiny else CONTEXTS
   options = [
     *(f'--budget={b}' for b in BUDGETS),
