@@ -9,12 +9,8 @@ import sys
 
 import jax
 import pytest
-import uncompiled
 
 TESTS = pathlib.Path(__file__).parent
-
-if os.environ.get('JAX_DISABLE_MOST_OPTIMIZATIONS'):  # the quick suite
-  uncompiled.install()
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -14,14 +14,11 @@ import pytest
 PROGRAM = """
   import dataclasses, functools, sys
   import jax, jax.numpy as jnp
-  import uncompiled
   from ttc import incontext, models, sampling, search, tasks
   from ttc.testbeds.calibrated import TASK
   from ttc.types import Prompt
 
   assert jax.config.jax_enable_x64
-  if sys.argv[1] == 'traced':
-    uncompiled.install()
   traced = lambda function, *args: jax.eval_shape(function, *args)
   run = lambda function, *args: jax.jit(function)(*args)
   run = {'traced': traced, 'run': run}[sys.argv[1]]

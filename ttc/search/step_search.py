@@ -167,8 +167,8 @@ def step_search(
 
   def body(search):
     values = aggregate_steps(search.step_scores, search.is_step, aggregate)
-    pruned = jnp.where(search.round == 0, 1, width)  # at first keep them all
-    search = _expand(steps.model, search, values, pruned, num_subtrees)
+    kept = jnp.where(search.round == 0, 1, width)  # at first all of them
+    search = _expand(steps.model, search, values, kept, num_subtrees)
     beams, drawn = take_step(params, keys, steps, search.beams)
     scores, looked = value_fn(beams)
     put = lambda x, new: x.at[:, :, search.round].set(new)
@@ -193,9 +193,8 @@ def step_search(
   reasons = jnp.where(
     _is_running(search.beams), FinishReason.LENGTH, leaves.finish_reasons
   )
-  return StepSearchOutput(
-    leaves._replace(finish_reasons=reasons), *search[1:-1]
-  )
+  leaves = leaves._replace(finish_reasons=reasons)
+  return StepSearchOutput(leaves, *search[1:-1])
 
 
 def score_responses(score_fn: ScoreFn, prompt: Prompt) -> ValueFn:
