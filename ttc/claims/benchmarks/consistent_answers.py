@@ -37,9 +37,10 @@ def measure(seed, size, cache):
       'accuracy': np.array([x['accuracy'] for x in rows]),
       'consistent': np.array([x['consistently solved'] for x in rows]),
     }
+  graded = tasks.Item('graded', 'problem', 'def answer(): ...', {})
   closed = tasks.Item('closed', 'problem', '', {})
   mixed = over_runs(
-    [item, closed], [[Verdict(1.0)], [Verdict(0.0, None, UNGRADED)]]
+    [graded, closed], [[Verdict(1.0)], [Verdict(0.0, None, UNGRADED)]]
   )
   return found | {'mixed': np.float64(mixed['accuracy'])}
 

@@ -16,6 +16,15 @@ from ttc.claims.claim import Claim, agrees, below, text
 
 NUM_CONTESTS, NUM_WORKLOADS = 200, 8
 
+NAMES: tuple[str, ...] = (
+  'fastest',
+  'other',
+  'fastest of three',
+  'other of three',
+  'one unsolved',
+  'other units',
+)
+
 
 def measure(seed, size, cache):
   """Scores of each submission in each contest."""
@@ -36,9 +45,7 @@ def measure(seed, size, cache):
     rows.append(
       [*score(two), *score(three)[:2], score(missed)[0], *score(unit)[1:]]
     )
-  names = ('fastest', 'other', 'fastest of three', 'other of three',
-           'one unsolved', 'other units')  # fmt: skip
-  return dict(zip(names, np.array(rows).T, strict=True))
+  return dict(zip(NAMES, np.array(rows).T, strict=True))
 
 
 CLAIM = Claim(

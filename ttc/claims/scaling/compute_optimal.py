@@ -120,14 +120,14 @@ def policy_accuracy(table, bins):
 
 def derive(data):
   """Policies by oracle, predicted and shuffled bins, and where all is alike."""
-  table = np.float64(data['table'])
+  table = np.asarray(data['table'], np.float64)
   bins = {
     name: scaling.quantile_bins(data[name], NUM_BINS)
     for name in ('oracle', 'predicted')
   }
   bins['shuffled'] = np.random.default_rng(0).permutation(bins['oracle'])
   policy = {name: policy_accuracy(table, x) for name, x in bins.items()}
-  alike = np.float64(data['alike'])
+  alike = np.asarray(data['alike'], np.float64)
   alike_policy = policy_accuracy(
     alike, scaling.quantile_bins(data['luck'], NUM_BINS)
   )
