@@ -169,12 +169,31 @@ def test_a_variant_of_unknown_score_has_no_children(parents):
   assert unknown.any() and np.all(np.asarray(archive.children)[unknown] == 0)
 
 
-def test_a_value_of_nan_is_never_the_incumbent():
-  values = {(0,): 0.3, (1,): NAN, (2,): 0.1, (3,): NAN}
-  for propose in (strategies.random_order, strategies.grid, strategies.greedy):
-    history = strategies.run_search(propose, values.__getitem__, (4,), 4)
-    assert np.isnan(history.values).sum() == 2
-    assert tuple(strategies.incumbents(history, 4)[-1]) == (0,)
+@pytest.mark.parametrize('seed', range(4))  # who comes first
+@pytest.mark.parametrize('propose', ['random_order', 'grid', 'greedy'])
+def test_a_value_of_nan_is_never_the_incumbent(propose, seed):
+  values = {(0,): -3.0, (1,): NAN, (2,): -1.0, (3,): NAN}
+  told = []
+
+  def listen(sizes, rng):
+    search = getattr(strategies, propose)(sizes, rng)
+    point = next(search)
+    while True:
+      told.append((yield point))
+      point = search.send(told[-1])
+
+  history = strategies.run_search(listen, values.__getitem__, (4,), 4, seed)
+  assert np.isnan(history.values).sum() == 2
+  assert tuple(strategies.incumbents(history, 4)[-1]) == (2,)
+  assert all(value in (-3.0, -1.0, -np.inf) for value in told)
+
+
+def test_a_model_of_the_values_does_without_those_of_nan():
+  pytest.importorskip('bayes_opt')
+  value = lambda point: NAN if point[0] % 3 == 0 else -((point[0] - 7) ** 2.0)
+  history = strategies.run_search(strategies.bayesian(2), value, (12,), 12)
+  assert np.isnan(history.values).sum() == 4
+  assert tuple(strategies.incumbents(history, 12)[-1]) == (7,)
 
 
 def test_a_question_without_an_embedding_is_no_exemplar():

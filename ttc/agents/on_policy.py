@@ -228,8 +228,8 @@ def passes(
     params, opt_state = carry
     grads, losses = grad_fn(params, *part, state.updates)
     changes, opt_state = optimizer.update(grads, opt_state, params)
-    params = jax.tree.map(optax.apply_updates, params, changes)
-    return (params, opt_state), losses
+    changed: Any = optax.apply_updates(params, changes)
+    return (changed, opt_state), losses
 
   def epoch(carry, key):
     parts = minibatches(key, batch, state.envs.memories, sizes.num_minibatches)

@@ -56,7 +56,7 @@ def run_search(
     propose: the search. A point that it proposes again is answered from memory
       and costs nothing.
     objective: the value of a point, higher is better. One that is NaN never
-      wins: the history has it, the search is told the least value so far.
+      wins: the history has it, and the search is told minus infinity.
     sizes: how many choices each axis has.
     num_evaluations: distinct points that may be evaluated.
     seed: of the search.
@@ -85,8 +85,7 @@ def run_search(
       raise ValueError(f'proposed {point} outside a space of sizes {sizes}')
     if point not in values:
       value = float(objective(point))
-      worst = min(values.values(), default=0.0)
-      values[point] = worst if math.isnan(value) else value
+      values[point] = -math.inf if math.isnan(value) else value
       if not is_free(point):
         counted.append((point, value))
     if len(counted) == num_evaluations or len(values) == math.prod(sizes):
@@ -199,9 +198,9 @@ def bayesian(num_initial: int = 5, exploration: float = 0.01) -> ProposeFn:
         warnings.catch_warnings(),
       ):
         warnings.simplefilter('ignore')  # of a scale at its bound
-        process.fit(points[seen], values)
+        process.fit(points[seen], _finite(values))
         mean, deviation = process.predict(points, return_std=True)
-      improvement.y_max = max(values)
+      improvement.y_max = max(_finite(values))
       gain = improvement.base_acq(
         np.asarray(mean), np.asarray(deviation, np.float64)
       )
@@ -210,6 +209,13 @@ def bayesian(num_initial: int = 5, exploration: float = 0.01) -> ProposeFn:
       values.append((yield _point(points[seen[-1]])))
 
   return propose
+
+
+def _finite(values: list[float]) -> Float[np.ndarray, ' E']:
+  """The least known value for minus infinity, which no process fits."""
+  found = np.array(values, float)
+  known = found[found > -np.inf]
+  return np.maximum(found, known.min() if known.size else 0.0)
 
 
 def incumbents(
