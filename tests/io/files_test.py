@@ -5,12 +5,45 @@ import math
 import multiprocessing
 import os
 import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
 import tempfile
 from unittest import mock
 
 from absl.testing import absltest
 
 from ttc.io import files
+
+_ON_A_FULL_DISK = """
+import pathlib, re, sys
+from ttc.io import files
+
+disk = pathlib.Path(sys.argv[1])
+path, other = disk / 'lines', disk / 'whole'
+
+def refused(path, write, *args):
+  try:
+    write(*args)
+  except OSError as error:
+    assert re.search(f'No space left.*{path}', str(error)), error
+    return True
+
+files.write_atomically(other, 'old')
+(disk / 'filler').write_bytes(b'x' * 20_000)
+written = 0
+while not refused(path, files.append_lines, path, [f'{written} ' + 'y' * 999]):
+  written += 1
+assert refused(other, files.write_atomically, other, 'new' * 1000)
+assert other.read_text() == 'old'
+held = files.lock_directory(disk)
+assert refused(disk / '.lock', held.__enter__)
+(disk / 'filler').unlink()
+assert len(files.read_lines(path)) == written > 10
+files.append_lines(path, ['last'])
+assert len(files.read_lines(path)) == written + 1
+"""
 
 
 def _hold(directory, held, release):
@@ -55,6 +88,24 @@ class FilesTest(absltest.TestCase):
       file.write(b'x' * 10_000)
     files.append_lines(self.path, ['b'])
     self.assertEqual(files.read_lines(self.path), ['a', 'b'])
+
+  def test_on_a_disk_that_is_full(self):
+    disk = self.directory / 'disk'
+    disk.mkdir()
+    command = ['unshare', '--user', '--map-root-user', '--mount', 'sh', '-c']
+    mount = f'mount -t tmpfs -o size=64k tmpfs {disk} &&'
+    if (
+      not shutil.which('unshare')
+      or subprocess.run(
+        [*command, f'{mount} true'], capture_output=True
+      ).returncode
+    ):
+      self.skipTest('no disk can be made here')
+    program = f'exec {sys.executable} -c {shlex.quote(_ON_A_FULL_DISK)} {disk}'
+    done = subprocess.run(
+      [*command, f'{mount} {program}'], capture_output=True, text=True
+    )
+    self.assertEqual(done.returncode, 0, done.stderr[-2000:])
 
   def test_a_directory_has_one_writer_until_it_ends(self):
     context = multiprocessing.get_context('fork')

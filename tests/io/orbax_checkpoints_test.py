@@ -1,8 +1,10 @@
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
 from typing import Any, NamedTuple
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -66,6 +68,16 @@ class CheckpointsTest(parameterized.TestCase):
     manager = io.open_checkpoints(self.directory, **options)
     self.addCleanup(manager.close)
     return manager
+
+  def test_a_disk_without_room_is_named_before_anything_is_written(self):
+    state = init(jax.random.key(0))
+    room = shutil.disk_usage(self.directory.parent)._replace(free=1 << 20)
+    with io.open_checkpoints(self.directory) as manager:
+      with mock.patch('shutil.disk_usage', return_value=room):
+        with self.assertRaisesRegex(OSError, f'No space.*{self.directory}'):
+          io.save_checkpoint(manager, 0, state)
+      self.assertEmpty(manager.all_steps())
+      self.assertTrue(io.save_checkpoint(manager, 0, state))
 
   def test_ten_steps_are_five_a_restart_and_five_more(self):
     start = init(jax.random.key(0))

@@ -136,7 +136,8 @@ def open_run(workdir: pathlib.Path, unit: str) -> Iterator[Run]:
       raise
     except Exception:
       if jax.process_count() == 1:
-        run._checkpoints.close()
+        with contextlib.suppress(Exception):  # the first error is the cause
+          run._checkpoints.close()
       raise
     finally:
       run._bar.close()

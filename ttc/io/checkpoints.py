@@ -9,8 +9,10 @@ equal five, a restart, and five more, bit for bit.
   state = restore_checkpoint(manager, jax.eval_shape(init, key))
 """
 
+import errno
 import os
 import pathlib
+import shutil
 from typing import Any, TypeAlias
 
 import jax
@@ -18,6 +20,10 @@ import jax.numpy as jnp
 
 CheckpointManager: TypeAlias = Any  # orbax.checkpoint.CheckpointManager
 PyTree: TypeAlias = Any
+
+# Bytes that a checkpoint takes beside its arrays: names, shapes, half-full
+# pages of small files.
+_OVERHEAD = 1 << 20
 
 
 def open_checkpoints(
@@ -61,9 +67,15 @@ def save_checkpoint(
 
   Returns:
     Whether the step was due for saving.
+
+  Raises:
+    OSError: naming the directory, if its disk has no room for the arrays; what
+      is written in the background has no other place to say so than its log.
   """
   import orbax.checkpoint as ocp
 
+  manager.wait_until_finished()  # what it writes needs room too
+  _check_room(manager.directory, state)
   filled = jax.tree.map(
     lambda x: x if x.size else jnp.zeros(_filled(x.shape), x.dtype), state
   )
@@ -126,6 +138,18 @@ def restore_checkpoint(
     abstract_state,
     restored,
   )
+
+
+def _check_room(directory: os.PathLike[str], state: PyTree) -> None:
+  """Raises if a local disk cannot hold the arrays, before any is written."""
+  name = os.fspath(directory)
+  if '://' in name:
+    return
+  needed = sum(x.nbytes for x in jax.tree.leaves(state)) + _OVERHEAD
+  free = shutil.disk_usage(name).free
+  if free < needed:
+    message = f'No space left on device ({free} bytes, a checkpoint: {needed})'
+    raise OSError(errno.ENOSPC, message, name)
 
 
 def _filled(shape: tuple[int, ...]) -> tuple[int, ...]:

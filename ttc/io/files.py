@@ -119,20 +119,20 @@ def lock_directory(directory: Path) -> Iterator[None]:
   path = pathlib.Path(directory, _LOCK)
   with _named(path):
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open('a+', encoding='utf-8')
+    file = path.open('a+b', buffering=0)
   with file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       file.seek(0)
-      holder = file.read().strip() or 'unknown'
+      holder = file.read().decode().strip() or 'unknown'
       raise ValueError(
         f'{directory} is in use by process {holder}; wait for it, or choose '
         'another directory'
       ) from None
-    file.truncate(0)
-    file.write(f'{os.getpid()}\n')
-    file.flush()
+    with _named(path):
+      file.truncate(0)
+      file.write(f'{os.getpid()}\n'.encode())
     yield
 
 
