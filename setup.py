@@ -56,6 +56,8 @@ setuptools.setup(
     'logging': ['tensorboardX', 'wandb'],
     'strategies': ['bayesian-optimization>=3.1'],
     'translation': ['sacrebleu>=2.4'],
+    # Of which one is enough: gs://, s3://, az://.
+    'buckets': ['gcsfs', 's3fs', 'adlfs'],
     # Peers of environments and of meta-training; gymnax imports six without
     # asking for it.
     'oracle': ['evosax>=0.3.2', 'jaxmarl>=0.2', 'gymnax>=1.0', 'six'],

@@ -21,6 +21,7 @@ from absl import flags
 from ttc import claims
 from ttc.claims import report, run, systems
 from ttc.drivers import command
+from ttc.io import paths
 from ttc.testbeds import SIZES
 
 _DOCS = pathlib.Path(__file__).resolve().parent.parent / 'docs'
@@ -40,6 +41,7 @@ def main():
   """Runs claims; returns which do not hold."""
   if _SYSTEMS.value:
     return write_systems()
+  paths.local_only(_WORKDIR.value, '--workdir')
   asked = ['all'] if _LIST.value else _CLAIM.value
   names = claims.chosen(asked, _ROOM.value)
   if not names:

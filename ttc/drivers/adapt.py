@@ -1,7 +1,6 @@
 """Runs methods of test-time adaptation along streams."""
 
 import dataclasses
-import pathlib
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -32,6 +31,7 @@ from ttc.drivers.adapt_options import (
 )
 from ttc.io import files
 from ttc.io.arrays import read_arrays, write_arrays
+from ttc.io.paths import as_path
 
 NUM_BINS = 15
 NUM_PICTURES = 8  # of a domain
@@ -101,7 +101,7 @@ def adapt(config: Mapping[str, Any], workdir: files.Path) -> None:
   """
   chosen = options.parse(AdaptOptions, config)
   methods, sweep = check(chosen)
-  workdir = pathlib.Path(workdir)
+  workdir = as_path(workdir)
   with training_files.hold(dataclasses.asdict(chosen), workdir):
     study = make_study(chosen)
     journal = processes.open_journal(workdir / 'metrics.jsonl')

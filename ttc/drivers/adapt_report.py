@@ -1,6 +1,5 @@
 """Tables and pictures of a run of test-time adaptation."""
 
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from ttc import evaluation
 from ttc.drivers.journal import Journal
 from ttc.io import adaptation_plots as plots
 from ttc.io import files
+from ttc.io.paths import as_path
 from ttc.testbeds import image_classifiers
 
 _MOST_DOMAINS, _MOST_METHODS = 6, 9  # in the picture of images
@@ -30,7 +30,7 @@ def report(chosen, study, pieces, sweep, journal: Journal, workdir) -> None:
     journal: what was measured.
     workdir: of the run.
   """
-  workdir = pathlib.Path(workdir)
+  workdir = as_path(workdir)
   found: dict[str, Lines] = {label: [] for label in chosen.methods}
   for line in journal.lines():
     found[line['what']['method']].append(line)

@@ -15,6 +15,8 @@ from ttc.drivers import options
 from ttc.drivers.meta_options import MetaTestOptions, tasks_of
 from ttc.drivers.meta_test import find_rule
 from ttc.io import files
+from ttc.io.matplotlib_extra import save_figure
+from ttc.io.paths import as_path
 from ttc.io.plots import COLORS
 
 MOMENTS = (0.0, 0.5, 1.0)  # n / N
@@ -39,7 +41,7 @@ def analyse_objective(config: dict[str, Any], workdir: files.Path) -> None:
   chosen = options.parse(MetaTestOptions, config)
   rules = {name: find_rule(name) for name in chosen.rules}
   task = tasks_of(chosen, chosen.horizons[0])[0]
-  workdir = pathlib.Path(workdir)
+  workdir = as_path(workdir)
   with files.lock_directory(workdir):
     written = []
     for name, found in rules.items():
@@ -98,7 +100,7 @@ def draw_drift(found: metarl.Discovered, path: files.Path) -> None:
   axes[0].set_ylabel('advantage')
   figure.colorbar(images[-1], ax=axes, label='drift')
   figure.suptitle(found.rule.name)
-  figure.savefig(path, dpi=150)
+  save_figure(figure, path, dpi=150)
 
 
 def last_step_targets(
@@ -171,7 +173,7 @@ def draw_targets(
   for ax in axes[-1]:
     ax.set_xlabel('reward of a last step')
   axes[0, 0].legend(frameon=False, fontsize=8)
-  figure.savefig(path, dpi=150)
+  save_figure(figure, path, dpi=150)
 
 
 def _lives(chosen, task, found, horizon):
@@ -230,4 +232,4 @@ def draw_lives(lives: dict[str, dict[int, Any]], path: files.Path) -> None:
     ncols=4,
     frameon=False,
   )
-  figure.savefig(path, dpi=150)
+  save_figure(figure, path, dpi=150)

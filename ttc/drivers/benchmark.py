@@ -8,7 +8,6 @@ several processes each samples its share, and the first one does the rest:
   report     both -> report.md, figures.json, figures.png
 """
 
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,6 +30,7 @@ from ttc.drivers.benchmark_options import BenchmarkOptions
 from ttc.drivers.evaluate_options import check
 from ttc.evaluation import SampleRecord, ScoreRecord
 from ttc.io import files
+from ttc.io.paths import AnyPath, as_path, fetched
 from ttc.tasks import Item
 from ttc.tasks.text_task import choose
 
@@ -71,12 +71,12 @@ def benchmark(
   )
   choices = check(chosen)
   made = benchmarks.find(source, official=official)
-  loaded = made.load(data)
+  loaded = made.load(fetched(str(data)))
   items = choose(loaded, chosen.num_items or None, chosen.task_seed)
   other = None
   if compare is not None:
     other = benchmark_report.read_run(compare, made, official, items)
-  workdir = pathlib.Path(workdir)
+  workdir = as_path(workdir)
   drawn = None
   if predictions is not None:
     drawn = sample_logs.read_predictions(predictions, items, loaded)
@@ -139,7 +139,7 @@ def _files_read(source: str, predictions: files.Path | None) -> dict[str, str]:
   return read
 
 
-def _keep(workdir: pathlib.Path, drawn: Sequence[SampleRecord]) -> None:
+def _keep(workdir: AnyPath, drawn: Sequence[SampleRecord]) -> None:
   """Appends the records that are not there yet."""
   done = journal.recorded_keys(workdir, SampleRecord)
   new = [record for record in drawn if record.key not in done]
@@ -189,7 +189,7 @@ def _spell(value: Any) -> str:
 
 
 def _write_logs(
-  workdir: pathlib.Path,
+  workdir: AnyPath,
   model: str,
   made: Benchmark,
   items: Sequence[Item],

@@ -1,7 +1,6 @@
 """The report of a benchmark: tables, picture, and another run beside it."""
 
 import math
-import pathlib
 from collections.abc import Mapping, Sequence
 
 from ttc import evaluation
@@ -14,6 +13,7 @@ from ttc.drivers.evaluate_options import Choice
 from ttc.evaluation import SampleRecord, ScoreRecord
 from ttc.io import files
 from ttc.io.interval_plots import save_intervals
+from ttc.io.paths import AnyPath, as_path
 from ttc.tasks import Item
 from ttc.tasks.text_task import GRADER_ERROR
 
@@ -41,13 +41,13 @@ def read_run(
     )
   ids = {score.item_id for score in scores}
   mine = [item for item in items if item.id in ids]
-  return pathlib.Path(workdir).name, benchmark_figures.gather(mine, scores)
+  return as_path(workdir).name, benchmark_figures.gather(mine, scores)
 
 
 def report(
   chosen: BenchmarkOptions,
   choices: Sequence[Choice],
-  workdir: pathlib.Path,
+  workdir: AnyPath,
   benchmark: Benchmark,
   items: Sequence[Item],
   samples: Sequence[SampleRecord],

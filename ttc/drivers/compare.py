@@ -9,7 +9,6 @@ bed, seed, method and budget, so a killed run goes on where it was.
 import dataclasses
 import functools
 import itertools
-import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -24,6 +23,7 @@ from ttc.drivers.evaluate_options import METHODS as ALL
 from ttc.drivers.options import option
 from ttc.drivers.outcomes import compiled, curve_of, save_picture
 from ttc.io import files
+from ttc.io.paths import AnyPath, as_path, local_only
 from ttc.types import Samples
 
 BEDS = {bed.__name__: bed for bed in testbeds.TESTBEDS}
@@ -90,7 +90,8 @@ def compare(
       f'--distributed takes the beds {_UNTRAINED}, not {trained}, whose '
       'networks one process trains and keeps'
     )
-  workdir = pathlib.Path(workdir)
+  workdir = as_path(workdir)
+  local_only(cache, '--cache')
   with processes.hold(workdir):
     outcomes = processes.open_journal(workdir / 'outcomes.jsonl')
     if processes.is_first():
@@ -219,7 +220,7 @@ def to_outcome(right, tokens, depth, verifier_calls) -> dict[str, list]:
 
 
 def report(
-  chosen: CompareOptions, workdir: pathlib.Path, outcomes: journal.Journal
+  chosen: CompareOptions, workdir: AnyPath, outcomes: journal.Journal
 ) -> None:
   """Writes compare.md and compare.png."""
   everything = [{**line['what'], **line} for line in outcomes.lines()]

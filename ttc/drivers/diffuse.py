@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from ttc.drivers.journal import Journal
 from ttc.evaluation.tables import markdown_table
 from ttc.io import files, sample_pictures, search_plots
 from ttc.io.arrays import read_arrays, write_arrays
+from ttc.io.paths import AnyPath, as_path
 from ttc.testbeds import image_search, mixture_diffusion, trained_denoisers
 
 _CHUNK = 16  # seeds that are run side by side
@@ -49,7 +49,7 @@ def diffuse(config: Mapping[str, Any], workdir: files.Path) -> None:
   """
   chosen = options.parse(DiffuseOptions, config)
   check(chosen)
-  workdir = pathlib.Path(workdir)
+  workdir = as_path(workdir)
   if chosen.bed not in ('linear', 'rare') and jax.process_count() > 1:
     raise ValueError(
       f"--distributed takes the beds 'linear' and 'rare', not {chosen.bed!r}, "
@@ -101,7 +101,7 @@ def _jobs(chosen: DiffuseOptions) -> Iterator[Job]:
 MeasureFn = Callable[[str, int, jax.Array], Any]
 
 
-def _measure_fn(chosen: DiffuseOptions, workdir: pathlib.Path) -> MeasureFn:
+def _measure_fn(chosen: DiffuseOptions, workdir: AnyPath) -> MeasureFn:
   """How a bed is searched."""
   key = jax.random.key(chosen.seed)
   seed_keys = jax.vmap(lambda seed: jax.random.fold_in(key, seed))
@@ -146,12 +146,12 @@ def _run(measure, job, journal, workdir):
   )
 
 
-def _picture_path(workdir: pathlib.Path, job: Job) -> pathlib.Path:
+def _picture_path(workdir: AnyPath, job: Job) -> AnyPath:
   name = job.search.replace(' ', '_')
   return workdir / 'images' / f'{name}-{job.budget}-{job.seeds.start}.npz'
 
 
-def _show(chosen: DiffuseOptions, journal: Journal, workdir: pathlib.Path):
+def _show(chosen: DiffuseOptions, journal: Journal, workdir: AnyPath):
   """Curves, table and samples."""
   values: dict[tuple[str, int], dict[str, list[float]]] = {}
   for job in _jobs(chosen):

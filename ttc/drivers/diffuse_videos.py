@@ -1,7 +1,6 @@
 """Compares a tree with linear search over videos, and shows both."""
 
 import functools
-import pathlib
 from collections.abc import Sequence
 
 import jax
@@ -15,12 +14,13 @@ from ttc.drivers.journal import Journal
 from ttc.evaluation.tables import markdown_table
 from ttc.io import files, sample_pictures, search_plots
 from ttc.io.arrays import read_arrays, write_arrays
+from ttc.io.paths import AnyPath
 from ttc.testbeds import bouncing_digits, trained_denoisers, video_search
 
 _SHOWN = 10  # videos in the picture
 
 
-def diffuse_videos(chosen: DiffuseOptions, workdir: pathlib.Path) -> None:
+def diffuse_videos(chosen: DiffuseOptions, workdir: AnyPath) -> None:
   """Measures the seeds that are missing, then draws all of them.
 
   Args:

@@ -1,7 +1,6 @@
 """The stage of an evaluation that touches the model: missing samples, drawn."""
 
 import hashlib
-import pathlib
 import time
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from ttc.drivers import devices, journal, processes, runs
 from ttc.drivers.evaluate_options import EvaluateOptions
 from ttc.drivers.score_functions import Asked, Verifier
 from ttc.evaluation import SampleRecord
+from ttc.io.paths import AnyPath, fetched
 from ttc.scaling import costs, kinetics
 from ttc.types import FinishReason, Generation, Prompt
 
@@ -31,7 +31,7 @@ REASONS = {
 
 def draw_samples(
   chosen: EvaluateOptions,
-  workdir: pathlib.Path,
+  workdir: AnyPath,
   loaded_tasks: Sequence[tasks.TextTask],
   begin: Callable[[dict[str, str]], None],
   open_model: Callable[[], 'Opened'] | None = None,
@@ -99,7 +99,7 @@ class Opened(NamedTuple):
     """
     rounded = chosen.quantization
     loaded = models.load(
-      chosen.model,
+      fetched(chosen.model),
       dtype=chosen.dtype,
       quantization=None if rounded == 'none' else rounded,
     )

@@ -8,7 +8,6 @@ same records to the last bit.
 """
 
 import functools
-import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -23,13 +22,14 @@ from ttc.drivers.draw_samples import Job, Opened, hash_prompt
 from ttc.drivers.evaluate_options import METHODS, Choice, SearchOptions
 from ttc.drivers.outcomes import compiled
 from ttc.evaluation import SearchRecord
+from ttc.io.paths import AnyPath
 from ttc.types import FinishReason, Leaves, Prompt, Selection
 
 
 def draw_searches(
   chosen: SearchOptions,
   choices: Sequence[Choice],
-  workdir: pathlib.Path,
+  workdir: AnyPath,
   loaded_tasks: Sequence[tasks.TextTask],
   grader_version: str,
   begin: Callable[[dict[str, str]], None],

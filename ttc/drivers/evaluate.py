@@ -17,7 +17,6 @@ With several processes each takes its share of the items.
 """
 
 import functools
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,6 +43,7 @@ from ttc.drivers.outcomes import (
 from ttc.drivers.score_functions import load_verifier
 from ttc.evaluation import Outcomes, SampleRecord, ScoreRecord, SearchRecord
 from ttc.io import files
+from ttc.io.paths import AnyPath, as_path, fetched
 
 _GRADER_VERSION = '2'
 
@@ -73,13 +73,13 @@ def evaluate(
       name,
       num_items=chosen.num_items,
       seed=chosen.task_seed,
-      path=chosen.task_path or None,
+      path=fetched(chosen.task_path) or None,
     ).asked(
       *(text.replace('\\n', '\n') for text in (chosen.system, chosen.prefill))
     )
     for name in chosen.tasks
   ]
-  workdir = pathlib.Path(workdir)
+  workdir = as_path(workdir)
   with processes.hold(workdir):
     _run(chosen, choices, baseline, loaded_tasks, workdir, allow_config_change)
 
@@ -138,7 +138,7 @@ def _verifiers(chosen, choices):
   return {name: load_verifier(chosen.directories[name]) for name in asked}
 
 
-def grade(workdir: pathlib.Path, loaded_tasks: Sequence[tasks.TextTask]):
+def grade(workdir: AnyPath, loaded_tasks: Sequence[tasks.TextTask]):
   """Grades the samples that have no grade yet."""
   known = journal.read_records(workdir, ScoreRecord)
   for score in known:
@@ -179,7 +179,7 @@ def grade(workdir: pathlib.Path, loaded_tasks: Sequence[tasks.TextTask]):
 
 def aggregate(
   chosen: EvaluateOptions,
-  workdir: pathlib.Path,
+  workdir: AnyPath,
   loaded_tasks: Sequence[tasks.TextTask],
   choices: Sequence[Choice],
 ) -> dict[str, evaluation.TaskSummary]:
@@ -228,7 +228,7 @@ def aggregate(
 
 def report(
   chosen: EvaluateOptions,
-  workdir: pathlib.Path,
+  workdir: AnyPath,
   results: Mapping[str, evaluation.TaskSummary],
   baseline: str,
 ) -> None:

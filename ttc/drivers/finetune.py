@@ -6,7 +6,6 @@ verifier, step. An update depends on nothing but the state and its number.
 
 import dataclasses
 import functools
-import pathlib
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -41,6 +40,7 @@ from ttc.drivers.finetune_problems import (
 )
 from ttc.finetuning import Rollout, TrainState
 from ttc.io import files
+from ttc.io.paths import AnyPath, as_path, fetched
 from ttc.models.sharding import of_first
 from ttc.testbeds import Size
 from ttc.testbeds.calibrated import pretrained
@@ -53,7 +53,7 @@ class Setup(NamedTuple):
   loaded: models.Loaded
   problems: Problems
   task: tasks.TokenTask | tasks.TextTask
-  workdir: pathlib.Path
+  workdir: AnyPath
   mesh: Mesh | None = None  # over which prompts are spread
 
   @property
@@ -89,7 +89,7 @@ def finetune(config: Mapping[str, Any], workdir: files.Path) -> None:
   """
   chosen = options.parse(FinetuneOptions, config)
   check(chosen)
-  workdir = pathlib.Path(workdir)
+  workdir = as_path(workdir)
   with training_files.hold(dataclasses.asdict(chosen), workdir):
     setup = on_all_devices(prepare(chosen, workdir))
     if chosen.overlong_cache > setup.problems.capacity:
@@ -107,7 +107,7 @@ def finetune(config: Mapping[str, Any], workdir: files.Path) -> None:
     finetune_report.evaluate(setup, setup.adapt(loaded, trained))
 
 
-def prepare(chosen: FinetuneOptions, workdir: pathlib.Path) -> Setup:
+def prepare(chosen: FinetuneOptions, workdir: AnyPath) -> Setup:
   """Loads or trains the model that is to be fine-tuned, and its task."""
   if not chosen.is_token_task:
     number = chosen.num_eval_items + chosen.num_items
@@ -140,7 +140,7 @@ def prepare(chosen: FinetuneOptions, workdir: pathlib.Path) -> Setup:
 
 def load_model(chosen: FinetuneOptions) -> models.Loaded:
   """The model that the config names; ValueError if it cannot be trained."""
-  loaded = models.load(chosen.model)
+  loaded = models.load(fetched(chosen.model))
   if loaded.config is not None and loaded.config.quantization is not None:
     raise ValueError(
       f'config.model={chosen.model!r} is in {loaded.config.quantization}; what '

@@ -13,6 +13,7 @@ from ttc.drivers import evaluate as evaluation_run
 from ttc.drivers import processes
 from ttc.io import files
 from ttc.io.learning_curves import save_learning_curves
+from ttc.io.paths import AnyPath, local_directory
 from ttc.testbeds.calibrated import unseen
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def save(setup: 'Setup', trained: Any) -> None:
     saved = finetuning.SavedAdapter(
       trained, chosen.lora_alpha, False, chosen.model
     )
-    finetuning.save_peft(workdir / 'adapter', saved)
+    with local_directory(workdir / 'adapter') as path:
+      finetuning.save_peft(path, saved)
     params = finetuning.merge_lora(
       loaded.params, trained, alpha=chosen.lora_alpha
     )
@@ -37,14 +39,15 @@ def save(setup: 'Setup', trained: Any) -> None:
   ends = []
   if isinstance(setup.task, tasks.TokenTask):
     ends = [setup.task.eos_id]
-  models.save_safetensors(
-    workdir / 'model',
-    loaded.config,
-    params,
-    tokenizer=loaded.tokenizer,
-    like=loaded.name if is_directory else None,
-    eos_ids=ends,
-  )
+  with local_directory(workdir / 'model') as path:
+    models.save_safetensors(
+      path,
+      loaded.config,
+      params,
+      tokenizer=loaded.tokenizer,
+      like=loaded.name if is_directory else None,
+      eos_ids=ends,
+    )
 
 
 def sample_text(setup: 'Setup', drawn, rollout) -> str:
@@ -63,7 +66,7 @@ def sample_text(setup: 'Setup', drawn, rollout) -> str:
   return '\n'.join(lines)
 
 
-def draw_curves(workdir: pathlib.Path) -> None:
+def draw_curves(workdir: AnyPath) -> None:
   """Writes reward.png and length.png from metrics.jsonl."""
   lines = files.read_lines(workdir / 'metrics.jsonl')
   rows = [json.loads(line) for line in lines]

@@ -7,7 +7,6 @@ at once, and the graders that asked run again with the replies.
 
 import itertools
 import math
-import pathlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -19,6 +18,7 @@ from ttc.benchmarks import Benchmark, Verdict, catalog
 from ttc.benchmarks.judges import AnswerFn, Question
 from ttc.drivers import journal
 from ttc.evaluation import SampleRecord, ScoreRecord
+from ttc.io.paths import AnyPath
 from ttc.tasks import Item
 from ttc.tasks.data_files import shorten
 from ttc.tasks.text_task import GRADER_ERROR
@@ -31,7 +31,7 @@ _SECONDS = 5.0  # or those of so long, for a kill loses what is not written
 
 
 def grade(
-  workdir: pathlib.Path,
+  workdir: AnyPath,
   source: str,
   benchmark: Benchmark,
   items: Sequence[Item],

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import json
-import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,6 +21,7 @@ from ttc.drivers.in_context_options import (
 from ttc.finetuning import TrainState
 from ttc.io import files
 from ttc.io.learning_curves import save_learning_curves
+from ttc.io.paths import as_path
 
 
 def in_context(config: Mapping[str, Any], workdir: files.Path) -> None:
@@ -45,7 +45,7 @@ def in_context(config: Mapping[str, Any], workdir: files.Path) -> None:
   """
   chosen = options.parse(InContextOptions, config)
   study = make_study(chosen)
-  workdir = pathlib.Path(workdir)
+  workdir = as_path(workdir)
   with training_files.hold(dataclasses.asdict(chosen), workdir):
     params = _train(chosen, study, workdir)
     found = _evaluate(chosen, study, params)

@@ -8,7 +8,6 @@ are lines `{"what": {...}, ...}`, keyed by what was measured.
 """
 
 import json
-import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,7 +18,8 @@ from ttc.evaluation.records import (
   ScoreRecord,
   SearchRecord,
 )
-from ttc.io import files
+from ttc.io import files, paths
+from ttc.io.paths import AnyPath, as_path
 
 _FILES = {
   SampleRecord: 'samples',
@@ -45,7 +45,7 @@ class Journal:
     Raises:
       ValueError: naming file and line of what no journal writes.
     """
-    self.path = pathlib.Path(path)
+    self.path = as_path(path)
     self._own = self.path
     if process_count > 1:
       self._own = self.path.with_name(
@@ -96,7 +96,7 @@ class Journal:
     files.write_atomically(self.path, ''.join(texts))
     for shard in shards:
       if shard != self.path:
-        shard.unlink()
+        paths.unlink(shard)
 
 
 def append_records(
@@ -130,7 +130,7 @@ def append_records(
   if process_count > 1:
     name = _shard_name(stem, process_index, process_count)
   lines = [_to_line(record) for record in batch]
-  files.append_lines(pathlib.Path(directory, name), lines)
+  files.append_lines(as_path(directory) / name, lines)
 
 
 def read_records(directory: files.Path, kind: type[Record]) -> list[Record]:
@@ -169,7 +169,7 @@ def recorded_keys(
   return {record.key for record in read_records(directory, kind)}
 
 
-def merge_shards(directory: files.Path, kind: type[Record]) -> pathlib.Path:
+def merge_shards(directory: files.Path, kind: type[Record]) -> AnyPath:
   """Replaces all shards by one file sorted by key.
 
   The new file appears at once or not at all; a crash before the shards are
@@ -184,12 +184,12 @@ def merge_shards(directory: files.Path, kind: type[Record]) -> pathlib.Path:
   """
   shards = _shards(directory, kind)
   records = sorted(read_records(directory, kind), key=lambda r: r.key)
-  path = pathlib.Path(directory, f'{_FILES[kind]}.jsonl')
+  path = as_path(directory) / f'{_FILES[kind]}.jsonl'
   lines = [_to_line(record) + '\n' for record in records]
   files.write_atomically(path, ''.join(lines))
   for shard in shards:
     if shard != path:
-      shard.unlink()
+      paths.unlink(shard)
   return path
 
 
@@ -213,14 +213,14 @@ def _parse(text: str, where: str) -> dict[str, Any]:
   return line
 
 
-def _shards(directory: files.Path, kind: type[Record]) -> list[pathlib.Path]:
-  return _shards_of(pathlib.Path(directory, f'{_FILES[kind]}.jsonl'))
+def _shards(directory: files.Path, kind: type[Record]) -> list[AnyPath]:
+  return _shards_of(as_path(directory) / f'{_FILES[kind]}.jsonl')
 
 
-def _shards_of(whole: pathlib.Path) -> list[pathlib.Path]:
+def _shards_of(whole: AnyPath) -> list[AnyPath]:
   """The file and the shards beside it, as far as they are there."""
-  shards = sorted(whole.parent.glob(f'{whole.stem}-*-of-*.jsonl'))
-  return [whole, *shards] if whole.exists() else shards
+  shards = paths.find(whole.parent, f'{whole.stem}-*-of-*.jsonl')
+  return [whole, *shards] if paths.exists(whole) else shards
 
 
 def _shard_name(stem: str, process_index: int, process_count: int) -> str:

@@ -20,13 +20,12 @@ from ttc.drivers.benchmark_options import BenchmarkOptions
 from ttc.drivers.draw_samples import draw_samples
 from ttc.evaluation import SampleRecord
 from ttc.io import files
+from ttc.io.paths import AnyPath
 
 NAME = 'judgements.jsonl'
 
 
-def make_judge(
-  chosen: BenchmarkOptions, workdir: pathlib.Path
-) -> AnswerFn | None:
+def make_judge(chosen: BenchmarkOptions, workdir: AnyPath) -> AnswerFn | None:
   """The judge of a run, with its replies kept; None for none.
 
   Args:
@@ -85,7 +84,7 @@ def cached(
   return answer_all
 
 
-def by_model(chosen: BenchmarkOptions, workdir: pathlib.Path) -> AnswerFn:
+def by_model(chosen: BenchmarkOptions, workdir: AnyPath) -> AnswerFn:
   """A model of ours as a judge: a vote is a sample.
 
   Args:

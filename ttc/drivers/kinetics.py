@@ -5,7 +5,6 @@ done meanwhile (Kinetics, arXiv 2506.05333).
 """
 
 import dataclasses
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -17,6 +16,8 @@ from ttc import evaluation, io
 from ttc.drivers import journal
 from ttc.evaluation import SampleRecord, ScoreRecord
 from ttc.io import files, kinetics_plots
+from ttc.io.matplotlib_extra import save_figure
+from ttc.io.paths import AnyPath, as_path
 from ttc.scaling import frontier, kinetics, kinetics_claims
 from ttc.scaling.hardware import HARDWARE, QWEN3, Hardware
 
@@ -83,8 +84,8 @@ def price_everything(
   Raises:
     ValueError: if a directory has no records, or they share no item.
   """
-  workdir = pathlib.Path(workdir)
-  runs = read_runs(prices, [pathlib.Path(path) for path in records])
+  workdir = as_path(workdir)
+  runs = read_runs(prices, [as_path(path) for path in records])
   workdir.mkdir(parents=True, exist_ok=True)
   claims = [check() for check in kinetics_claims.CLAIMS]
   draw_split(prices, workdir / 'split.png')
@@ -107,7 +108,7 @@ def price_everything(
 # ----------------------------------------------------------------- pictures
 
 
-def draw_split(prices: Prices, path: pathlib.Path) -> None:
+def draw_split(prices: Prices, path: AnyPath) -> None:
   """Parts of the price of a response of 8192 tokens."""
   figure, axes = kinetics_plots.new_figure(2)
   models = kinetics.stack_models(list(QWEN3.values()))
@@ -122,10 +123,10 @@ def draw_split(prices: Prices, path: pathlib.Path) -> None:
     kinetics_plots.plot_shares(ax, list(QWEN3), parts)
     ax.set_title(f'8192 tokens, {title}', fontsize=10)
   kinetics_plots.finish_figure(figure, axes)
-  figure.savefig(path, bbox_inches='tight')
+  save_figure(figure, path, bbox_inches='tight')
 
 
-def draw_iso_cost(prices: Prices, path: pathlib.Path) -> None:
+def draw_iso_cost(prices: Prices, path: AnyPath) -> None:
   """Lengths that each model writes for the price of 8B at some lengths."""
   figure, axes = kinetics_plots.new_figure(3)
   models = kinetics.stack_models(list(QWEN3.values()))
@@ -147,10 +148,10 @@ def draw_iso_cost(prices: Prices, path: pathlib.Path) -> None:
     )
     ax.set_title(title, fontsize=10)
   kinetics_plots.finish_figure(figure, axes)
-  figure.savefig(path, bbox_inches='tight')
+  save_figure(figure, path, bbox_inches='tight')
 
 
-def draw_tokens(prices: Prices, path: pathlib.Path) -> None:
+def draw_tokens(prices: Prices, path: AnyPath) -> None:
   """Tokens that a price buys from each model."""
   figure, axes = kinetics_plots.new_figure(2)
   limits = np.geomspace(1e13, 1e17, 33)
@@ -169,13 +170,13 @@ def draw_tokens(prices: Prices, path: pathlib.Path) -> None:
     )
     ax.set_title(title, fontsize=10)
   kinetics_plots.finish_figure(figure, axes)
-  figure.savefig(path, bbox_inches='tight')
+  save_figure(figure, path, bbox_inches='tight')
 
 
 # ------------------------------------------------------------------ records
 
 
-def read_runs(prices: Prices, paths: Sequence[pathlib.Path]) -> dict[str, Run]:
+def read_runs(prices: Prices, paths: Sequence[AnyPath]) -> dict[str, Run]:
   """The runs by name, on the tasks that all of them have."""
   names = [path.resolve().name for path in paths]
   if len(set(names)) < len(names):
@@ -194,9 +195,7 @@ def read_runs(prices: Prices, paths: Sequence[pathlib.Path]) -> dict[str, Run]:
   }
 
 
-def read_run(
-  prices: Prices, path: pathlib.Path, records: list[SampleRecord]
-) -> Run:
+def read_run(prices: Prices, path: AnyPath, records: list[SampleRecord]) -> Run:
   """Accuracies and costs of one model for 1, 2, 4, ... trials."""
   # Of the table only what was said of single samples is used, no votes.
   scores = [
@@ -233,7 +232,7 @@ def read_run(
   )
 
 
-def draw_records(path: pathlib.Path, runs: Mapping[str, Run]) -> list[str]:
+def draw_records(path: AnyPath, runs: Mapping[str, Run]) -> list[str]:
   """Accuracy of each model against each cost; lines of the report."""
   axes_names = list(next(iter(runs.values())).costs)
   figure, axes = kinetics_plots.new_figure(len(axes_names))
@@ -269,7 +268,7 @@ def draw_records(path: pathlib.Path, runs: Mapping[str, Run]) -> list[str]:
       mean = 100 * best.accuracy[:, j].mean()
       rows.append((axis, f'{limits[j]:.3g}', f'{mean:.1f}', shares))
   kinetics_plots.finish_figure(figure, axes)
-  figure.savefig(path, bbox_inches='tight')
+  save_figure(figure, path, bbox_inches='tight')
   header = ['cost', 'at', 'frontier', 'model chosen']
   return lines + evaluation.markdown_table(header, rows)
 

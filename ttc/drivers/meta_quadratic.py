@@ -1,7 +1,6 @@
 """Learns step sizes of a noisy quadratic and compares them with exact ones."""
 
 import dataclasses
-import pathlib
 from collections.abc import Sequence
 
 import jax
@@ -11,6 +10,8 @@ import tqdm
 
 from ttc.evaluation import tables
 from ttc.io import files
+from ttc.io.matplotlib_extra import save_figure
+from ttc.io.paths import as_path
 from ttc.io.plots import COLORS
 from ttc.testbeds import learned_rates, noisy_quadratic
 from ttc.testbeds.noisy_quadratic import Quadratic
@@ -52,7 +53,7 @@ def meta_quadratic(chosen: QuadraticOptions, workdir: files.Path) -> None:
     ValueError: for what means nothing, before anything is learned.
   """
   check(chosen)
-  workdir = pathlib.Path(workdir)
+  workdir = as_path(workdir)
   horizons = (*chosen.trained, *chosen.unseen)
   losses: dict[str, list] = {name: [] for name in ROWS}
   by_seed = []
@@ -139,4 +140,4 @@ def draw(
     frameon=False,
     fontsize=9,
   )
-  figure.savefig(path, dpi=150)
+  save_figure(figure, path, dpi=150)

@@ -1,7 +1,6 @@
 """Trains agents over tasks, and shows what they do in tasks they never saw."""
 
 import dataclasses
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from ttc.io import files
 from ttc.io.arrays import write_arrays
 from ttc.io.learning_curves import save_learning_curves
 from ttc.io.path_plots import Paths, save_paths
+from ttc.io.paths import as_path
 
 NUM_PANELS = 8
 
@@ -49,7 +49,7 @@ def meta_rl(config: Mapping[str, Any], workdir: files.Path) -> None:
   )
   tasks = meta_rl_options.test_tasks(chosen, world)
   play = lambda state, done: _play(chosen, trained, tasks, state, done)
-  workdir = pathlib.Path(workdir)
+  workdir = as_path(workdir)
   with training_files.hold(dataclasses.asdict(chosen), workdir):
     state = train_seeds(
       trained.learner,

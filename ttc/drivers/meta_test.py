@@ -17,6 +17,8 @@ from ttc.drivers.meta_options import MetaTestOptions, tasks_of
 from ttc.evaluation import aggregates, tables
 from ttc.evaluation.bootstrap import percentile_interval
 from ttc.io import files
+from ttc.io.matplotlib_extra import save_figure
+from ttc.io.paths import as_path
 from ttc.io.plots import COLORS
 
 UNLEARNED = tuple(
@@ -42,7 +44,7 @@ def meta_test(config: Mapping[str, Any], workdir: files.Path) -> str:
   chosen = options.parse(MetaTestOptions, config)
   rules = [find_rule(name) for name in chosen.rules]
   tasks = tasks_of(chosen, max(chosen.horizons))
-  workdir = pathlib.Path(workdir)
+  workdir = as_path(workdir)
   with files.lock_directory(workdir):
     returns = _live(chosen, rules, tasks)
     lines = _tables(chosen, returns)
@@ -232,4 +234,4 @@ def draw(
     frameon=False,
     fontsize=9,
   )
-  figure.savefig(path, dpi=150)
+  save_figure(figure, path, dpi=150)

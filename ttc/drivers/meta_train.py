@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import pathlib
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -27,6 +26,7 @@ from ttc.drivers.meta_options import (
 )
 from ttc.io import files
 from ttc.io.learning_curves import save_learning_curves
+from ttc.io.paths import as_path
 
 
 def meta_train(
@@ -53,7 +53,7 @@ def meta_train(
   arguments, task = rule_options(chosen), make_task(chosen)
   rule = metarl.make_rule(chosen.rule, arguments)
   learner = make_meta_learner(chosen, rule, task)
-  workdir = pathlib.Path(workdir)
+  workdir = as_path(workdir)
   with training_files.hold(dataclasses.asdict(chosen), workdir):
     params = devices.fetch(_train(chosen, learner, rule, workdir))
     if not processes.is_first():

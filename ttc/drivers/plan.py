@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import os
-import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,7 +10,8 @@ import jax
 
 from ttc import evaluation, models
 from ttc.drivers import plan_compile
-from ttc.io.matplotlib_extra import need_matplotlib, pyplot
+from ttc.io.matplotlib_extra import need_matplotlib, pyplot, save_figure
+from ttc.io.paths import as_path
 from ttc.io.plots import COLORS, MARKERS
 from ttc.models.published import PUBLISHED
 from ttc.models.safetensors import huggingface_config
@@ -199,9 +199,8 @@ def draw(asked: Plan, shape: costs.ModelShape, embed_dim: int) -> None:
     f'{work.new_tokens} tokens behind {work.prompt_tokens}, best layout',
     fontsize=10,
   )
-  out = pathlib.Path(asked.out or 'plan.png')
-  out.parent.mkdir(parents=True, exist_ok=True)
-  figure.savefig(out, dpi=120)
+  out = as_path(asked.out or 'plan.png')
+  save_figure(figure, out, dpi=120)
   plt.close(figure)
 
 

@@ -1,7 +1,6 @@
 """Trains a small transformer on noisy traces of a permutation word problem."""
 
 import dataclasses
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +19,7 @@ from ttc.drivers import (
 )
 from ttc.drivers.options import option
 from ttc.io import files
+from ttc.io.paths import AnyPath, as_path
 from ttc.tasks.permutations import Group
 
 NUM_VALUES: dict[Group, int] = {'s3': 6, 's4': 24, 's5': 120}
@@ -69,7 +69,7 @@ def pretrain(config: Mapping[str, Any], workdir: files.Path) -> None:
   chosen = options.parse(PretrainOptions, config)
   check(chosen)
   task = make_task(chosen)
-  workdir = pathlib.Path(workdir)
+  workdir = as_path(workdir)
   with training_files.hold(dataclasses.asdict(chosen), workdir):
     params = train(chosen, task, workdir)
     shape = model_config(chosen, task)
@@ -80,7 +80,7 @@ def pretrain(config: Mapping[str, Any], workdir: files.Path) -> None:
 
 
 def train(
-  chosen: PretrainOptions, task: tasks.TokenTask, workdir: pathlib.Path
+  chosen: PretrainOptions, task: tasks.TokenTask, workdir: AnyPath
 ) -> Any:
   """The trained parameters; goes on from the last checkpoint."""
   model = models.transformer(model_config(chosen, task))
@@ -175,7 +175,7 @@ def model_config(
   )
 
 
-def write_metrics(path: pathlib.Path, metrics, done: int) -> None:
+def write_metrics(path: AnyPath, metrics, done: int) -> None:
   """Appends a line for each step behind `done`."""
   rows = range(len(metrics['loss']))
   at = lambda i: {name: float(x[i]) for name, x in metrics.items()}

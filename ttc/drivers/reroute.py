@@ -1,7 +1,6 @@
 """Re-routes a mixture of experts at test time, and shows what it gains."""
 
 import dataclasses
-import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from ttc.drivers.reroute_report import show
 from ttc.experts import Answered, References
 from ttc.io import files
 from ttc.io.arrays import read_arrays, write_arrays
+from ttc.io.paths import AnyPath, as_path
 from ttc.models import RouteOverride
 from ttc.models.routing import check_routes
 from ttc.sampling import responses
@@ -44,7 +44,7 @@ class Job(NamedTuple):
       'problems': len(self.ids),
     }
 
-  def path(self, workdir: pathlib.Path) -> pathlib.Path:
+  def path(self, workdir: AnyPath) -> AnyPath:
     """Of its arrays."""
     name = self.method.replace(' ', '_')
     return workdir / 'routes' / f'{name}-{self.ids.start}.npz'
@@ -56,7 +56,7 @@ class Setup(NamedTuple):
   chosen: RerouteOptions
   problems: Problems
   journal: Journal
-  workdir: pathlib.Path
+  workdir: AnyPath
 
   def jobs(self, method: str, ids: range) -> Iterator[Job]:
     """A method, batch by batch."""
@@ -98,7 +98,7 @@ def reroute(config: Mapping[str, Any], workdir: files.Path) -> None:
   """
   chosen = options.parse(RerouteOptions, config)
   check(chosen)
-  workdir = pathlib.Path(workdir)
+  workdir = as_path(workdir)
   with files.lock_directory(workdir):
     training_files.keep_config(dataclasses.asdict(chosen), workdir)
     problems = reroute_problems.load(chosen, workdir)

@@ -1,7 +1,6 @@
 """What is re-routed: a bed of which all is known, or a model on a text task."""
 
 import dataclasses
-import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import numpy as np
 from ttc import experts, models, sampling, tasks
 from ttc.drivers.reroute_options import RerouteOptions
 from ttc.experts import Answered
+from ttc.io.paths import AnyPath, fetched
 from ttc.models import LanguageModel, RouteOverride
 from ttc.testbeds import Size, biased_routers, disturbed_routers
 from ttc.testbeds.smollm2 import pad
@@ -59,7 +59,7 @@ class Problems(NamedTuple):
     return jax.tree.map(lambda leaf: leaf[ids], self.noise)
 
 
-def load(chosen: RerouteOptions, workdir: pathlib.Path) -> Problems:
+def load(chosen: RerouteOptions, workdir: AnyPath) -> Problems:
   """The problems that are chosen.
 
   Raises:
@@ -77,7 +77,7 @@ def load(chosen: RerouteOptions, workdir: pathlib.Path) -> Problems:
       f'{chosen.task} has {len(references)} references that are no questions; '
       f'config.num_neighbours={chosen.num_neighbours} needs more than that'
     )
-  loaded = models.load(chosen.model)
+  loaded = models.load(fetched(chosen.model))
   check_layout(chosen, loaded.config)
   return of_text(chosen, questions, references, loaded)
 
@@ -104,7 +104,7 @@ def check_layout(
       ) from None
 
 
-def _tables(chosen: RerouteOptions, workdir: pathlib.Path) -> Problems:
+def _tables(chosen: RerouteOptions, workdir: AnyPath) -> Problems:
   """Questions about tables, to a model whose last router is disturbed."""
   size = Size('run', num_steps=chosen.train_steps)
   bed = disturbed_routers.disturbed(chosen.seed, size, workdir / 'models')
@@ -132,7 +132,7 @@ def _tables(chosen: RerouteOptions, workdir: pathlib.Path) -> Problems:
   )
 
 
-def _chains(chosen: RerouteOptions, workdir: pathlib.Path) -> Problems:
+def _chains(chosen: RerouteOptions, workdir: AnyPath) -> Problems:
   """Halves of walks on a chain that the routers do not expect."""
   bed = biased_routers
   size = Size('run', num_steps=chosen.train_steps)

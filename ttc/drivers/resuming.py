@@ -12,7 +12,6 @@ and save together.
 """
 
 import contextlib
-import pathlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ import tqdm
 
 from ttc import io
 from ttc.drivers import command, processes
+from ttc.io.paths import AnyPath
 
 
 class Run:
@@ -32,7 +32,7 @@ class Run:
     done: how far the last checkpoint reaches; 0 without one.
   """
 
-  def __init__(self, directory: pathlib.Path, unit: str):
+  def __init__(self, directory: AnyPath, unit: str):
     """Opens the checkpoints; `unit` is what they count, `update`."""
     self._checkpoints = io.open_checkpoints(directory, max_to_keep=2)
     self._unit = unit
@@ -112,7 +112,7 @@ class Run:
 
 
 @contextlib.contextmanager
-def open_run(workdir: pathlib.Path, unit: str) -> Iterator[Run]:
+def open_run(workdir: AnyPath, unit: str) -> Iterator[Run]:
   """A run whose checkpoints are in a directory of the workdir.
 
   Args:

@@ -10,7 +10,6 @@ import dataclasses
 import datetime
 import hashlib
 import json
-import pathlib
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ import jax
 
 from ttc.evaluation.records import SCHEMA_VERSION
 from ttc.io import files
+from ttc.io.paths import as_path
 
 # Top-level keys of a configuration that change no result.
 HARMLESS_KEYS = (
@@ -86,7 +86,7 @@ def start_run(
   Raises:
     ValueError: if the run there has another configuration, seed or input.
   """
-  path = pathlib.Path(directory, _NAME)
+  path = as_path(directory) / _NAME
   inputs = dict(inputs or {})
   if path.exists():
     info = read_run(directory)
@@ -134,7 +134,7 @@ def read_run(directory: files.Path) -> RunInfo:
   Raises:
     ValueError: naming the file, if it is not what `start_run` writes.
   """
-  path = pathlib.Path(directory, _NAME)
+  path = as_path(directory) / _NAME
   try:
     fields = json.loads(path.read_text(encoding='utf-8'))
     # Runs of before there were digests of all inputs.

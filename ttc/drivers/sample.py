@@ -15,6 +15,7 @@ from ttc.drivers.evaluate_options import METHODS
 from ttc.drivers.outcomes import compiled
 from ttc.drivers.score_functions import Asked, load_verifier
 from ttc.drivers.show_search import search_lines
+from ttc.io.paths import fetched
 from ttc.scaling import costs
 from ttc.types import Prompt, Selection
 
@@ -51,7 +52,9 @@ def ask(question: Question) -> None:
   """
   method, pattern = check(question)
   task = as_task(question, pattern)
-  loaded = models.load(question.model, quantization=question.quantization)
+  loaded = models.load(
+    fetched(question.model), quantization=question.quantization
+  )
   tokenizer = loaded.tokenizer
   if tokenizer is None:
     raise ValueError(f'{question.model} has no tokenizer')

@@ -8,7 +8,6 @@ which is the published record. One without an id is found by its number.
 """
 
 import json
-import pathlib
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from ttc.evaluation import SampleRecord, ScoreRecord
 from ttc.evaluation.records import from_fields
 from ttc.io import files
+from ttc.io.paths import AnyPath, as_path
 from ttc.tasks import Item
 
 _ID_FIELDS = ('id', 'idx', 'uuid', 'instance_id', 'item_id', 'problem_id',
@@ -55,7 +55,7 @@ def read_predictions(
       among the items; if a sample is there twice.
     OSError: if there is no such file.
   """
-  is_run = pathlib.Path(path).is_dir()
+  is_run = as_path(path).is_dir()
   path = file_of(path)
   if not path.is_file():
     raise FileNotFoundError(2, 'there are no predictions', str(path))
@@ -83,9 +83,9 @@ def read_predictions(
   return list(found.values())
 
 
-def file_of(path: files.Path) -> pathlib.Path:
+def file_of(path: files.Path) -> AnyPath:
   """The file of predictions, also where the directory of a run is named."""
-  path = pathlib.Path(path)
+  path = as_path(path)
   return path / 'samples.jsonl' if path.is_dir() else path
 
 
@@ -181,7 +181,7 @@ def write_inspect_log(
 
 
 def _read_lines(
-  path: pathlib.Path, items: Sequence[Item], is_run: bool
+  path: AnyPath, items: Sequence[Item], is_run: bool
 ) -> Iterator[tuple[int, SampleRecord]]:
   """Lines of ours, or of the harness."""
   counts: dict[str, int] = {}
@@ -236,7 +236,7 @@ def _of_harness(
 
 
 def _read_inspect(
-  path: pathlib.Path, items: Sequence[Item]
+  path: AnyPath, items: Sequence[Item]
 ) -> Iterator[tuple[str, SampleRecord]]:
   ids = {item.id for item in items}
   for where, sample in _inspect_samples(path):
@@ -261,7 +261,7 @@ def _read_inspect(
       ) from None
 
 
-def _inspect_samples(path: pathlib.Path) -> Iterator[tuple[str, Any]]:
+def _inspect_samples(path: AnyPath) -> Iterator[tuple[str, Any]]:
   try:
     if path.suffix == '.eval':
       with zipfile.ZipFile(path) as archive:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ttc import models, verifiers
 from ttc.drivers import runs
 from ttc.io import files
+from ttc.io.paths import fetched
 from ttc.types import Params, ScoreFn
 
 # A response has at most so many times its tokens in a verifier's vocabulary.
@@ -50,6 +51,7 @@ def load_verifier(directory: str) -> Verifier:
 
   A token that it reads counts two FLOPs for each of its parameters.
   """
+  directory = fetched(directory)
   loaded = verifiers.load_verifier(directory)
 
   def score_fn_of(asked):

@@ -6,7 +6,6 @@ with the same state, bit for bit.
 """
 
 import json
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from ttc import agents
 from ttc.drivers import resuming, training_files
 from ttc.drivers.devices import everywhere
 from ttc.io import files
+from ttc.io.paths import AnyPath
 
 
 class Length(NamedTuple):
@@ -40,7 +40,7 @@ def train_seeds(
   learner: agents.Learner,
   evaluate: Callable[[Any, int], Mapping[str, Any]],
   length: Length,
-  workdir: pathlib.Path,
+  workdir: AnyPath,
   mesh: Mesh | None = None,
 ) -> Any:
   """Trains all seeds from the last checkpoint on, evaluating on the way.
@@ -92,7 +92,7 @@ def train_seeds(
   return state
 
 
-def evaluations(workdir: pathlib.Path) -> dict[str, np.ndarray]:
+def evaluations(workdir: AnyPath) -> dict[str, np.ndarray]:
   """What evaluation.jsonl says, by name, a row a checkpoint."""
   path = workdir / 'evaluation.jsonl'
   lines = [json.loads(line) for line in files.read_lines(path)]

@@ -12,7 +12,6 @@ KV budget, each a line of records.jsonl, from which a killed run goes on:
 """
 
 import functools
-import pathlib
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -25,6 +24,7 @@ import tqdm
 from ttc import models, sampling, tasks
 from ttc.drivers import journal, sparse_report
 from ttc.io import files
+from ttc.io.paths import as_path, fetched
 from ttc.kernels import block_topk
 from ttc.types import Prompt
 
@@ -68,7 +68,7 @@ def measure_sparse_decoding(study: Study, workdir: files.Path) -> None:
     ValueError: for sizes that do not fit the model or each other.
   """
   check(study)
-  loaded = models.load(study.model)
+  loaded = models.load(fetched(study.model))
   if loaded.tokenizer is None:
     raise ValueError(f'{study.model} has no tokenizer')
   for context in contexts(study):
@@ -77,7 +77,7 @@ def measure_sparse_decoding(study: Study, workdir: files.Path) -> None:
         f'context={context} and {_SCORED} tokens exceed the '
         f'{loaded.model.max_length} of {loaded.name}'
       )
-  workdir = pathlib.Path(workdir)
+  workdir = as_path(workdir)
   with files.lock_directory(workdir):
     records = journal.Journal(workdir / 'records.jsonl')
     todo = [what for what in plan(study) if what not in records]

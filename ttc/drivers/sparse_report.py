@@ -1,6 +1,5 @@
 """The report of `sparse_decoding`: tables by rule and budget, and curves."""
 
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,11 +10,13 @@ import numpy as np
 from ttc import evaluation
 from ttc.io import files
 from ttc.io.kinetics_plots import new_figure
+from ttc.io.matplotlib_extra import save_figure
+from ttc.io.paths import AnyPath
 from ttc.io.plots import COLORS, MARKERS
 
 
 def report(
-  workdir: pathlib.Path, by_part: Mapping[str, list[dict[str, Any]]]
+  workdir: AnyPath, by_part: Mapping[str, list[dict[str, Any]]]
 ) -> None:
   """Writes report.md and the pictures."""
   lines = ['# Sparse decoding', '']
@@ -136,4 +137,4 @@ def draw(path, curves, y_label, title, x_label='tokens read (KV budget)'):
   ax.set(xscale='log', xlabel=x_label, ylabel=y_label, title=title)
   ax.set_xscale('log', base=2)
   ax.legend(frameon=False, fontsize=8)
-  figure.savefig(path)
+  save_figure(figure, path)

@@ -7,7 +7,6 @@ while it compiles and trains, and stands still while it is evaluated.
 """
 
 import dataclasses
-import pathlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -21,6 +20,8 @@ import tqdm
 from ttc import evaluation
 from ttc.drivers.journal import Journal
 from ttc.io import files
+from ttc.io.matplotlib_extra import save_figure
+from ttc.io.paths import as_path
 from ttc.io.profile_plots import plot_performance_profiles
 from ttc.testbeds import learned_optimizers, optimizers
 from ttc.testbeds.optimizers import Submission
@@ -91,7 +92,7 @@ def time_to_target(chosen: TimeToTargetOptions, workdir: files.Path) -> str:
     ValueError: for what means nothing, before anything is measured.
   """
   check(chosen)
-  workdir = pathlib.Path(workdir)
+  workdir = as_path(workdir)
   makers = [
     make
     for make in WORKLOADS
@@ -369,4 +370,4 @@ def draw(chosen: TimeToTargetOptions, results: Any, path: files.Path) -> None:
     frameon=False,
     fontsize=9,
   )
-  figure.savefig(path, dpi=150)
+  save_figure(figure, path, dpi=150)

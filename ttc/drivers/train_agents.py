@@ -1,7 +1,6 @@
 """Trains agents with several seeds, and shows what they have learned."""
 
 import dataclasses
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +20,7 @@ from ttc.drivers.environments import make_environment
 from ttc.drivers.seed_training import Length, evaluations, train_seeds
 from ttc.io import files
 from ttc.io.learning_curves import save_learning_curves
+from ttc.io.paths import as_path
 
 
 def train_agents(config: Mapping[str, Any], workdir: files.Path) -> None:
@@ -46,7 +46,7 @@ def train_agents(config: Mapping[str, Any], workdir: files.Path) -> None:
   chosen = options.parse(AgentOptions, config)
   env = make_environment(chosen.environment)
   learner = agent_options.make_learner(chosen, env)
-  workdir = pathlib.Path(workdir)
+  workdir = as_path(workdir)
   with training_files.hold(dataclasses.asdict(chosen), workdir):
     params = devices.fetch(_train(chosen, env, learner, workdir))
     if processes.is_first():
@@ -127,9 +127,9 @@ def _show(chosen, env, learner, params, workdir):
     greedy=chosen.algorithm not in agent_options.PPO_NAMES,
   )
   frames = [envs.render(env.draw(s, env.default_params)) for s in states]
-  envs.save_gif(frames, workdir / 'episode.gif')
+  with files.writing(workdir / 'episode.gif') as file:
+    envs.save_gif(frames, file)
   chosen_frames = np.linspace(0, len(frames) - 1, min(12, len(frames)))
-  envs.save_strip(
-    [frames[round(i)] for i in chosen_frames], workdir / 'episode.png'
-  )
+  with files.writing(workdir / 'episode.png') as file:
+    envs.save_strip([frames[round(i)] for i in chosen_frames], file)
   print(f'{workdir}: curves.png, episode.gif, episode.png, policy-0.npz')

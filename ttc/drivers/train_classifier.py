@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from ttc.drivers import options, resuming, training_files
 from ttc.drivers.options import option
 from ttc.io import files
 from ttc.io.learning_curves import save_learning_curves
+from ttc.io.paths import as_path
 from ttc.models.vision.training import as_floats
 from ttc.testbeds import image_classifiers
 from ttc.testbeds.image_classifiers import ClassifierRecipe
@@ -78,7 +78,7 @@ def train_classifier(config: Mapping[str, Any], workdir: files.Path) -> None:
   )
   data = image_classifiers.read(chosen.dataset, 'train')
   cache = chosen.cache or image_classifiers.default_cache()
-  workdir = pathlib.Path(workdir)
+  workdir = as_path(workdir)
   with training_files.hold(dataclasses.asdict(chosen), workdir):
     variables = _train(chosen, recipe, data, workdir)
     variables = image_classifiers.keep_classifier(

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import json
-import pathlib
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -33,6 +32,7 @@ from ttc.drivers.train_diffusion_options import (
 from ttc.finetuning import TrainState
 from ttc.io import files, sample_pictures
 from ttc.io.learning_curves import save_learning_curves
+from ttc.io.paths import as_path
 from ttc.models.sharding import put
 from ttc.testbeds import bouncing_digits, image_diffusion, trained_denoisers
 from ttc.testbeds.image_diffusion import Examples
@@ -65,7 +65,7 @@ def train_diffusion(
   chosen = options.parse(TrainDiffusionOptions, config)
   model = make_model(chosen)
   examples = image_diffusion.read_examples(chosen.data)
-  workdir = pathlib.Path(workdir)
+  workdir = as_path(workdir)
   with training_files.hold(dataclasses.asdict(chosen), workdir):
     params = devices.fetch(_train(chosen, model, examples, workdir))
     if processes.is_first():

@@ -11,7 +11,6 @@ log-probability is what the report says. Three stages, each kept on disk:
 
 import dataclasses
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,6 +30,7 @@ from ttc.drivers import (
 from ttc.drivers.options import option
 from ttc.drivers.verifier_examples import Run
 from ttc.io import files
+from ttc.io.paths import AnyPath, as_path, fetched, local_directory
 from ttc.types import Params
 
 _whole, _real = options.whole, options.real
@@ -81,15 +81,15 @@ def train_verifier(config: Mapping[str, Any], workdir: files.Path) -> None:
   learn, held_out = verifier_examples.split_items(
     run, chosen.num_held_out, chosen.seed
   )
-  workdir = pathlib.Path(workdir)
+  workdir = as_path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
   asked = dataclasses.asdict(chosen) | {'records': run.digest}
   with training_files.hold(asked, workdir):
     _run(chosen, run, learn, held_out, workdir)
 
 
-def _run(chosen, run: Run, learn, held_out, workdir: pathlib.Path) -> None:
-  source = run.config['model']
+def _run(chosen, run: Run, learn, held_out, workdir: AnyPath) -> None:
+  source = fetched(run.config['model'])
   loaded = models.load(source, dtype=run.config['dtype'], scan_layers=True)
   if loaded.tokenizer is None:
     raise ValueError(f'{source} has no tokenizer')
@@ -124,15 +124,16 @@ def _run(chosen, run: Run, learn, held_out, workdir: pathlib.Path) -> None:
     np.array(column, np.float32) for column in zip(*rows, strict=True)
   )
   head = _train(chosen, data, workdir)
-  verifiers.save_verifier(
-    workdir / 'verifier',
-    name,
-    kind,
-    reader.config,
-    {'model': reader.params, 'head': head},
-    loaded.tokenizer,
-    like=source if os.path.isdir(source) else None,
-  )
+  with local_directory(workdir / 'verifier') as path:
+    verifiers.save_verifier(
+      path,
+      name,
+      kind,
+      reader.config,
+      {'model': reader.params, 'head': head},
+      loaded.tokenizer,
+      like=source if os.path.isdir(source) else None,
+    )
   _report(chosen, run, kind, head, features, held_out, workdir)
 
 
@@ -157,7 +158,7 @@ def _kind(chosen: TrainVerifierOptions, run: Run):
   )
 
 
-def _train(chosen: TrainVerifierOptions, data, workdir: pathlib.Path):
+def _train(chosen: TrainVerifierOptions, data, workdir: AnyPath):
   """The head; goes on from the last checkpoint."""
   x, labels, weights = data
   mean, scale = x.mean(axis=0), x.std(axis=0) + 1e-6

@@ -5,16 +5,16 @@ Of several processes the first one writes them.
 
 import contextlib
 import json
-import pathlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ttc.drivers import processes
-from ttc.io import files
+from ttc.io import files, paths
+from ttc.io.paths import AnyPath
 
 
 @contextlib.contextmanager
-def hold(config: Mapping[str, Any], workdir: pathlib.Path) -> Iterator[None]:
+def hold(config: Mapping[str, Any], workdir: AnyPath) -> Iterator[None]:
   """Holds the directory of a training, whose config is kept there.
 
   Raises:
@@ -27,14 +27,14 @@ def hold(config: Mapping[str, Any], workdir: pathlib.Path) -> Iterator[None]:
     yield
 
 
-def keep_config(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
+def keep_config(config: Mapping[str, Any], workdir: AnyPath) -> None:
   """Writes the config; refuses to go on with another one.
 
   Before the first checkpoint anything may change.
   """
   path = workdir / 'config.json'
   config = json.loads(files.to_json(dict(config)))  # tuples become lists
-  begun = (workdir / 'metrics.jsonl').exists()
+  begun = paths.exists(workdir / 'metrics.jsonl')
   if path.exists() and begun:
     try:
       old = json.loads(path.read_text(encoding='utf-8'))
@@ -49,7 +49,7 @@ def keep_config(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
   files.write_atomically(path, files.to_json(config, indent=2) + '\n')
 
 
-def forget_after(path: pathlib.Path, num_lines: int) -> None:
+def forget_after(path: AnyPath, num_lines: int) -> None:
   """Drops what a killed run measured and did not live to save."""
   if not processes.is_first():
     return
@@ -58,7 +58,7 @@ def forget_after(path: pathlib.Path, num_lines: int) -> None:
     files.write_atomically(path, ''.join(x + '\n' for x in lines[:num_lines]))
 
 
-def append(path: pathlib.Path, lines: Iterable[Mapping[str, Any]]) -> None:
+def append(path: AnyPath, lines: Iterable[Mapping[str, Any]]) -> None:
   """Appends what was measured, a line of JSON for each."""
   if processes.is_first():
     files.append_lines(path, map(files.to_json, lines))

@@ -10,7 +10,6 @@ labels anything. Continuations are lines of `rollouts.jsonl`, features files of
 import dataclasses
 import functools
 import hashlib
-import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -24,6 +23,7 @@ from ttc.drivers import journal, runs
 from ttc.evaluation import SampleRecord, ScoreRecord
 from ttc.io import files
 from ttc.io.arrays import read_arrays, write_arrays
+from ttc.io.paths import AnyPath, as_path, fetched
 from ttc.search import prompt_tokens
 from ttc.types import FinishReason
 
@@ -71,7 +71,7 @@ def read_run(directory: files.Path) -> Run:
     FileNotFoundError: if there is none.
     ValueError: if a sample has no grade, or no item.
   """
-  directory = pathlib.Path(directory)
+  directory = as_path(directory)
   if not (directory / 'run.json').exists():
     raise FileNotFoundError(
       f'{directory}/run.json: no such file; scripts/evaluate.py makes one'
@@ -83,7 +83,7 @@ def read_run(directory: files.Path) -> Run:
       name,
       num_items=config['num_items'],
       seed=config['task_seed'],
-      path=config['task_path'] or None,
+      path=fetched(config['task_path']) or None,
     )
     items |= {item.id: (task, item) for item in task.items}
   grades = {
@@ -157,7 +157,7 @@ def label_steps(
   names: Sequence[str],
   kind: verifiers.Kind,
   loaded: models.Loaded,
-  workdir: pathlib.Path,
+  workdir: AnyPath,
   num_rollouts: int,
   seed: int,
 ) -> dict[str, list[np.ndarray]]:
@@ -294,7 +294,7 @@ def read_features(
   names: Sequence[str],
   write: verifiers.Writer,
   loaded: models.Loaded,
-  workdir: pathlib.Path,
+  workdir: AnyPath,
 ) -> dict[str, list[np.ndarray]]:
   """What a head reads of each step of each example, `[steps, D]`.
 

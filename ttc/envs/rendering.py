@@ -5,6 +5,7 @@ shapes in its coordinates, the first one lowest. `render` makes pixels of it,
 `save_gif` and `save_strip` a file of an episode. Needs the extra `plots`.
 """
 
+import io
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -145,7 +146,7 @@ def render(picture: Picture, width: int = 320) -> UInt8[np.ndarray, 'h w 3']:
 
 def save_gif(
   frames: Sequence[UInt8[np.ndarray, 'h w 3']],
-  path: str | os.PathLike[str],
+  path: str | os.PathLike[str] | io.BytesIO,
   frames_per_second: float = 10.0,
 ) -> None:
   """Writes an animation that repeats for ever, the last frame held a second.
@@ -172,7 +173,7 @@ def save_gif(
 
 def save_strip(
   frames: Sequence[UInt8[np.ndarray, 'h w 3']],
-  path: str | os.PathLike[str],
+  path: str | os.PathLike[str] | io.BytesIO,
   columns: int = 6,
 ) -> None:
   """Writes frames of one size side by side, in rows, read like text.
@@ -201,4 +202,4 @@ def save_strip(
       (index % columns) * (width + gap),
     )
     sheet[y : y + height, x : x + width] = frame
-  Image.fromarray(sheet).save(path)
+  Image.fromarray(sheet).save(path, format='PNG')

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int, Num
 
 from ttc.io import files
 from ttc.io.learning_curves import plot_learning_curves
-from ttc.io.matplotlib_extra import need_matplotlib
+from ttc.io.matplotlib_extra import need_matplotlib, save_figure
 from ttc.io.plots import COLORS, Axes
 
 _INK, _FAINT = '#333333', '#e4e4e4'
@@ -103,7 +103,7 @@ def save_stream_errors(
         color='#888888',
       )
   _legend_beside(ax)
-  figure.savefig(path, dpi=150)
+  save_figure(figure, path, dpi=150)
 
 
 def save_reliability(
@@ -144,7 +144,7 @@ def save_reliability(
     if i >= len(found) - columns:
       ax.set_xlabel('confidence', fontsize=8, color=_INK)
   figure.suptitle(title, fontsize=10, color=_INK)
-  figure.savefig(path, dpi=150)
+  save_figure(figure, path, dpi=150)
 
 
 def save_predictions(
@@ -212,7 +212,7 @@ def save_predictions(
         color='#777777',
       )
   figure.suptitle(title, fontsize=10, color=_INK, y=1 - 0.1 / height)
-  figure.savefig(path, dpi=150)
+  save_figure(figure, path, dpi=150)
 
 
 def save_sweep(
@@ -231,7 +231,7 @@ def save_sweep(
   )
   if (np.asarray(values) > 0).all():
     ax.set_xscale('log')
-  figure.savefig(path, dpi=150)
+  save_figure(figure, path, dpi=150)
 
 
 def _figure(

@@ -1,22 +1,25 @@
 """Files that a kill, a full disk or a second process cannot spoil.
 
-A file is written whole or not at all (`write_atomically`); lines are appended
-and synced, and one that a crash cut short is no line (`append_lines`,
-`read_lines`); a directory has one writer (`lock_directory`). Numbers that JSON
-does not know are written as the strings 'NaN', 'Infinity' and '-Infinity'.
+A file is written whole or not at all (`write_atomically`, `writing`); lines are
+appended and synced, and one that a crash cut short is no line (`append_lines`,
+`read_lines`); a directory has one writer (`lock_directory`). All of them may be
+on a bucket (`ttc.io.paths`). Numbers that JSON does not know are written as the
+strings 'NaN', 'Infinity' and '-Infinity'.
 """
 
 import contextlib
 import fcntl
 import hashlib
+import io as bytes_io
 import json
 import math
 import os
 import pathlib
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeAlias
+from typing import Any
 
-Path: TypeAlias = str | os.PathLike[str]
+from ttc.io import paths
+from ttc.io.paths import AnyPath, Path
 
 _LOCK = '.lock'
 _NAMED = ('NaN', 'Infinity', '-Infinity')
@@ -32,8 +35,15 @@ def write_atomically(path: Path, content: str | bytes) -> None:
   Raises:
     OSError: naming the file, if the disk is full or the place is read-only.
   """
-  path = pathlib.Path(path)
+  path = paths.as_path(path)
   data = content.encode() if isinstance(content, str) else content
+  if not paths.is_local(path):
+    with _named(path):
+      path.parent.mkdir(parents=True, exist_ok=True)
+      path.write_bytes(data)  # an object appears whole
+      for part in paths.parts(path):
+        part.unlink()
+    return
   draft = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
   with _named(path):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,22 +57,36 @@ def write_atomically(path: Path, content: str | bytes) -> None:
       draft.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[bytes_io.BytesIO]:
+  """A file in memory, written as by `write_atomically` at the end."""
+  buffer = bytes_io.BytesIO()
+  yield buffer
+  write_atomically(path, buffer.getvalue())
+
+
 def append_lines(path: Path, lines: Iterable[str]) -> None:
   """Appends lines and waits until they are on disk.
 
   What an earlier crash left behind the last newline is removed first.
 
   Args:
-    path: of the file; made with its directory if missing.
+    path: of the file; made with its directory if missing. On a bucket each
+      call makes a part of it.
     lines: without newlines.
 
   Raises:
     OSError: naming the file. Lines that did not get to the disk whole are
       dropped by the next call.
   """
-  path = pathlib.Path(path)
+  path = paths.as_path(path)
   data = b''.join(line.encode() + b'\n' for line in lines)
   if not data:
+    return
+  if not paths.is_local(path):
+    with _named(path):
+      path.parent.mkdir(parents=True, exist_ok=True)
+      paths.next_part(path).write_bytes(data)
     return
   with _named(path):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,10 +109,11 @@ def read_lines(path: Path, *, is_ours: bool = True) -> list[str]:
   Raises:
     ValueError: naming file and line, for what is not UTF-8.
   """
-  path = pathlib.Path(path)
-  if not path.exists():
-    return []
-  *lines, last = path.read_bytes().split(b'\n')  # the last has no newline
+  path = paths.as_path(path)
+  whole = [path] if path.exists() else []
+  objects = whole if paths.is_local(path) else [*whole, *paths.parts(path)]
+  content = b''.join(x.read_bytes() for x in objects)
+  *lines, last = content.split(b'\n')  # the last has no newline
   if last and not is_ours:
     lines.append(last)
   decoded = []
@@ -104,7 +129,9 @@ def read_lines(path: Path, *, is_ours: bool = True) -> list[str]:
 def lock_directory(directory: Path) -> Iterator[None]:
   """Holds a directory, made if missing, against other processes.
 
-  The lock ends with the process, however it ends.
+  The lock ends with the process, however it ends. On a bucket nothing is held:
+  whoever starts runs there has to keep them apart; but there the parts of files
+  of lines are put together when a run has ended well.
 
   Args:
     directory: of a run.
@@ -116,6 +143,10 @@ def lock_directory(directory: Path) -> Iterator[None]:
     ValueError: if another process holds it, with its number.
     OSError: naming the directory, if it cannot be made or written.
   """
+  if not paths.is_local(place := paths.as_path(directory)):
+    yield
+    _join_parts(place)
+    return
   path = pathlib.Path(directory, _LOCK)
   with _named(path):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,6 +167,12 @@ def lock_directory(directory: Path) -> Iterator[None]:
     yield
 
 
+def _join_parts(directory: AnyPath) -> None:
+  for path in paths.find(directory, '*.jsonl'):
+    if paths.parts(path):
+      write_atomically(path, ''.join(line + '\n' for line in read_lines(path)))
+
+
 def to_json(value: Any, *, indent: int | None = None) -> str:
   """Strict JSON, keys sorted; NaN and infinities become strings.
 
@@ -153,12 +190,15 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
 
 def digest(path: Path) -> str:
   """SHA-256 of a file, or of all files below a directory with their names."""
-  path = pathlib.Path(path)
+  path = paths.as_path(path)
   if path.is_file():
+    total = hashlib.sha256()
     with path.open('rb') as file:
-      return hashlib.file_digest(file, 'sha256').hexdigest()
+      while piece := file.read(1 << 20):
+        total.update(piece)
+    return total.hexdigest()
   total = hashlib.sha256()
-  for part in sorted(p for p in path.rglob('*') if p.is_file()):
+  for part in paths.all_files(path):
     total.update(f'{part.relative_to(path)}\0{digest(part)}\0'.encode())
   return total.hexdigest()
 
@@ -187,7 +227,7 @@ def _end_of_lines(file) -> int:
 
 
 @contextlib.contextmanager
-def _named(path: pathlib.Path) -> Iterator[None]:
+def _named(path: AnyPath) -> Iterator[None]:
   """Names the file in errors that do not, such as that of a full disk."""
   try:
     yield

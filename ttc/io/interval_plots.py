@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from ttc.io import files
-from ttc.io.matplotlib_extra import pyplot
+from ttc.io.matplotlib_extra import pyplot, save_figure
 from ttc.io.plots import COLORS, MARKERS, Axes
 
 _INK, _FAINT = '#333333', '#e4e4e4'
@@ -72,5 +72,5 @@ def save_intervals(
   fig, ax = plt.subplots(figsize=(6.4, height), layout='constrained')
   plot_intervals(ax, rows, label=label, heads=heads)
   ax.set_title(title, color=_INK, fontsize=11, loc='left')
-  fig.savefig(path, dpi=150)
+  save_figure(fig, path, dpi=150)
   plt.close(fig)

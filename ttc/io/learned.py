@@ -15,6 +15,7 @@ import numpy as np
 
 from ttc.io.arrays import read_arrays, write_arrays
 from ttc.io.files import Path
+from ttc.io.paths import local_copy
 from ttc.types import Params
 
 
@@ -50,7 +51,7 @@ def load_learned(name: Path, package: str, what: str) -> Learned:
   Raises:
     ValueError: if it is neither, or damaged.
   """
-  path = pathlib.Path(name)
+  path = local_copy(name)
   if path.suffix != '.npz':
     names = learned_names(package)
     if str(name) not in names:

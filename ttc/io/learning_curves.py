@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ttc.io import files
-from ttc.io.matplotlib_extra import pyplot
+from ttc.io.matplotlib_extra import pyplot, save_figure
 from ttc.io.plots import COLORS, Axes
 
 _INK, _FAINT = '#333333', '#e4e4e4'
@@ -79,5 +79,5 @@ def save_learning_curves(
   plot_learning_curves(
     ax, curves, title=title, label=label, steps=steps, log_steps=log_steps
   )
-  fig.savefig(path, dpi=150)
+  save_figure(fig, path, dpi=150)
   plt.close(fig)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ttc.io import files, paths
+
 
 def need_matplotlib() -> None:
   """Raises ImportError, naming the extra, where matplotlib is not installed."""
@@ -22,3 +24,19 @@ def pyplot() -> Any:
   import matplotlib.pyplot as plt
 
   return plt
+
+
+def save_figure(figure: Any, path: files.Path, **options: Any) -> None:
+  """Writes a figure at once or not at all, in the format of the path's ending.
+
+  Args:
+    figure: of matplotlib.
+    path: of the file; of this machine or on a bucket.
+    **options: of `Figure.savefig`.
+
+  Raises:
+    OSError: naming the file that could not be written.
+  """
+  kind = paths.as_path(path).suffix.removeprefix('.') or 'png'
+  with files.writing(path) as file:
+    figure.savefig(file, format=kind, **options)

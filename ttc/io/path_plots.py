@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ttc.io import files
-from ttc.io.matplotlib_extra import pyplot
+from ttc.io.matplotlib_extra import pyplot, save_figure
 from ttc.io.plots import Axes
 
 _INK, _FAINT = '#333333', '#dddddd'
@@ -103,7 +103,7 @@ def save_paths(
     frameon=False, fontsize=9,
   )  # fmt: skip
   fig.suptitle(title, color=_INK, fontsize=11)
-  fig.savefig(path, dpi=150)
+  save_figure(fig, path, dpi=150)
   plt.close(fig)
 
 

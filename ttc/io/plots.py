@@ -12,7 +12,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Num
 
-from ttc.io.matplotlib_extra import need_matplotlib
+from ttc.io.matplotlib_extra import need_matplotlib, save_figure
 
 Axes: TypeAlias = Any  # matplotlib.axes.Axes
 
@@ -193,4 +193,4 @@ def save_scaling_figure(
     labelcolor=_INK,
     fontsize=9,
   )
-  figure.savefig(path, bbox_inches='tight')
+  save_figure(figure, path, bbox_inches='tight')

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ttc.io import files
-from ttc.io.matplotlib_extra import pyplot
+from ttc.io.matplotlib_extra import pyplot, save_figure
 
 _INK = '#333333'
 
@@ -62,7 +62,7 @@ def save_routes(
   bar.ax.tick_params(length=0, colors=_INK, labelsize=8)
   bar.set_label('weight of the expert', color=_INK)
   fig.suptitle(title, color=_INK, fontsize=12)
-  fig.savefig(path, dpi=150)
+  save_figure(fig, path, dpi=150)
   plt.close(fig)
 
 

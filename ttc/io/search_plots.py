@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ttc.io import files
-from ttc.io.matplotlib_extra import pyplot
+from ttc.io.matplotlib_extra import pyplot, save_figure
 from ttc.io.plots import COLORS, MARKERS
 
 _INK, _FAINT = '#333333', '#e4e4e4'
@@ -59,7 +59,7 @@ def save_search_curves(
     handles, names, loc='outside lower center', ncols=len(names), frameon=False
   )
   fig.suptitle(title, color=_INK, fontsize=12)
-  fig.savefig(path, dpi=150)
+  save_figure(fig, path, dpi=150)
   plt.close(fig)
 
 
@@ -128,7 +128,7 @@ def save_tree(
   ax.set_title(title, color=_INK, fontsize=11)
   _clean(ax)
   ax.grid(visible=False)
-  fig.savefig(path, dpi=150)
+  save_figure(fig, path, dpi=150)
   plt.close(fig)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ttc import strategies, verifiers
 from ttc.io import kinetics_plots, regret_plots
+from ttc.io.matplotlib_extra import save_figure
 from ttc.strategies import Critique, Fuse, Generate, Rank, UnitTest, Verify
 from ttc.tasks import answer_world
 
@@ -203,7 +204,7 @@ def save_regrets(path, panels):
   for ax, (title, curves) in zip(axes, panels.items(), strict=True):
     regret_plots.plot_regret(ax, curves, title=title)
   kinetics_plots.finish_figure(figure, axes)
-  figure.savefig(path, bbox_inches='tight')
+  save_figure(figure, path, bbox_inches='tight')
 
 
 # One technique and one model: what a user would do without a search.

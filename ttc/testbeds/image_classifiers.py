@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from ttc.adaptation import corruptions
+from ttc.io.paths import local_only
 from ttc.models.vision import Classifier, convnet
 from ttc.models.vision.classifier import Variables
 from ttc.models.vision.training import (
@@ -228,7 +229,7 @@ def corrupted(
     if name == 'clean':
       found.append(pixels)
       continue
-    place = pathlib.Path(cache) / f'corrupted-{named}-{table}-{seed}'
+    place = local_only(cache, 'cache') / f'corrupted-{named}-{table}-{seed}'
     if name == 'frost' and frost is not None:
       place /= hashlib.sha256(str(frost).encode()).hexdigest()[:8]
 

@@ -21,6 +21,7 @@ import numpy as np
 import optax
 
 from ttc import finetuning, io, models
+from ttc.io.paths import local_only
 from ttc.models.sharding import of_first, on_first_devices, put
 from ttc.types import Params
 
@@ -129,7 +130,7 @@ def trained_transformer(
   """
   model = models.transformer(config)
   return keep(
-    pathlib.Path(cache) / f'{name}-{digest(config, recipe)}' / str(seed),
+    local_only(cache, 'cache') / f'{name}-{digest(config, recipe)}' / str(seed),
     lambda: train(
       lambda params, batch: finetuning.next_token_loss(model, params, *batch),
       model.init,
@@ -177,7 +178,7 @@ def trained_params(
     checkpoints.close()
     return on_own(params)
 
-  return keep(pathlib.Path(cache) / name / str(seed), make, save, load)
+  return keep(local_only(cache, 'cache') / name / str(seed), make, save, load)
 
 
 def train(
