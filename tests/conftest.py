@@ -42,7 +42,7 @@ def room_for_programs():
   """
   yield
   maps = pathlib.Path('/proc/self/maps')
-  if maps.exists() and maps.read_bytes().count(b'\n') > 30_000:
+  if maps.exists() and maps.read_bytes().count(b'\n') > 45_000:
     jax.clear_caches()
     gc.collect()
 

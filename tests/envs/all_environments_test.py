@@ -19,6 +19,10 @@ FOUR = jax.jit(jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i)))(
 )
 
 
+TURNED = FOUR[::-1]
+contains = jax.jit(lambda space, value: space.contains(value), static_argnums=0)
+
+
 @functools.cache
 def forty_steps(make):
   """Compiled once for all tests: a function of keys, one an environment."""
@@ -28,7 +32,7 @@ def forty_steps(make):
 @functools.cache
 def four_games(make):
   """Played once for all tests."""
-  return forty_steps(make)(FOUR)
+  return jax.device_get(forty_steps(make)(FOUR))
 
 
 @functools.cache
@@ -94,17 +98,19 @@ class EveryEnvironmentTest(parameterized.TestCase):
     for agent, space in enumerate(env.observation_spaces):
       inside = tuple(slice(0, n) for n in space.shape)
       seen = out.obs[:, :, agent]
-      self.assertTrue(space.contains(seen[(slice(None), slice(None), *inside)]))
+      self.assertTrue(contains(space, seen[(slice(None), slice(None), *inside)]))
     for agent, space in enumerate(env.action_spaces):
-      self.assertTrue(space.contains(actions[:, :, agent]))
-    first = jax.tree.map(lambda x: x[0], states)
+      self.assertTrue(contains(space, actions[:, :, agent]))
+    first = jax.eval_shape(lambda x: jax.tree.map(lambda y: y[0], x), states)
     params = env.default_params
-    self.assertEqual(env.world_state(first, params).ndim, 1)
-    self.assertEqual(env.active_agents(first, params).shape, (env.num_agents,))
+    seen = jax.eval_shape(env.world_state, first, params)
+    self.assertLen(seen.shape, 1)
+    active = jax.eval_shape(env.active_agents, first, params)
+    self.assertEqual(active.shape, (env.num_agents,))
 
   @parameterized.named_parameters(EVERY)
   def test_play_does_not_depend_on_the_slot(self, make):
-    turned = forty_steps(make)(FOUR[::-1])
+    turned = forty_steps(make)(TURNED)
     self.assert_same_games(turned, four_games(make), np.arange(4)[::-1])
 
   @parameterized.named_parameters(
@@ -133,7 +139,7 @@ class EveryEnvironmentTest(parameterized.TestCase):
       _, state = jax.eval_shape(env.reset, jax.random.key(0), params)
       if isinstance(env.action_spaces[0], envs.Box):
         self.skipTest('continuous')
-      action = jnp.zeros((env.num_agents,), jnp.int32)
+      action = np.zeros((env.num_agents,), np.int32)
       out = jax.eval_shape(env.step, jax.random.key(0), state, action, params)
       for path, leaf in jax.tree.leaves_with_path(out):
         name = jax.tree_util.keystr(path)

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from ttc.finetuning import GroupBuffer, fill_buffer, overlong_penalty
-from ttc.finetuning import policy_gradients as pg
+from compiled import compiled_module
+from ttc.finetuning import policy_gradients
 
+pg = compiled_module(policy_gradients)
 REWARDS = np.array([[1, 0, 0, 1], [1, 0, 0, 0]], np.float32)
 AS_IS = pg.PolicyGradient(scale='none')
 
