@@ -98,7 +98,9 @@ class EveryEnvironmentTest(parameterized.TestCase):
     for agent, space in enumerate(env.observation_spaces):
       inside = tuple(slice(0, n) for n in space.shape)
       seen = out.obs[:, :, agent]
-      self.assertTrue(contains(space, seen[(slice(None), slice(None), *inside)]))
+      self.assertTrue(
+        contains(space, seen[(slice(None), slice(None), *inside)])
+      )
     for agent, space in enumerate(env.action_spaces):
       self.assertTrue(contains(space, actions[:, :, agent]))
     first = jax.eval_shape(lambda x: jax.tree.map(lambda y: y[0], x), states)

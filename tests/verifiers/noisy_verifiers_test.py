@@ -57,3 +57,48 @@ def test_best_of_n_under_the_proxy_rises_and_falls_as_its_law():
     assert abs(float(got) - law) < 4 * (law * (1 - law) / 20_000) ** 0.5
     laws.append(law)
   assert laws[0] < laws[1] > laws[2]
+
+
+def test_the_bias_of_an_answer_has_its_scale():
+  keys = jax.random.split(jax.random.key(6), 20_000)
+  answers, zeros = jnp.array([3, 3, 5]), jnp.zeros(3)
+  draw = lambda key: verifiers.bias_by_answer(key, zeros, answers, 2.0)
+  bias = np.asarray(jax.jit(jax.vmap(draw))(keys))
+  assert abs(bias.mean()) < 4 * 2 / 40_000**0.5
+  assert abs(bias[:, 1:].std() - 2) < 4 * 2 / 80_000**0.5
+  assert abs(np.corrcoef(bias[:, 0], bias[:, 2])[0, 1]) < 4 / 20_000**0.5
+
+
+def test_a_proxy_says_two_of_those_that_fool_it():
+  correct = jnp.arange(1000) % 3 == 0
+  proxy = verifiers.over_optimized(jax.random.key(7), correct, 0.5)
+  assert np.all(proxy[correct] == 1)
+  assert set(np.asarray(proxy[~correct]).tolist()) == {0.0, 2.0}
+
+
+def test_a_response_is_judged_alike_wherever_it_stands():
+  """Also by the hash in plain Python, 32-bit FNV-1a over token + 1."""
+  key = jax.random.key(8)
+  tokens = np.array([[0, 4, 9, 9], [4, 0, 2, 5], [0, 4, 0, 0]], np.int32)
+  lengths = np.array([2, 3, 2], np.int32)
+  judge = jax.jit(verifiers.response_uniform)
+  got = judge(key, tokens, lengths)
+  for i in range(3):
+    number = 0x811C9DC5
+    for token in tokens[i, : lengths[i]].tolist():
+      number = ((number ^ (token + 1)) * 0x01000193) % 2**32
+    folded = jax.random.fold_in(key, jnp.uint32(number))
+    assert got[i] == jax.random.uniform(folded)
+  assert got[0] == got[2] != got[1]
+  # A token 0 at the end is another response.
+  longer = judge(key, tokens, lengths + np.int32(1))
+  assert len({*np.asarray(longer).tolist(), *np.asarray(got).tolist()}) == 5
+
+
+def test_numbers_of_responses_are_uniform():
+  tokens = np.stack([np.arange(20_000) % 100, np.arange(20_000) // 100], 1)
+  lengths = np.full(20_000, 2, np.int32)
+  draw = jax.jit(verifiers.response_uniform)
+  found = np.sort(draw(jax.random.key(9), tokens.astype(np.int32), lengths))
+  gap = np.abs(found - np.arange(20_000) / 20_000).max()
+  assert gap < 1.63 / 20_000**0.5  # Kolmogorov and Smirnov, 1%

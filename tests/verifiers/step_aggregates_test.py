@@ -15,6 +15,7 @@ HOW = ('last', 'min', 'mean', 'prod', 'max')
     ([1, 1, 1, 1], {'last': 0.8, 'min': 0.2, 'mean': 0.6, 'max': 0.9}),
     ([1, 1, 0, 0], {'last': 0.9, 'min': 0.5, 'prod': 0.45, 'mean': 0.7}),
     ([1, 0, 1, 0], {'last': 0.2, 'prod': 0.1, 'max': 0.5, 'mean': 0.35}),
+    ([1, 0, 0, 0], dict.fromkeys(HOW, 0.5)),
     ([0, 0, 0, 0], dict.fromkeys(HOW, -1.0)),
   ],
 )
@@ -23,6 +24,17 @@ def test_by_hand(mask, expected):
   for how, value in expected.items():
     got = verifiers.aggregate_steps(SCORES, mask, how)
     np.testing.assert_allclose(got, value, atol=1e-6, err_msg=how)
+
+
+def test_scores_may_lie_beyond_zero_and_one():
+  mask = jnp.array([True, False, True, True])
+  scores = jnp.array([-0.5, 9.0, -2.0, -0.75])
+  wants = {'last': -0.75, 'min': -2.0, 'mean': -3.25 / 3, 'max': -0.5}
+  for how, want in wants.items():
+    got = verifiers.aggregate_steps(scores, mask, how)
+    np.testing.assert_allclose(got, want, err_msg=how)
+  positive = verifiers.aggregate_steps(-4 * scores, mask, 'min')
+  np.testing.assert_allclose(positive, 2.0)
 
 
 @pytest.mark.parametrize('how', HOW)
