@@ -6,10 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from ttc.finetuning import GroupBuffer, fill_buffer, overlong_penalty
 from compiled import compiled_module
-from ttc.finetuning import policy_gradients
+
+from ttc.finetuning import (
+  GroupBuffer,
+  fill_buffer,
+  overlong_penalty,
+  policy_gradients,
+)
 
 pg = compiled_module(policy_gradients)
 REWARDS = np.array([[1, 0, 0, 1], [1, 0, 0, 0]], np.float32)

@@ -77,7 +77,7 @@ def test_a_proxy_says_two_of_those_that_fool_it():
 
 
 def test_a_response_is_judged_alike_wherever_it_stands():
-  """Also by the hash in plain Python, 32-bit FNV-1a over token + 1."""
+  """By the hash in plain Python, 32-bit FNV-1a over token + 1, and 0 behind."""
   key = jax.random.key(8)
   tokens = np.array([[0, 4, 9, 9], [4, 0, 2, 5], [0, 4, 0, 0]], np.int32)
   lengths = np.array([2, 3, 2], np.int32)
@@ -85,8 +85,9 @@ def test_a_response_is_judged_alike_wherever_it_stands():
   got = judge(key, tokens, lengths)
   for i in range(3):
     number = 0x811C9DC5
-    for token in tokens[i, : lengths[i]].tolist():
-      number = ((number ^ (token + 1)) * 0x01000193) % 2**32
+    for place, token in enumerate(tokens[i].tolist()):
+      word = token + 1 if place < lengths[i] else 0
+      number = ((number ^ word) * 0x01000193) % 2**32
     folded = jax.random.fold_in(key, jnp.uint32(number))
     assert got[i] == jax.random.uniform(folded)
   assert got[0] == got[2] != got[1]

@@ -81,7 +81,8 @@ def response_uniform(
   Args:
     key: random key, consumed; another key is another verifier.
     tokens: of responses.
-    lengths: of responses; what stands behind them does not matter.
+    lengths: of responses; what stands behind them does not matter, but `T`
+      does: in wider arrays the numbers are others.
 
   Returns:
     One number for each response.
