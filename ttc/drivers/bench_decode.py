@@ -168,9 +168,6 @@ def machine_limits(
   """Measured bandwidth of a copy and rates of matrix products, per second."""
   big = 64 if small else 2048
   square = jnp.ones((big, big), jnp.float32)
-  memory = jnp.ones((16 * big * big,), jnp.float32)  # 256 MiB
-  copied_bytes = 2 * memory.nbytes  # read and written
-  copy_s = fastest_in_place(lambda x: x + 1, memory)
   square_s = fastest(jnp.dot, square, square)
 
   heads, kv_heads = config.num_heads, config.num_kv_heads
@@ -189,10 +186,17 @@ def machine_limits(
       seconds += times * fastest(jnp.dot, kernel, rows)
       flops += times * 2 * out * in_ * num_rows
   return {
-    'copy_bytes_per_s': copied_bytes / copy_s,
+    'copy_bytes_per_s': copy_bandwidth(small=small),
     'square_flops_per_s': 2 * big**3 / square_s,
     'model_shape_flops_per_s': flops / seconds,
   }
+
+
+def copy_bandwidth(*, small: bool) -> float:
+  """Bytes a second, read and written, of a copy of 256 MiB; of 256 KiB."""
+  size = 1 << 16 if small else 1 << 26
+  memory = jnp.ones((size,), jnp.float32)
+  return 2 * memory.nbytes / fastest_in_place(lambda x: x + 1, memory)
 
 
 def print_report(report: dict[str, Any]) -> None:

@@ -3,11 +3,13 @@
 import statistics
 
 import jax
+import jax.numpy as jnp
 
 from ttc import evaluation, models
 from ttc.drivers import bench_decode
 from ttc.drivers.peers import Job
-from ttc.drivers.timing import interleaved, spread
+from ttc.drivers.timing import fastest, interleaved, spread
+from ttc.models.layers import matmul
 from ttc.scaling import costs, slices
 from ttc.scaling.hardware import Hardware
 from ttc.types import Params
@@ -33,20 +35,23 @@ def check_here(
   """
   config, params = bench_decode.Bench(check=small).load()
   prompt = jax.numpy.arange(_PROMPT_TOKENS, dtype='int32') % config.vocab_size
-  limits = bench_decode.machine_limits(config, max(counts), small=small)
-  here = Hardware(
-    limits['model_shape_flops_per_s'], limits['copy_bytes_per_s'], 'measured'
-  )
+  bandwidth = bench_decode.copy_bandwidth(small=small)
+  rates = {n: product_rate(config, n) for n in {*counts, _PROMPT_TOKENS}}
+  at = ', '.join(f'{r / 1e9:.0f} at {n}' for n, r in sorted(rates.items()))
   print(
-    f'{here.flops / 1e9:.0f} GFLOP/s at the shapes of the model and '
-    f'{here.bandwidth / 1e9:.1f} GB/s, measured\n'
+    f'measured: {bandwidth / 1e9:.1f} GB/s of a copy; the products of the '
+    f'model, GFLOP/s by the number of rows: {at}\n'
   )
   rows, ratios = [], []
   for count in counts:
     job = Job(jax.device_get(prompt), count, _NEW_TOKENS)
     draw, _ = bench_decode.ours(config, params, job)
     seconds = interleaved({'ours': draw}, repetitions)['ours']
-    expected = _predict(config, params, here, count)
+    reading, drawing = (
+      _predict(config, params, Hardware(rates[n], bandwidth, 'measured'), count)
+      for n in (_PROMPT_TOKENS, count)
+    )
+    expected = reading.prefill_s + _NEW_TOKENS * drawing.step_s
     found = [expected / s for s in seconds]
     ratios.append(statistics.median(found))
     rows.append(
@@ -62,17 +67,59 @@ def check_here(
   return ratios
 
 
+def product_rate(
+  config: models.TransformerConfig, num_rows: int, repetitions: int = 5
+) -> float:
+  """FLOP/s of all matrix products of a model, one behind the other.
+
+  Every kernel is another array and is read once, as in a decoding step: a
+  single one that is read again and again would stay in the processor's caches.
+
+  Args:
+    config: fixes shapes.
+    num_rows: tokens that are multiplied at once.
+    repetitions: timed calls, of which the fastest counts.
+  """
+  D, F, L = config.embed_dim, config.mlp_dim, config.num_layers
+  heads, kv_heads = config.num_heads, config.num_kv_heads
+  out = config.head_dim * heads
+  shapes = [
+    (out + 2 * config.head_dim * kv_heads, D),
+    (D, out),
+    (2 * F, D),
+    (D, F),
+  ]
+  kernels = [[jnp.full(shape, 1e-3) for shape in shapes] for _ in range(L)]
+  table = jnp.full((config.vocab_size, D), 1e-3)
+  many = num_rows >= _PROMPT_TOKENS
+
+  def run(kernels, table, x):
+    for qkv, attended, up, down in kernels:
+      x = matmul(attended, matmul(qkv, x, many_rows=many)[:, :out])
+      x = matmul(down, matmul(up, x, many_rows=many)[:, :F])
+    return matmul(table, x, many_rows=many)
+
+  x = jnp.ones((num_rows, D))
+  seconds = fastest(run, kernels, table, x, repetitions=repetitions)
+  weights = L * sum(a * b for a, b in shapes) + table.size
+  return 2 * num_rows * weights / seconds
+
+
 def _predict(
   config: models.TransformerConfig, params: Params, here: Hardware, count: int
-) -> float:
-  """Seconds of a prompt and its samples."""
+) -> slices.Prediction:
+  """A prompt and its samples where products take what they were measured at.
+
+  They were measured with their reading, so that only the longer of the two,
+  products or bytes, counts.
+  """
   shape = costs.model_shape(config, models.num_params(params))
-  found = slices.predict(
+  return slices.predict(
     shape,
     config.embed_dim,
     slices.Slice(here, 1),
     slices.Layout(1, 1),
     slices.Work(_PROMPT_TOKENS, _NEW_TOKENS, count),
     bytes_per_param=4.0,
+    combine='max',
   )
-  return found.prefill_s + _NEW_TOKENS * found.step_s
