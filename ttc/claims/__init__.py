@@ -36,6 +36,7 @@ ROOMS = {
     'revisions',
     'rpc',
     'self_consistency',
+    'trained_revisions',
     'verifier_refinement',
   ),
   'verifiers': ('genrm', 'trained_verifier'),

@@ -1,5 +1,15 @@
 """Beam search and DVTS against best-of-N at equal tokens (2408.03314).
 
+The paper shows two things: searching over steps wins at small budgets, and at
+large ones what is gained against a learned verifier falls below best-of-N, for
+the search finds what the verifier takes for right. So N = 4 is asked for the
+first, and N = 16 for the second with the learned verifier and against it with
+the exact one, which cannot be over-optimised. The row before asked that beams
+be no worse at N = 16 too, and its runs had shown -34.8 [-38.5, -31.0]; words
+are new here. Power: of 768 words the differences have errors of 2.2 points
+below those 10.4, 10.2, 9.8 and 6.0 that were found at N = 4. Lookahead by one
+step, half as many beams for as many tokens, stands beside.
+
 Two controls that know nothing. Noise that is drawn anew for every beam leaves
 the law of a leaf as it was. A random function of the text does not: equal beams
 have equal scores, so every different continuation has one chance to be kept,
@@ -33,6 +43,7 @@ from ttc.testbeds.learned_verifier import (
 BUDGETS = {4: 2, 16: 4}  # beams and width: the paper's M = sqrt(N)
 BLIND = ('noise', 'random function of the text')
 METHODS = {'beam': search.beam_search, 'DVTS': search.dvts}
+LOOKAHEAD = functools.partial(search.lookahead_search, num_lookahead=1)
 
 
 def measure(seed, size, cache):
@@ -42,7 +53,7 @@ def measure(seed, size, cache):
   prm = process_reward_model(seed, size, cache)
   num_problems = size.problems(NUM_PROBLEMS)
   data_key, sample_key, blind_key = jax.random.split(
-    jax.random.key(300 + seed), 3
+    jax.random.key(1300 + seed), 3
   )
   problems = unseen(TASK, data_key, num_problems)
   prompt = tasks.to_prompt(problems)
@@ -73,9 +84,8 @@ def measure(seed, size, cache):
       chosen = search.select_leaf(output, prompt, answer_fn, vote)
       answers = answer_fn(prompt, output.leaves)
       given = jnp.any(answers[..., None] == jnp.arange(NUM_VALUES), axis=1)
-      right = chosen.answer == problems.answer
       found = {
-        'right': right,
+        'right': chosen.answer == problems.answer,
         'distinct': jnp.sum(given, axis=-1),
         'tokens': output.tokens,
       }
@@ -95,6 +105,9 @@ def measure(seed, size, cache):
         runs[f'{verifier}, {name}, {n}'], _ = spend(
           verifier, method, n, width, search.weighted_best_of_n
         )
+    runs[f'{verifier}, lookahead, 4'], _ = spend(
+      verifier, LOOKAHEAD, 2, 2, search.weighted_best_of_n
+    )
   for verifier in BLIND:
     for name, method in METHODS.items():
       runs[f'{verifier}, {name}, 16'], _ = spend(
@@ -127,26 +140,41 @@ def step_sampler(model):
   )
 
 
-def searches(verifier, n):
-  """A check: at equal tokens a search is right more often if `n` is small."""
+def gaps_of(data, verifier, n):
+  """Each search to best-of-N."""
+  at = lambda name: data['runs'][f'{verifier}, {name}, {n}']['right']
+  return {name: difference(at(name), at('best-of-N')) for name in METHODS}
+
+
+def searches(verifier, n, asks):
+  """A check of each search to best-of-N at equal tokens."""
 
   def check(data):
     at = lambda name: data['runs'][f'{verifier}, {name}, {n}']
-    sampled = at('best-of-N')
-    gaps, holds = {}, True
-    for name in METHODS:
-      gap = gaps[name] = difference(at(name)['right'], sampled['right'])
-      holds &= high(gap) >= 0 and (low(gap) > 0 or n > min(BUDGETS))
-      spent = at(name)['tokens'].mean() / sampled['tokens'].mean()
-      holds &= bool(abs(spent - 1) < 0.01)
+    sampled, gaps = at('best-of-N'), gaps_of(data, verifier, n)
+    spent = [at(name)['tokens'].mean() for name in METHODS]
+    equal = np.allclose(spent, sampled['tokens'].mean(), rtol=0.01)
     return Checked(
       f'{verifier} verifier, N={n} ({sampled["tokens"].mean():.0f} tokens): '
       f'best-of-N {interval(sampled["right"])}, '
       + ', '.join(f'{name} {signed(gap)}' for name, gap in gaps.items()),
-      holds,
+      bool(equal and all(map(asks, gaps.values()))),
     )
 
   return check
+
+
+def looked_ahead(data):
+  """Lookahead to best-of-N, and its tokens."""
+  parts = []
+  for verifier in ('exact', 'learned'):
+    at = lambda name: data['runs'][f'{verifier}, {name}, 4']  # noqa: B023
+    gap = difference(at('lookahead')['right'], at('best-of-N')['right'])
+    parts.append(
+      f'{verifier} {signed(gap)} for {at("lookahead")["tokens"].mean():.0f} '
+      'tokens'
+    )
+  return f'lookahead by one step, N=4: {", ".join(parts)}'
 
 
 def diversity(data):
@@ -195,11 +223,15 @@ def scores(data):
 CLAIM = Claim(
   'beam_search, dvts (words of 12 of two elements of S3, e=.08)',
   '2408.03314',
-  'searching over steps beats best-of-N at equal tokens where N is small, and '
-  'the pool of DVTS is at least as diverse as that of beam search',
+  'searching over steps beats best-of-N at equal tokens at N = 4; at N = 16 it '
+  'over-optimises a learned verifier and loses, and an exact one does not; the '
+  'pool of DVTS is at least as diverse as that of beam search',
   measure,
   checks=[
-    *(searches(v, n) for v in ('exact', 'learned') for n in BUDGETS),
+    searches('exact', 4, lambda gap: low(gap) > 0),
+    searches('learned', 4, lambda gap: low(gap) > 0),
+    searches('learned', 16, lambda gap: high(gap) < 0),
+    text(looked_ahead),
     text(
       lambda d: (
         'distinct answers of DVTS against beam search, learned verifier: '
@@ -214,6 +246,7 @@ CLAIM = Claim(
     ),
   ],
   controls=[
+    searches('exact', 16, lambda gap: high(gap) >= 0),
     text(
       lambda d: law(d) + control('noise')(d),
       lambda d: all(
@@ -224,7 +257,7 @@ CLAIM = Claim(
     text(control('random function of the text')),
     text(scores),
   ],
-  because='a verifier that gives right steps .43 and wrong ones .20 is '
-  'over-optimised at N = 16, as the paper says of beam search at large '
-  'budgets; at N = 4, and with the exact verifier, searching wins',
+  history='beams were asked to be no worse than best-of-N at N = 16 too, which '
+  'the paper denies for a learned verifier: beam -34.8 [-38.5, -31.0], DVTS '
+  '-19.1 [-22.5, -15.8]',
 )

@@ -1,17 +1,27 @@
-"""Architectures over the drafts of three trained models (Archon, 2024)."""
+"""Architectures over the drafts of three trained models (Archon, 2024).
+
+Archon gains where models have different strengths. Three sizes that learned the
+same words have none; these are three specialists of as many parameters, for
+long, middle and short words, and of each a third is asked. A technique of one
+model is right in its own third, outside by chance, and so in 36 to 41%. Power:
+with drafts drawn by law, right in 10, 50 and 90% of a specialist's own words
+and by chance outside, what the search finds is right in 74% and 38 points above
+the best technique of one model; of 288 unseen words the difference has an error
+of 3 points, and must have its interval above 10.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ttc import strategies
-from ttc.claims.claim import Claim, difference, interval, signed, text
+from ttc.claims.claim import Claim, difference, interval, low, signed, text
 from ttc.testbeds import architectures as bed
-from ttc.testbeds import three_sizes
+from ttc.testbeds.specialists import BANDS, draw_problems, specialist
+from ttc.testbeds.three_sizes import respond
 
-_PARAMS = [three_sizes.num_params(name) for name in three_sizes.SIZES]
-PRICES = np.array([round(num / _PARAMS[0]) for num in _PARAMS])
-BUDGET = 1000  # tokens of the small model per problem
+NUM_PROBLEMS = 64  # of a seed and band
+BUDGET = 400  # tokens per problem
 NUM_EVALUATIONS, NUM_SEARCHES = 32, 8
 
 
@@ -59,21 +69,19 @@ def run(keys, drafts, gold, plans):
 def drawn(seed, size, cache):
   """Keys, drafts and right answers of the words of a seed."""
   data_key, sample_key, judge_key, run_key = jax.random.split(
-    jax.random.fold_in(jax.random.key(5000), seed), 4
+    jax.random.fold_in(jax.random.key(6000), seed), 4
   )
-  problems = three_sizes.draw_problems(
-    data_key, size.problems(three_sizes.NUM_PROBLEMS)
-  )
+  problems = draw_problems(data_key, size.problems(NUM_PROBLEMS))
   answers, tokens, models, places = [], [], [], []
-  for m, name in enumerate(three_sizes.SIZES):
-    loaded = three_sizes.sized_model(name, seed, size, cache)
+  for m, name in enumerate(BANDS):
+    loaded = specialist(name, seed, size, cache)
     key = jax.random.fold_in(sample_key, m)
     n = bed.MAX_DRAFTS[m]
     samples = jax.device_get(
-      three_sizes.respond(loaded.model, loaded.params, problems, key, n)[1]
+      respond(loaded.model, loaded.params, problems, key, n)[1]
     )
     answers.append(samples.answers)
-    tokens.append(PRICES[m] * samples.lengths)
+    tokens.append(samples.lengths)
     models.append(np.full_like(samples.answers, m))
     places.append(np.broadcast_to(np.arange(n), samples.answers.shape))
   answers, tokens, models, places = (
@@ -108,17 +116,17 @@ def figure(data):
 
 
 def gains(data):
-  """Beyond 1.96 standard errors."""
-  gain = difference(data['found'], data['single'])
-  return gain.mean > 1.96 * gain.standard_error
+  """By more than 10 points."""
+  return low(difference(data['found'], data['single'])) > 0.1
 
 
 CLAIM = Claim(
-  f'archon_live (S4, three trained models, prices {PRICES.tolist()}; judges of '
+  'archon_live (S4, three trained specialists by length of the word; judges of '
   f'known law; {BUDGET} tokens per problem)',
   '2409.15254',
-  'an architecture that Bayesian search finds on drafts of trained models '
-  'beats the best single technique of one model on unseen words',
+  'an architecture that Bayesian search finds on drafts of trained models of '
+  'different strengths beats the best single technique of one model on unseen '
+  'words by 10 points',
   measure,
   checks=[text(figure, gains)],
   controls=[
@@ -130,7 +138,7 @@ CLAIM = Claim(
       )
     )
   ],
-  because='three sizes trained on the same words have no different strengths: '
-  'the best architecture of all on the words of the search does not beat the '
-  'large model alone either, -2.1 [-5.6, +1.5]',
+  history='three sizes trained on the same words have no different strengths: '
+  'found to best single -7.0 [-10.8, -3.1], the best of all architectures -2.1 '
+  '[-5.6, +1.5]',
 )
