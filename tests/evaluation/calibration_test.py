@@ -27,3 +27,4 @@ def test_calibrated_sure_and_absent_answers():
   assert float(ece(jnp.array([0.5, 0.5]), jnp.array([1, 0]))) == 0
   assert float(ece(jnp.array([1.0, 1.0]), jnp.array([0, 0]))) == 1
   assert float(ece(jnp.array([1.0, 0.0]), jnp.array([1, 0]))) == 0
+  assert float(ece(jnp.array([1.0, 0.0]), jnp.array([0, 0]))) == 1
