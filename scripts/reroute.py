@@ -8,9 +8,9 @@
 
 C3PO takes the routes of a question from those that served its neighbours among
 solved references; rewiring lets routers learn from the prompt itself. Writes
-metrics.jsonl, report.md (what is right, and the tokens that it took) and
-routes.png, which experts read which question. Run again after a kill, it goes
-on where it was.
+metrics.jsonl, report.md (what is right and the tokens that it took, beside
+votes of as many samples as cost the same) and routes.png, which experts read
+which question. Run again after a kill, it goes on where it was.
 """
 
 import pathlib

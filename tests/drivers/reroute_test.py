@@ -9,7 +9,7 @@ import pytest
 
 from configs import reroute as configs
 from ttc import models, tasks
-from ttc.drivers import options, reroute_problems
+from ttc.drivers import options, reroute_problems, reroute_votes
 from ttc.drivers import reroute as driver
 from ttc.drivers.journal import Journal
 from ttc.drivers.reroute_options import RerouteOptions
@@ -38,7 +38,7 @@ def lines_of(path):
 def test_c3po_leaves_a_report_and_goes_on(tmp_path, capsys, monkeypatch):
   load = reroute_problems.load
   every = lambda chosen, workdir: load(chosen, workdir)._replace(
-    grade=lambda i, tokens, reason: i % 2 == 0 or i < 8
+    answer=lambda i, tokens, reason: ('', i % 2 == 0 or i < 8), dearer=2.5
   )
   monkeypatch.setattr(reroute_problems, 'load', every)
   chosen = config(surrogates=('mode finding', 'gradient descent'))
@@ -47,12 +47,15 @@ def test_c3po_leaves_a_report_and_goes_on(tmp_path, capsys, monkeypatch):
   assert 'Of 8 references 8 are right' in said
   assert (tmp_path / 'routes.png').stat().st_size > 10_000
   lines = lines_of(tmp_path)
-  # Two batches of references, and two of questions for each of three methods.
-  assert [x['what']['problems'] for x in lines] == [4, 4, 4, 1, 4, 1, 4, 1]
-  assert lines[2]['scores'] == [1, 0, 1, 0]
-  # Prompt and response; twice the prompt and 3 S passes over two neighbours.
+  # Two batches of references, and two of questions for each of four methods.
+  assert [x['what']['problems'] for x in lines] == [4, 4] + [4, 1] * 4
+  assert lines[2]['scores'] == lines[8]['scores'] == [1, 0, 1, 0]
+  # Prompt and response; twice the prompt and 3 S passes over two neighbours, of
+  # all experts; one prompt, and a token for each sample.
   assert lines[2]['read'] == [5] * 4
-  assert lines[6]['read'] == [5 + 4 + 3 * 2 * 2 * 5] * 4
+  assert lines[6]['read'] == [5 + 4 + 2.5 * 3 * 2 * 2 * 5] * 4
+  assert lines[8]['what']['method'] == 'votes'
+  assert lines[8]['read'] == lines[6]['read']
   routes = read_arrays(tmp_path / 'routes' / 'gradient_descent-8.npz')
   before = read_arrays(tmp_path / 'routes' / 'the_router-8.npz')
   moved = np.abs(routes['pathways'] - before['pathways']).max(axis=(0, 2))
@@ -69,7 +72,7 @@ def test_c3po_leaves_a_report_and_goes_on(tmp_path, capsys, monkeypatch):
     driver.reroute(config(num_steps=3), tmp_path)
   monkeypatch.setattr(
     reroute_problems, 'load', lambda *given: load(*given)._replace(
-      grade=lambda i, tokens, reason: False
+      answer=lambda i, tokens, reason: ('', False)
     )
   )  # fmt: skip
   with pytest.raises(ValueError, match='of 8 references the model got 0 right'):
@@ -83,7 +86,8 @@ def test_rewiring_measures_continuations(tmp_path, capsys):
   lines = lines_of(tmp_path)
   assert [x['what']['problems'] for x in lines] == [4, 1, 4, 1]
   assert lines[0]['read'] == [63] * 4
-  assert lines[2]['read'] == [63 + 7 * 32] * 4
+  dearer = (lines[2]['read'][0] - 63) / (7 * 32)
+  assert 1.5 < dearer < 4  # two of eight experts, and what is no expert
   assert lines[0]['scores'] != lines[2]['scores']
 
 
@@ -133,16 +137,41 @@ def test_a_model_on_a_text_task(tmp_path, monkeypatch, capsys, method):
   )  # fmt: skip
   references = items(*'ghijk') if method == 'c3po' else []
   problems = reroute_problems.of_text(chosen, sums(), references, loaded())
-  problems = problems._replace(grade=lambda i, tokens, reason: len(tokens) > 0)
+  problems = problems._replace(
+    answer=lambda i, tokens, reason: (str(tokens), len(tokens) > 0)
+  )
   journal = Journal(tmp_path / 'metrics.jsonl')
   setup = driver.Setup(chosen, problems, journal, tmp_path)
   driver.run(setup)
   said = capsys.readouterr().out
   assert '| the router | 100.0' in said
-  last = lines_of(tmp_path)[-1]
-  assert last['what']['problems'] == 3
+  assert '| votes | 100.0' in said
+  dearest, last = lines_of(tmp_path)[-2:]
+  assert last['what'] == {'method': 'votes', 'first': last['what']['first'],
+                          'problems': 3}  # fmt: skip
+  # A vote less than the cost, since parts of one are not to be had.
+  means = [np.mean(line['read']) for line in (last, dearest)]
+  assert 0.5 * means[1] < means[0] <= 1.1 * means[1]
   if method == 'rewiring':  # the longer prompt is read more often
-    assert last['read'][1] > last['read'][0]
+    assert dearest['read'][1] > dearest['read'][0]
+
+
+def test_votes_cost_what_they_are_given():
+  assert reroute_votes.num_votes(100.0, 10.0, 4.0, 1000) == 22
+  assert reroute_votes.num_votes(100.0, 10.0, 4.0, 16) == 16
+  assert reroute_votes.num_votes(5.0, 10.0, 4.0, 16) == 1
+  assert reroute_votes.num_votes(100.0, 10.0, 0.0, 50) == 50
+
+
+def test_the_commonest_answer_counts():
+  said = [('a', False), (None, False), ('b', True), (None, False), ('b', True)]
+  assert reroute_votes.commonest(said)
+  assert not reroute_votes.commonest(said[:3])  # the first of equals
+  assert not reroute_votes.commonest([(None, True)])
+  alike = lambda first, second: first.lower() == second.lower()
+  spelt = [('x', False), ('x', False), ('b', True), ('B', False), ('B', False)]
+  assert not reroute_votes.commonest(spelt)  # of equals
+  assert reroute_votes.commonest(spelt, alike)
 
 
 @pytest.mark.parametrize(

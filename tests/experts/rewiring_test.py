@@ -1,5 +1,7 @@
 """Rewiring against the router's own law, its analytic gradient and itself."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -252,6 +254,29 @@ class GenerateTest(absltest.TestCase):
     np.testing.assert_array_equal(
       alone.generation.tokens[0], got.generation.tokens[b]
     )
+
+  def test_what_ends_a_response_may_span_cycles(self):
+    """A sequence that is cut by one, and a number of tokens before a stop."""
+    drawn = self.plain.tokens[:, 0]
+    b = int(self.plain.lengths[:, 0].argmax())
+    self.assertGreater(int(self.plain.lengths[b, 0]), 6)
+    across = [int(i) for i in drawn[b, 2:6]]  # a cycle ends after the fourth
+    first = int(drawn[b, 0])
+
+    def run(stop, interval):
+      rewiring = REWIRING._replace(optimizer=optax.sgd(0.0), num_steps=1)
+      got = experts.generate_rewired(
+        MODEL, PARAMS, self.keys, TEXTS, rewiring._replace(interval=interval),
+        capacity=CAPACITY, stop=stop,
+      )  # fmt: skip
+      return got.generation.lengths[:, 0], got.generation.finish_reasons[:, 0]
+
+    run = jax.jit(run, static_argnums=1)
+    rules = functools.partial(sampling.stop_rules, 11, sequences=[across])
+    for stop in (rules([0]), rules([0, first], min_tokens=5)):
+      whole, cut = run(stop, CAPACITY), run(stop, 4)
+      jax.tree.map(np.testing.assert_array_equal, cut, whole)
+    self.assertEqual(int(run(rules([0]), 4)[0][b]), 6)
 
   @pytest.mark.slow
   def test_log_probs_are_those_of_the_vectors_of_each_cycle(self):

@@ -67,8 +67,8 @@ def by_hand(e, p, h):
     ids = np.argsort(-law[t])[: e.top_k]
     total = law[t][ids].sum() if e.normalise else 1.0
     for i in ids:
-      inner = silu(p['gate'][i] @ h[t]) * (p['up'][i] @ h[t])
-      y[t] += law[t][i] / total * (p['down'][i] @ inner)
+      inner = silu(h[t] @ p['gates'][i]) * (h[t] @ p['ups'][i])
+      y[t] += law[t][i] / total * (inner @ p['downs'][i])
     if e.shared_mlp_dim:
       w = {name: p['shared'][name]['kernel'] for name in ('gate', 'up', 'down')}
       inner = silu(w['gate'] @ h[t]) * (w['up'] @ h[t])
@@ -95,7 +95,7 @@ def test_all_products_are_the_dense_ones(num_rows):
   rng = np.random.default_rng(num_rows)
   draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
   kernels = mixture.Kernels(
-    draw(E, 5, 12) / 4, draw(E, 5, 12) / 4, draw(E, 12, 5) / 4
+    draw(E, 12, 5) / 4, draw(E, 12, 5) / 4, draw(E, 5, 12) / 4
   )
   x, logits = draw(num_rows, 12), draw(num_rows, E)
   chosen = experts.choose(SPARSE, logits)
@@ -120,6 +120,24 @@ def test_all_products_are_the_dense_ones(num_rows):
     jax.tree.map(lambda a, b: close(a[0], b), got, wanted)
 
 
+@pytest.mark.parametrize('name', mixture.IMPLEMENTATIONS)
+def test_a_second_derivative_is_that_of_the_dense_product(name):
+  rng = np.random.default_rng(4)
+  draw = lambda *shape: jnp.asarray(rng.normal(size=shape) / 2, jnp.float32)
+  kernels = mixture.Kernels(draw(E, 12, 5), draw(E, 12, 5), draw(E, 5, 12))
+  x, along = draw(3, 12), draw(3, 12)
+  chosen = experts.choose(SPARSE, draw(3, E))
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def bent(name, x):
+    loss = lambda x: jnp.sum(jnp.sin(mixture.mix(kernels, x, chosen, name)))
+    return jax.grad(lambda x: jnp.vdot(jax.grad(loss)(x), along))(x)
+
+  wanted = bent('dense', x)
+  assert np.max(np.abs(wanted)) > 0.01
+  np.testing.assert_allclose(bent(name, x), wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize(
   'num_rows, on_cpu', [(1, 'pairs'), (4, 'dense'), (40, 'blocks')]
 )
@@ -127,7 +145,7 @@ def test_a_program_takes_the_product_of_its_platform(num_rows, on_cpu):
   """Not of the one that traces it: a CPU may compile for what it is not."""
   struct = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
   kernels = mixture.Kernels(
-    struct(E, 5, 12), struct(E, 5, 12), struct(E, 12, 5)
+    struct(E, 12, 5), struct(E, 12, 5), struct(E, 5, 12)
   )
   chosen = experts.Chosen(
     struct(num_rows, K), jax.ShapeDtypeStruct((num_rows, K), jnp.int32)
@@ -250,7 +268,7 @@ def mixing(config, options, bias):
   of_experts = jnp.stack(
     [
       mixture.mix_all(
-        mixture.Kernels(params['gate'], params['up'], params['down']),
+        mixture.Kernels(params['gates'], params['ups'], params['downs']),
         x[0, 0],
         jnp.broadcast_to(one_hot[i], (5, E)),
       )

@@ -344,7 +344,7 @@ def test_what_is_refused():
   with pytest.raises(ValueError, match=r"quantization='int4' is not one of"):
     models.quantize(params_of(), 'int4')
   with pytest.raises(ValueError, match="'int8' of a mixture of experts"):
-    models.quantize({'layers': [{'mixture': {'gate': KERNEL}}]}, 'int8')
+    models.quantize({'layers': [{'mixture': {'gates': KERNEL}}]}, 'int8')
   with pytest.raises(ValueError, match=r"quantization='int4' is not one of"):
     dataclasses.replace(CONFIG, quantization='int4')
   with pytest.raises(ValueError, match="quantization='int8' of a mixture"):

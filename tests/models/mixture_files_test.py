@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ttc import models
+from ttc import io, models
 from ttc.models.safetensors import huggingface_config
 
 gguf = pytest.importorskip('gguf')
@@ -147,6 +147,65 @@ def test_a_checkpoint_of_our_own(tmp_path):
   assert_same(got, params)
 
 
+def older(path, config, params):
+  """Writes a checkpoint as it was before matrices of experts were turned."""
+  import orbax.checkpoint as ocp
+
+  def layer(x):
+    if 'mixture' not in x:
+      return x
+    rest = dict(x['mixture'])
+    for old in ('gate', 'up', 'down'):
+      rest[old] = rest.pop(f'{old}s').swapaxes(-1, -2)
+    return x | {'mixture': rest}
+
+  models.save_checkpoint(path, config, params)
+  layers = params['layers']
+  layers = layer(layers) if config.scan_layers else [*map(layer, layers)]
+  with ocp.StandardCheckpointer() as checkpointer:
+    checkpointer.save(path / 'params', params | {'layers': layers}, force=True)
+  file = path / 'transformer.json'
+  values = json.loads(file.read_text())
+  assert values.pop('expert_kernels') == 'in, out'
+  file.write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize('name', ['stacked', 'layers', 'Qwen2Moe'])
+def test_an_older_checkpoint_is_turned(name, tmp_path):
+  wide = dataclasses.replace(CONFIG, embed_dim=12, num_heads=3, num_kv_heads=1)
+  config = dataclasses.replace(wide, **VARIANTS[name])  # matrices are square
+  params = noise(config)
+  older(tmp_path, config, params)
+  got_config, got = models.load_checkpoint(tmp_path)
+  assert got_config == config
+  assert_same(got, params)
+  mesh = jax.make_mesh((1, 1), ('data', 'model'))
+  assert_same(models.load_checkpoint(tmp_path, mesh=mesh)[1], params)
+
+
+def test_another_order_of_experts_is_refused(tmp_path):
+  config = dataclasses.replace(CONFIG, **VARIANTS['layers'])
+  models.save_checkpoint(tmp_path, config, noise(config))
+  file = tmp_path / 'transformer.json'
+  file.write_text(file.read_text().replace('in, out', 'out, in'))
+  with pytest.raises(
+    ValueError, match="expert_kernels='out, in' is not 'in, o"
+  ):
+    models.load_checkpoint(tmp_path)
+
+
+def test_an_older_state_of_a_training_is_refused(tmp_path):
+  config = dataclasses.replace(CONFIG, **VARIANTS['layers'])
+  params = noise(config)
+  mixture = params['layers'][1]['mixture']
+  renamed = {name.removesuffix('s'): x for name, x in mixture.items()}
+  layers = [params['layers'][0], params['layers'][1] | {'mixture': renamed}]
+  with io.open_checkpoints(tmp_path) as checkpoints:
+    io.save_checkpoint(checkpoints, 0, params | {'layers': layers})
+    with pytest.raises(ValueError, match=r'mixture.gates \(saved None'):
+      io.restore_checkpoint(checkpoints, params)
+
+
 # What llama.cpp calls a parameter.
 GGUF = {
   'attention_norm.scale': 'attn_norm',
@@ -158,9 +217,9 @@ GGUF = {
   'output.kernel': 'attn_output',
   'mlp_norm.scale': 'ffn_norm',
   'mixture.router.kernel': 'ffn_gate_inp',
-  'mixture.gate': 'ffn_gate_exps',
-  'mixture.up': 'ffn_up_exps',
-  'mixture.down': 'ffn_down_exps',
+  'mixture.gates': 'ffn_gate_exps',
+  'mixture.ups': 'ffn_up_exps',
+  'mixture.downs': 'ffn_down_exps',
   'mixture.shared_gate.kernel': 'ffn_gate_inp_shexp',
   'mixture.shared.gate.kernel': 'ffn_gate_shexp',
   'mixture.shared.up.kernel': 'ffn_up_shexp',
@@ -210,6 +269,8 @@ def write_gguf(path, architecture, config, params, **extra):
         leaf = split.swapaxes(1, 2).reshape(leaf.shape)
       if name == 'ffn_gate_inp_shexp':
         leaf = leaf[0]
+      if name.endswith('exps'):
+        leaf = leaf.swapaxes(1, 2)
       suffix = '' if name.endswith('bias') else '.weight'
       tensors[f'blk.{i}.{name}{suffix}'] = leaf
   for name, leaf in tensors.items():

@@ -65,37 +65,43 @@ MIXTURE = """
   from ttc import models
   from ttc.models import mixture
 
-  config = models.TransformerConfig(
-    vocab_size=32, num_layers=2, embed_dim=16, mlp_dim=24, num_heads=4,
-    num_kv_heads=2, head_dim=4, scan_layers=True,
-    experts=models.Experts(6, 2, 10, True, shared_mlp_dim=8))
-  model = models.transformer(config)
-  params = jax.jit(model.init)(jax.random.key(0))
   tokens = np.random.default_rng(0).integers(32, size=(4, 9), dtype=np.int32)
   forward = jax.jit(models.forward, static_argnums=0)
-  expected = forward(model, params, tokens)
   mesh = jax.make_mesh((2, 2, 2), ('data', 'expert', 'model'))
-  sharded = models.shard(params, mesh)
-  gate = sharded['layers']['mixture']['gate']
-  assert gate.addressable_shards[0].data.shape == (2, 3, 5, 16)
   batch = models.shard_batch(tokens, mesh)
 
-  def check(compiled):
+  def make(num_experts, share):
+    config = models.TransformerConfig(
+      vocab_size=32, num_layers=2, embed_dim=16, mlp_dim=24, num_heads=4,
+      num_kv_heads=2, head_dim=4, scan_layers=True,
+      experts=models.Experts(num_experts, 2, 10, True, shared_mlp_dim=8))
+    model = models.transformer(config)
+    params = jax.jit(model.init)(jax.random.key(0))
+    sharded = models.shard(params, mesh)
+    gate = sharded['layers']['mixture']['gates']
+    assert gate.addressable_shards[0].data.shape == share
+    return model, sharded, forward(model, params, tokens)
+
+  def check(compiled, sharded, expected):
     np.testing.assert_allclose(compiled(sharded, batch), expected, atol=1e-5)
     # Sums travel, and no matrix of an expert does.
     gathered = re.findall(r'f32(\\S+) all-gather', compiled.as_text())
-    assert not any(shape.startswith('[6,') for shape in gathered), gathered
+    assert not any(shape[:3] in ('[6,', '[8,') for shape in gathered), gathered
     # Added up first: of 18 rows on a device, not of all 36 or of choices.
     text = compiled.as_text()
     summed = re.findall(r'f32\\[(\\d+),16\\]\\S* all-reduce', text)
     assert summed and all(int(n) <= 18 for n in summed), summed
 
+  # Eight experts divide by both axes; of six, each is split over `model`.
+  whole = make(8, (2, 2, 16, 10))
+  check(forward.lower(*whole[:2], batch).compile(), *whole[1:])
+  model, sharded, expected = make(6, (2, 3, 16, 5))
   for name in mixture.IMPLEMENTATIONS:
     mixture.fastest_on_cpu = lambda *_: name
     jax.clear_caches()
     compiled = jax.jit(models.forward, static_argnums=0).lower(
       model, sharded, batch).compile()
-    check(compiled)
+    check(compiled, sharded, expected)
   print('all-reduce' in compiled.as_text())
 """
 
@@ -139,11 +145,13 @@ class ShardingTest(parameterized.TestCase):
     mixture = lambda mesh: models.param_shardings(shapes, mesh)['layers'][0][
       'mixture'
     ]
-    self.assertEqual(mixture(MESH)['gate'].spec, P(None, 'model', None))
+    # A narrow expert stays whole on devices that share a model.
+    self.assertEqual(mixture(MESH)['gates'].spec, P('model', None, None))
     axes = ('data', 'expert', 'model')
     mesh = AbstractMesh((2, 3, 2), axes, axis_types=(AxisType.Auto,) * 3)
-    self.assertEqual(mixture(mesh)['gate'].spec, P('expert', 'model', None))
-    self.assertEqual(mixture(mesh)['down'].spec, P('expert', None, 'model'))
+    both = P(('expert', 'model'), None, None)
+    self.assertEqual(mixture(mesh)['gates'].spec, both)
+    self.assertEqual(mixture(mesh)['downs'].spec, both)
     self.assertEqual(mixture(mesh)['router']['kernel'].spec, P(None, None))
 
   def test_rules_decide(self):

@@ -33,7 +33,7 @@ def test_active_parameters_are_counted_leaf_by_leaf():
   for key_path, leaf in jax.tree.leaves_with_path(params):
     path = '.' + jax.tree_util.keystr(key_path, simple=True, separator='.')
     *_, parent, name = path.split('.')
-    stack = parent == 'mixture' and name in ('gate', 'up', 'down')
+    stack = parent == 'mixture' and name in ('gates', 'ups', 'downs')
     active += leaf.size * 2 // 6 if stack else leaf.size
   assert shape.num_params == active
   assert shape.expert_params == 2 * 3 * 8 * 10

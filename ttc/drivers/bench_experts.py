@@ -182,11 +182,11 @@ def time_products(bench: Bench) -> list[dict[str, Any]]:
   rows, width = [], bench.config.embed_dim
   for num_experts, top_k, mlp_dim in bench.products:
     keys = jax.random.split(jax.random.key(0), 4)
-    stack = lambda key, *shape: jax.random.normal(key, shape) / shape[-1] ** 0.5
+    stack = lambda key, *shape: jax.random.normal(key, shape) / shape[1] ** 0.5
     kernels = mixture.Kernels(
-      stack(keys[0], num_experts, mlp_dim, width),
-      stack(keys[1], num_experts, mlp_dim, width),
-      stack(keys[2], num_experts, width, mlp_dim),
+      stack(keys[0], num_experts, width, mlp_dim),
+      stack(keys[1], num_experts, width, mlp_dim),
+      stack(keys[2], num_experts, mlp_dim, width),
     )
     config = models.Experts(num_experts, top_k, mlp_dim, normalise=True)
     for num_rows in bench.num_rows:

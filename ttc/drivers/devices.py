@@ -44,6 +44,24 @@ def check_parallel(model_parallel: int, num_heads: int = 0) -> None:
     )
 
 
+def local_mesh(model_parallel: int) -> Mesh | None:
+  """A mesh of this process' devices; None if that is one.
+
+  Args:
+    model_parallel: devices that share one copy of the model; the others hold
+      copies and take problems of their own.
+  """
+  devices = jax.local_devices()
+  if len(devices) == 1:
+    return None
+  return jax.make_mesh(
+    (len(devices) // model_parallel, model_parallel),
+    ('data', 'model'),
+    axis_types=(AxisType.Auto,) * 2,
+    devices=devices,
+  )
+
+
 def place(
   params: Params, model_parallel: int
 ) -> tuple[Params, Callable[[Any], Any]]:
@@ -51,20 +69,14 @@ def place(
 
   Args:
     params: of a transformer.
-    model_parallel: devices that share one copy of the model; the others hold
-      copies and take problems of their own.
+    model_parallel: as in `local_mesh`.
 
   Returns:
     The parameters where they belong, and a function that puts a batch there.
   """
-  if len(jax.local_devices()) == 1:
+  mesh = local_mesh(model_parallel)
+  if mesh is None:
     return params, lambda batch: batch
-  mesh = jax.make_mesh(
-    (len(jax.local_devices()) // model_parallel, model_parallel),
-    ('data', 'model'),
-    axis_types=(jax.sharding.AxisType.Auto,) * 2,
-    devices=jax.local_devices(),
-  )
   return models.shard(params, mesh), lambda x: models.shard_batch(x, mesh)
 
 

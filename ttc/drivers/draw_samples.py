@@ -102,6 +102,7 @@ class Opened(NamedTuple):
       fetched(chosen.model),
       dtype=chosen.dtype,
       quantization=None if rounded == 'none' else rounded,
+      mesh=devices.local_mesh(chosen.model_parallel),
     )
     tokenizer = loaded.tokenizer
     if tokenizer is None:

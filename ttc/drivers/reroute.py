@@ -15,6 +15,7 @@ from ttc.drivers.journal import Journal
 from ttc.drivers.reroute_options import RerouteOptions, check
 from ttc.drivers.reroute_problems import Problems
 from ttc.drivers.reroute_report import show
+from ttc.drivers.reroute_votes import num_votes, vote
 from ttc.experts import Answered, References
 from ttc.io import files
 from ttc.io.arrays import read_arrays, write_arrays
@@ -24,7 +25,7 @@ from ttc.models.routing import check_routes
 from ttc.sampling import responses
 from ttc.types import Generation, Prompt
 
-BASE, REWIRED = 'the router', 'rewired'
+BASE, REWIRED, VOTES = 'the router', 'rewired', 'votes'
 _GREEDY = sampling.SamplingParams(temperature=0.0)
 _ALPHAS = 5  # that kernel regression tries
 
@@ -74,8 +75,10 @@ class Measured(NamedTuple):
   """Of the problems of a job."""
 
   scores: np.ndarray  # right or wrong, or losses
-  read: np.ndarray  # tokens through the model; of a gradient step three times
-  arrays: dict[str, Any]  # `pathways` among them
+  # Tokens through the model; those of a gradient step three times, and each as
+  # many times as it is dearer because all experts read it.
+  read: np.ndarray
+  arrays: dict[str, Any]  # `pathways` among them; of votes none
 
 
 def reroute(config: Mapping[str, Any], workdir: files.Path) -> None:
@@ -112,7 +115,7 @@ def run(setup: Setup) -> None:
   base = list(setup.jobs(BASE, range(len(setup.problems.names))))
   if setup.chosen.method == 'rewiring':
     _run_all(setup, [*base, *setup.jobs(REWIRED, questions)])
-    show(setup, (BASE, REWIRED), questions)
+    _vote_and_show(setup, (BASE, REWIRED))
     return
   # Batches of references and of questions do not mix.
   base = [
@@ -122,7 +125,16 @@ def run(setup: Setup) -> None:
   methods = setup.chosen.surrogates
   todo = [job for name in methods for job in setup.jobs(name, questions)]
   _run_all(setup, [*base, *todo])
-  show(setup, (BASE, *methods), questions)
+  _vote_and_show(setup, (BASE, *methods))
+
+
+def _vote_and_show(setup: Setup, methods: tuple[str, ...]) -> None:
+  """Votes at the cost of the dearest method, where there are answers."""
+  questions = setup.questions
+  voted = setup.problems.continuations is None and setup.chosen.max_votes > 0
+  if voted:
+    _run_all(setup, [*setup.jobs(VOTES, questions)])
+  show(setup, methods, (VOTES,) if voted else (), questions)
 
 
 def _run_all(setup: Setup, jobs: list[Job]) -> None:
@@ -139,7 +151,8 @@ def _run_all(setup: Setup, jobs: list[Job]) -> None:
         f'{job.method}: the loss of {setup.problems.names[job.ids.start]!r} or '
         'another is no number; a smaller config.learning_rate may help'
       )
-    write_arrays(job.path(setup.workdir), found.arrays)
+    if found.arrays:
+      write_arrays(job.path(setup.workdir), found.arrays)
     setup.journal.append(
       job.what,
       scores=np.asarray(found.scores, float).tolist(),
@@ -154,6 +167,8 @@ def _program(setup: Setup, method: str):
     return _on_continuations(setup, method)
   if method == BASE:
     return _by_router(problems)
+  if method == VOTES:
+    return _by_votes(setup)
   if method == REWIRED:
     return _rewired(setup)
   return _by_surrogate(setup, method)
@@ -197,8 +212,8 @@ def _by_surrogate(setup: Setup, method: str):
   width = experts.typical_distance(references.embeddings, chosen.num_neighbours)
   passes = {
     'mode finding': 0,
-    'kernel regression': _ALPHAS,
-    'gradient descent': 3 * chosen.num_steps,
+    'kernel regression': _ALPHAS * problems.dearer,
+    'gradient descent': 3 * chosen.num_steps * problems.dearer,
   }[method]
 
   @jax.jit
@@ -228,6 +243,27 @@ def _by_surrogate(setup: Setup, method: str):
     read = read + passes * np.asarray(lengths)
     arrays = {'pathways': pathways}
     return Measured(_grades(problems, ids, drawn), read, arrays)
+
+  return run
+
+
+def _by_votes(setup: Setup):
+  """The commonest of as many answers as the dearest method pays for."""
+  problems, questions = setup.problems, setup.questions
+
+  def read(method):
+    lines = [setup.journal[job.what] for job in setup.jobs(method, questions)]
+    return float(np.mean(np.concatenate([line['read'] for line in lines])))
+
+  is_rewiring = setup.chosen.method == 'rewiring'
+  others = (REWIRED,) if is_rewiring else setup.chosen.surrogates
+  length = float(np.mean(problems.prompts(np.asarray(questions)).lengths))
+  count = num_votes(
+    max(map(read, others)), length, read(BASE) - length, setup.chosen.max_votes
+  )
+
+  def run(ids):
+    return Measured(*vote(problems, ids, _keys(ids), count), {})
 
   return run
 
@@ -285,7 +321,8 @@ def _rewired(setup: Setup):
     prompt = problems.prompts(ids)
     found, pathways = answer(problems.params, _keys(ids), prompt)
     cycles = np.asarray(found.read)
-    passes = (1 + 3 * rewiring.num_steps) * cycles.sum(axis=0)
+    passes = 1 + 3 * rewiring.num_steps  # all of the learner
+    passes = passes * problems.dearer * cycles.sum(axis=0)
     if rewiring.cache == 'recompute':
       passes = passes + cycles[1:].sum(axis=0)
     drawn = found.generation
@@ -321,6 +358,7 @@ def _on_continuations(setup: Setup, method: str):
     texts = jax.tree.map(lambda leaf: leaf[ids], problems.continuations)
     losses, pathways = measure(problems.params, texts)
     passes = 1 + 3 * rewiring.num_steps if method == REWIRED else 0
+    passes = passes * problems.dearer
     read = texts.lengths - 1 + passes * texts.prompt_lengths
     return Measured(
       np.asarray(losses), np.asarray(read), {'pathways': pathways}
@@ -349,7 +387,9 @@ def _grades(problems: Problems, ids, drawn: Generation) -> np.ndarray:
     np.asarray, (drawn.tokens, drawn.lengths, drawn.finish_reasons)
   )
   grades = [
-    problems.grade(int(i), tokens[row, 0, : lengths[row, 0]], reasons[row, 0])
+    problems.grade(
+      int(i), tokens[row, 0, : lengths[row, 0]], int(reasons[row, 0])
+    )
     for row, i in enumerate(ids)
   ]
   return np.asarray(grades, np.float32)

@@ -31,6 +31,7 @@ class RerouteOptions:
   max_new_tokens: int = option(_whole(0, 100_000))
   num_steps: int = option(_whole(1, 10_000))
   learning_rate: float = option(_real(0.0, 1e4, above=True))
+  max_votes: int = option(_whole(0, 1_000_000))
   surrogates: tuple[str, ...] = option(
     options.several(options.one_of(SURROGATES))
   )

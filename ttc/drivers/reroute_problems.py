@@ -1,7 +1,8 @@
 """What is re-routed: a bed of which all is known, or a model on a text task."""
 
 import dataclasses
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ from ttc.drivers.reroute_options import RerouteOptions
 from ttc.experts import Answered
 from ttc.io.paths import AnyPath, fetched
 from ttc.models import LanguageModel, RouteOverride
+from ttc.scaling import costs
 from ttc.testbeds import Size, biased_routers, disturbed_routers
 from ttc.testbeds.smollm2 import pad
 from ttc.types import FinishReason, Params, Prompt
@@ -30,7 +32,11 @@ class Problems(NamedTuple):
     num_references: how many of them are references.
     capacity: most tokens of a response.
     stop: what ends one.
-    grade: `(problem, tokens, finish reason) -> whether it is right`.
+    answer: `(problem, tokens, finish reason) -> (what it says, whether that is
+      right)`; None for what says nothing.
+    dearer: the FLOPs of a token that all experts read, those of one that its
+      own read being 1.
+    same: whether two answers are one.
     noise: what disturbs the routers, of each problem; None for nothing.
     router_bias: what biases them.
     continuations: held-out continuations of the prompts, whose loss is measured
@@ -45,10 +51,16 @@ class Problems(NamedTuple):
   num_references: int
   capacity: int
   stop: sampling.StopRules
-  grade: Callable[[int, np.ndarray, int], bool]
+  answer: Callable[[int, np.ndarray, int], tuple[Hashable, bool]]
+  dearer: float
+  same: Callable[[Any, Any], bool] = operator.eq
   noise: RouteOverride | None = None
   router_bias: Any = 0.0
   continuations: Answered | None = None
+
+  def grade(self, i: int, tokens: np.ndarray, reason: int) -> bool:
+    """Whether a response is right."""
+    return self.answer(i, tokens, reason)[1]
 
   def prompts(self, ids: np.ndarray) -> Prompt:
     """Of some problems."""
@@ -104,6 +116,13 @@ def check_layout(
       ) from None
 
 
+def dearer_of(config: models.TransformerConfig, params: Params) -> float:
+  """FLOPs of a token that all experts read, to those of an ordinary one."""
+  shape = costs.model_shape(config, models.num_params(params))
+  others = (shape.num_experts - shape.top_k) * shape.expert_params
+  return 1.0 + others / shape.num_params
+
+
 def _tables(chosen: RerouteOptions, workdir: AnyPath) -> Problems:
   """Questions about tables, to a model whose last router is disturbed."""
   size = Size('run', num_steps=chosen.train_steps)
@@ -127,7 +146,11 @@ def _tables(chosen: RerouteOptions, workdir: AnyPath) -> Problems:
     chosen.num_references,
     disturbed_routers.RESPONSE,
     sampling.stop_rules(disturbed_routers.CONFIG.vocab_size),
-    lambda i, drawn, reason: np.array_equal(drawn, tokens[i, start:]),
+    lambda i, drawn, reason: (
+      tuple(drawn.tolist()),
+      np.array_equal(drawn, tokens[i, start:]),
+    ),
+    dearer_of(mixture.config, mixture.params),
     noise=jax.tree.map(lambda leaf: leaf[ids], bed.noise),
   )
 
@@ -150,7 +173,8 @@ def _chains(chosen: RerouteOptions, workdir: AnyPath) -> Problems:
     0,
     bed.CONTINUATION,
     sampling.stop_rules(bed.NUM_TOKENS),
-    lambda i, drawn, reason: False,
+    lambda i, drawn, reason: (None, False),
+    dearer_of(mixture.config, mixture.params),
     router_bias=bias,
     continuations=Answered(texts, prompt.lengths, full(texts.shape[1])),
   )
@@ -209,10 +233,11 @@ def of_text(
       f'the {loaded.model.max_length} that config.model={chosen.model!r} reads'
     )
 
-  def grade(i, tokens, reason):
+  def answer(i, tokens, reason):
     if reason != FinishReason.STOP:
-      return False
-    return bool(task.grade(items[i], tokenizer.decode(tokens)).score)
+      return None, False
+    grade = task.grade(items[i], tokenizer.decode(tokens))
+    return grade.extracted, bool(grade.score)
 
   whole_rows = dataclasses.replace(loaded.config, many_rows=True)
   return Problems(
@@ -224,5 +249,7 @@ def of_text(
     len(references),
     capacity,
     sampling.stop_rules(loaded.model.vocab_size, sorted(stop_ids)),
-    grade,
+    answer,
+    dearer_of(loaded.config, loaded.params),
+    same=task.same,
   )

@@ -11,12 +11,15 @@ from ttc.io.arrays import read_arrays
 _MOST_ROWS, _MOST_LAYERS = 200, 4  # of the picture
 
 
-def show(setup, methods: tuple[str, ...], questions: range) -> None:
+def show(
+  setup, methods: tuple[str, ...], votes: tuple[str, ...], questions: range
+) -> None:
   """Writes report.md and routes.png of a run that is complete.
 
   Args:
     setup: of the run, `reroute.Setup`.
     methods: in order; the first is the router.
+    votes: what has no routes of its own, to compare with.
     questions: that were answered by all of them.
   """
 
@@ -24,15 +27,16 @@ def show(setup, methods: tuple[str, ...], questions: range) -> None:
     lines = [setup.journal[job.what] for job in setup.jobs(name, questions)]
     return jnp.concatenate([jnp.asarray(x[field], jnp.float32) for x in lines])
 
-  scores = {name: gather(name, 'scores') for name in methods}
-  read = {name: gather(name, 'read') for name in methods}
+  names = (*methods, *votes)
+  scores = {name: gather(name, 'scores') for name in names}
+  read = {name: gather(name, 'read') for name in names}
   has_losses = setup.problems.continuations is not None
   measure = 'loss, nats per token' if has_losses else 'right, %'
   scale = 1 if has_losses else 100
   digits = 3 if has_losses else 1
   base = scores[methods[0]]
   rows = []
-  for name in methods:
+  for name in names:
     mean = evaluation.mean_and_standard_error(scores[name])
     gap = evaluation.paired_difference(scores[name], base).difference
     rows.append(
@@ -59,7 +63,9 @@ def _about(setup, num_questions: int) -> str:
   text = (
     f'{chosen.method} on {chosen.task} by {chosen.model}, {num_questions} '
     'questions; ± is a standard error, of differences paired. A gradient step '
-    'counts as three passes.'
+    'counts as three passes, and a pass that all experts read as '
+    f'{setup.problems.dearer:.2f}. Votes are the commonest of as many samples '
+    f'as the dearest method pays for, at most {chosen.max_votes}.'
   )
   num = setup.problems.num_references
   if num:

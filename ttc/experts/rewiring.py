@@ -33,7 +33,7 @@ from ttc.models.routing import check_routes
 from ttc.sampling import decode, responses
 from ttc.sampling.logits import SamplingParams
 from ttc.sampling.state import DecodeState, extend, prefill
-from ttc.sampling.stopping import StopRules
+from ttc.sampling.stopping import StopRules, read_tokens
 from ttc.types import FinishReason, Generation, Params, Prompt
 
 CachePolicy: TypeAlias = Literal['keep', 'recompute']
@@ -204,7 +204,7 @@ def generate_rewired(
     prompt: of at least two tokens each.
     rewiring: how routers learn.
     capacity: most tokens of a response; static.
-    stop: what ends one; a text that is cut by the end of a cycle is not seen.
+    stop: what ends one, wherever cycles end.
     learner: the model whose gradients are taken, of the same parameters: with
       `straight_through`; None for `model`. Static.
     sampling: the law of a draw.
@@ -273,15 +273,18 @@ def _read(job: _Job, bias: Float[Array, 'B L E']) -> DecodeState:
 def _write(job: _Job, state: DecodeState, out: Generation, done):
   """Goes on for `m` tokens."""
   left = job.capacity - out.lengths
+  # Of those that go on all are equally long.
+  early = job.stop.min_tokens - jnp.max(out.lengths)
   drawn = decode.sample(
     job.model,
     job.params,
     job.keys,
     state,
-    job.stop,
+    job.stop._replace(min_tokens=jnp.maximum(early, 0)),
     sampling=job.sampling,
     max_new_tokens=jnp.minimum(left, job.rewiring.interval),
     active=~done & (left > 0),
+    stop_states=read_tokens(job.stop, out.tokens, out.lengths),
   )
   out = responses.join(out, drawn.generation)
   return drawn.state, out, out.finish_reasons != FinishReason.LENGTH

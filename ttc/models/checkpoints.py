@@ -4,11 +4,12 @@ import dataclasses
 import functools
 import json
 import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ttc.models import fields, int8, rope
 from ttc.models.experts import Experts
@@ -19,6 +20,10 @@ from ttc.types import Params
 
 CONFIG_NAME = 'transformer.json'  # what marks a directory as ours
 _PARAMS_NAME = 'params'
+# How the matrix of an expert lies. Checkpoints that do not say so are older:
+# they have `[out, in]`, under these names.
+_ORDER_NAME, _ORDER = 'expert_kernels', 'in, out'
+_OLDER = {'gates': 'gate', 'ups': 'up', 'downs': 'down'}
 
 
 def save_checkpoint(
@@ -37,6 +42,8 @@ def save_checkpoint(
     checkpointer.save(directory / _PARAMS_NAME, params, force=True)
   values = dataclasses.asdict(config)
   values['rope_scaling'] = rope.to_values(config.rope_scaling)
+  if config.experts is not None:
+    values[_ORDER_NAME] = _ORDER
   text = json.dumps(values, indent=2)
   if jax.process_index() == 0:
     (directory / CONFIG_NAME).write_text(text + '\n')
@@ -79,6 +86,10 @@ def load_checkpoint(
   shapes = jax.tree.map(
     lambda leaf, place: leaf.update(sharding=place), shapes, places
   )
+  saved = json.loads((directory / CONFIG_NAME).read_bytes())
+  is_older = config.experts is not None and _ORDER_NAME not in saved
+  if is_older:
+    shapes = _renamed(shapes, _OLDER, _turned)
   try:
     with ocp.StandardCheckpointer() as checkpointer:
       params = checkpointer.restore(directory / _PARAMS_NAME, shapes)
@@ -89,6 +100,9 @@ def load_checkpoint(
   except Exception as error:  # Orbax and TensorStore raise many kinds
     line = str(error).splitlines()[0]
     raise ValueError(f'{directory}: damaged checkpoint: {line}') from None
+  if is_older:
+    newer = {old: new for new, old in _OLDER.items()}
+    params = _renamed(params, newer, lambda leaf: leaf.swapaxes(-1, -2))
   if quantization is not None:
     config = dataclasses.replace(config, quantization=quantization)
     params = int8.quantize(params, quantization)
@@ -117,6 +131,9 @@ def checkpoint_config(
   try:
     values: dict[str, Any] = json.loads(file.read_bytes().decode())
     values['rope_scaling'] = rope.from_values(values['rope_scaling'])
+    order = values.pop(_ORDER_NAME, _ORDER)
+    if order != _ORDER:
+      raise ValueError(f'{_ORDER_NAME}={order!r} is not {_ORDER!r}')
     if (experts := values.get('experts')) is not None:
       if experts['layers'] is not None:
         experts['layers'] = tuple(experts['layers'])
@@ -143,6 +160,35 @@ def checkpoint_config(
   except ValueError as error:
     known = str(error).startswith(str(file))
     raise ValueError(f'{"" if known else f"{file}: "}{error}') from None
+
+
+def _renamed(
+  params: Params, names: Mapping[str, str], turn: Callable[[Any], Any]
+) -> Params:
+  """Parameters with their stacks of experts under other names, and turned."""
+
+  def layer(leaves):
+    if 'mixture' not in leaves:
+      return leaves
+    mixture = {
+      names.get(name, name): turn(leaf) if name in names else leaf
+      for name, leaf in leaves['mixture'].items()
+    }
+    return leaves | {'mixture': mixture}
+
+  layers = params['layers']
+  each = [*map(layer, layers)] if isinstance(layers, list) else layer(layers)
+  return params | {'layers': each}
+
+
+def _turned(shape: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+  """The shape with its last two axes swapped, and where it lies."""
+  swap = lambda axes: (*axes[:-2], axes[-1], axes[-2])
+  place = shape.sharding
+  if isinstance(place, NamedSharding):
+    spec = (*place.spec, *[None] * (len(shape.shape) - len(place.spec)))
+    place = NamedSharding(place.mesh, PartitionSpec(*swap(spec)))
+  return jax.ShapeDtypeStruct(swap(shape.shape), shape.dtype, sharding=place)
 
 
 def _check_types(values: dict[str, Any], file: str) -> None:

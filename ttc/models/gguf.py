@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Float32
 
 from ttc.models import fields, gguf_file
@@ -62,9 +63,9 @@ _NAMES = {
   'up.kernel': 'blk.{}.ffn_up.weight',
   'down.kernel': 'blk.{}.ffn_down.weight',
   'mixture.router.kernel': 'blk.{}.ffn_gate_inp.weight',
-  'mixture.gate': 'blk.{}.ffn_gate_exps.weight',
-  'mixture.up': 'blk.{}.ffn_up_exps.weight',
-  'mixture.down': 'blk.{}.ffn_down_exps.weight',
+  'mixture.gates': 'blk.{}.ffn_gate_exps.weight',
+  'mixture.ups': 'blk.{}.ffn_up_exps.weight',
+  'mixture.downs': 'blk.{}.ffn_down_exps.weight',
   'mixture.shared_gate.kernel': 'blk.{}.ffn_gate_inp_shexp.weight',
   'mixture.shared.gate.kernel': 'blk.{}.ffn_gate_shexp.weight',
   'mixture.shared.up.kernel': 'blk.{}.ffn_up_shexp.weight',
@@ -80,6 +81,7 @@ def load_gguf(
   scan_layers: bool = False,
   rope_interleaved: bool = False,
   quantization: str | None = None,
+  mesh: Mesh | None = None,
 ) -> tuple[TransformerConfig, Params]:
   """Loads a transformer from a GGUF file, dequantised.
 
@@ -93,6 +95,8 @@ def load_gguf(
     rope_interleaved: keep the rows of query and key as llama files store them
       and rotate adjacent channels, instead of putting the rows in order.
     quantization: see `TransformerConfig`.
+    mesh: of devices, over which `param_shardings` spreads each parameter as it
+      is read, so that no host holds them all; None for the first device.
 
   Returns:
     The config and the parameters.
@@ -140,7 +144,9 @@ def load_gguf(
     fused = relative.fused(config)
     tensors = split(tensors, fused, config.num_layers, file.path)
     names = {**_NAMES, **relative.names}
-  return config, assemble(config, *tensors[:2], names, tensors[2], file.path)
+  return config, assemble(
+    config, *tensors[:2], names, tensors[2], file.path, mesh
+  )
 
 
 def gguf_config(

@@ -12,15 +12,15 @@ from ttc.models.transformer_config import TransformerConfig
 
 _MIXTRAL = {
   'mixture.router.kernel': 'model.layers.{}.block_sparse_moe.gate.weight',
-  'mixture.gate': 'model.layers.{}.block_sparse_moe.experts.{}.w1.weight',
-  'mixture.up': 'model.layers.{}.block_sparse_moe.experts.{}.w3.weight',
-  'mixture.down': 'model.layers.{}.block_sparse_moe.experts.{}.w2.weight',
+  'mixture.gates': 'model.layers.{}.block_sparse_moe.experts.{}.w1.weight',
+  'mixture.ups': 'model.layers.{}.block_sparse_moe.experts.{}.w3.weight',
+  'mixture.downs': 'model.layers.{}.block_sparse_moe.experts.{}.w2.weight',
 }
 _OLMOE = {
   'mixture.router.kernel': 'model.layers.{}.mlp.gate.weight',
-  'mixture.gate': 'model.layers.{}.mlp.experts.{}.gate_proj.weight',
-  'mixture.up': 'model.layers.{}.mlp.experts.{}.up_proj.weight',
-  'mixture.down': 'model.layers.{}.mlp.experts.{}.down_proj.weight',
+  'mixture.gates': 'model.layers.{}.mlp.experts.{}.gate_proj.weight',
+  'mixture.ups': 'model.layers.{}.mlp.experts.{}.up_proj.weight',
+  'mixture.downs': 'model.layers.{}.mlp.experts.{}.down_proj.weight',
 }
 _SHARED = 'model.layers.{}.mlp.shared_expert'
 _QWEN2 = _OLMOE | {

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 from absl import logging
+from jax.sharding import Mesh
 
 from ttc.models import gguf_file
 from ttc.models.base import LanguageModel
@@ -21,6 +22,7 @@ from ttc.models.checkpoints import (
 from ttc.models.gguf import gguf_config, load_gguf
 from ttc.models.rope import LongRopeScaling
 from ttc.models.safetensors import huggingface_config, load_safetensors
+from ttc.models.sharding import param_shardings
 from ttc.models.shards import shards
 from ttc.models.tokenizer import Tokenizer
 from ttc.models.tokenizer_files import (
@@ -78,6 +80,7 @@ def load(
   scan_layers: bool = False,
   max_length: int | None = None,
   quantization: str | None = None,
+  mesh: Mesh | None = None,
 ) -> Loaded:
   """Loads a language model with its tokenizer.
 
@@ -97,6 +100,8 @@ def load(
       such contexts.
     quantization: see `TransformerConfig`. Kernels are quantised one by one as
       they are read, of a checkpoint when it is read; None for what they are.
+    mesh: of devices, over which `param_shardings` spreads each parameter as it
+      is read, so that no host holds them all; None for the first device.
 
   Returns:
     The model, its parameters, its config and its tokenizer.
@@ -128,20 +133,30 @@ def load(
     config = format_.config(path, **settings)
     if quantization is not None:
       config = dataclasses.replace(config, quantization=quantization)
-    params = jax.jit(transformer(config).init)(jax.random.key(0))
+    params = _random(config, mesh)
     sha = hashlib.sha256(repr(config).encode()).hexdigest()
   else:
     sha = _sha(format_.files(path))
     if packaged is not None and sha != packaged.sha:
       raise ValueError(f'{path}: SHA-256 is {sha}, not {packaged.sha}')
     config, params = format_.weights(
-      path, **settings, quantization=quantization
+      path, **settings, quantization=quantization, mesh=mesh
     )
   config = _for_contexts_of(max_length, config)
   tokenizer = format_.tokenizer(path)
   return Loaded(
     transformer(config), params, config, tokenizer, name_or_path, sha
   )
+
+
+def _random(config: TransformerConfig, mesh: Mesh | None) -> Params:
+  """Parameters of key 0, each device's part drawn there."""
+  init = transformer(config).init
+  key = jax.random.key(0)
+  if mesh is None:
+    return jax.jit(init)(key)
+  places = param_shardings(jax.eval_shape(init, key), mesh)
+  return jax.jit(init, out_shardings=places)(key)
 
 
 def _for_contexts_of(

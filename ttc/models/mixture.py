@@ -10,9 +10,9 @@ Nothing is dropped: no expert has a capacity. Four ways to the same sum,
   pairs   matrix-vector products for each token and choice, which read no more
           than the matrices of the chosen.
 
-On a mesh each device multiplies its rows (axis `data`) with its own experts
-(`expert`), or with its part of each (`model`): no matrix of an expert travels,
-and of the rows one sum.
+On a mesh each device multiplies its rows (axis `data`) with its own experts or
+its part of each (`sharding.stack_axes`): no matrix of an expert travels, and of
+the rows one sum.
 
 Costs `6 k D F` FLOPs per token and layer, and the matrices of every expert that
 some token chose are read once.
@@ -33,21 +33,30 @@ from ttc.kernels.dispatch import mesh_of
 from ttc.models import experts as routes
 from ttc.models.experts import Chosen, Experts, LayerOverride
 from ttc.models.layers import Linear, gated_mlp, matmul
-from ttc.models.sharding import RULES
+from ttc.models.sharding import RULES, stack_axes
 
 Implementation: TypeAlias = Literal['dense', 'ragged', 'blocks', 'pairs']
 
-_ROWS_BY_EXPERT = jax.lax.RaggedDotDimensionNumbers(
-  (((1,), (2,)), ((), ())), lhs_ragged_dimensions=[0], rhs_group_dimensions=[0]
-)
-
 
 class Kernels(NamedTuple):
-  """The MLPs of all experts."""
+  """The MLPs of all experts.
 
-  gate: Float[Array, 'E F D']
-  up: Float[Array, 'E F D']
-  down: Float[Array, 'E D F']
+  `[in, out]`, other than those of `Linear`: what a TPU's grouped product reads.
+  Of the other order it would make a copy of all experts.
+  """
+
+  gates: Float[Array, 'E D F']
+  ups: Float[Array, 'E D F']
+  downs: Float[Array, 'E F D']
+
+
+def is_stack(parameter: str) -> bool:
+  """Whether `mixture.gates` or the like: kernels of experts, `[in, out]`.
+
+  Files have them `[out, in]`, one by one or stacked.
+  """
+  module, _, name = parameter.rpartition('.')
+  return module == 'mixture' and name in Kernels._fields
 
 
 class Routed(NamedTuple):
@@ -69,14 +78,13 @@ class Mixture(nn.Module):
     self, x: Float[Array, '*A D'], override: LayerOverride | None
   ) -> tuple[Float[Array, '*A D'], Routed]:
     e, width = self.experts, x.shape[-1]
-    init = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal', 2, 1, (0,))
     stack = lambda name, *shape: self.param(
-      name, init, (e.num_experts, *shape), x.dtype
+      name, _draw, (e.num_experts, *shape), x.dtype
     )
     kernels = Kernels(
-      stack('gate', e.mlp_dim, width),
-      stack('up', e.mlp_dim, width),
-      stack('down', width, e.mlp_dim),
+      stack('gates', width, e.mlp_dim),
+      stack('ups', width, e.mlp_dim),
+      stack('downs', e.mlp_dim, width),
     )
     logits = RouterLogits(e.num_experts, name='router')(x)
     chosen = routes.choose(e, logits, override)
@@ -120,6 +128,13 @@ class Shared(nn.Module):
     return gated_mlp(x, self.mlp_dim, self.many_rows)
 
 
+def _draw(key, shape: tuple[int, ...], dtype) -> Float[Array, 'E I O']:
+  """Kernels of a new model, drawn `[out, in]` as those of `Linear` are."""
+  init = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal', 2, 1, (0,))
+  num_experts, inputs, outputs = shape
+  return init(key, (num_experts, outputs, inputs), dtype).swapaxes(1, 2)
+
+
 def mix(
   kernels: Kernels,
   x: Float[Array, 'M D'],
@@ -138,7 +153,7 @@ def mix(
   Returns:
     The sums.
   """
-  num_experts = kernels.gate.shape[0]
+  num_experts = kernels.gates.shape[0]
   mesh = mesh_of(kernels)
   if implementation is None:
     product = functools.partial(
@@ -150,15 +165,13 @@ def mix(
     )
   else:
     product = IMPLEMENTATIONS[implementation]
-  rows, experts, width = (
-    _spread(mesh, RULES[name], size)
-    for name, size in (
-      ('batch', x.shape[0]),
-      ('expert', num_experts),
-      ('mlp', kernels.gate.shape[1]),
-    )
-  )
-  axes = {axis for axis in (rows, experts, width) if axis is not None}
+  if mesh is None:
+    return product(kernels, x, chosen)
+  rows = RULES['batch']
+  num_parts = mesh.shape.get(rows, 1)
+  rows = rows if num_parts > 1 and x.shape[0] % num_parts == 0 else None
+  experts, width = stack_axes(mesh, num_experts, kernels.gates.shape[2])
+  axes = set(jax.tree.leaves((rows, experts, width)))
   if not axes:
     return product(kernels, x, chosen)
   spec = jax.sharding.PartitionSpec
@@ -166,10 +179,10 @@ def mix(
     functools.partial(_mix_own, product, experts, tuple(axes - {rows})),
     mesh=mesh,
     in_specs=(
-      kernels._replace(
-        gate=spec(experts, width),
-        up=spec(experts, width),
-        down=spec(experts, None, width),
+      Kernels(
+        gates=spec(experts, None, width),
+        ups=spec(experts, None, width),
+        downs=spec(experts, width),
       ),
       spec(rows),
       spec(rows),
@@ -180,12 +193,6 @@ def mix(
   )(kernels, x, chosen)
 
 
-def _spread(mesh, axis: str, size: int) -> str | None:
-  """The axis of the mesh, if so many are spread over it; else None."""
-  num_parts = 1 if mesh is None else mesh.shape.get(axis, 1)
-  return axis if num_parts > 1 and size % num_parts == 0 else None
-
-
 def _mix_own(product, experts, axes, kernels, x, chosen):
   """The sum over all devices of what each one's part makes of the rows.
 
@@ -193,7 +200,7 @@ def _mix_own(product, experts, axes, kernels, x, chosen):
   added up before they travel: pairs of rows and choices are `k` times as many.
   """
   if experts is not None:
-    num_experts = kernels.gate.shape[0]
+    num_experts = kernels.gates.shape[0]
     ids = chosen.ids - jax.lax.axis_index(experts) * num_experts
     is_own = (ids >= 0) & (ids < num_experts)
     chosen = Chosen(
@@ -207,20 +214,19 @@ def mix_all(
   kernels: Kernels, x: Float[Array, 'M D'], weights: Float[Array, 'M E']
 ) -> Float[Array, 'M D']:
   """The sum over all experts, whatever their weights."""
-  gate = jnp.einsum('efd,md->efm', kernels.gate, x)
-  up = jnp.einsum('efd,md->efm', kernels.up, x)
-  y = jnp.einsum('edf,efm->edm', kernels.down, nn.silu(gate) * up)
+  gate = jnp.einsum('edf,md->efm', kernels.gates, x)
+  up = jnp.einsum('edf,md->efm', kernels.ups, x)
+  y = jnp.einsum('efd,efm->edm', kernels.downs, nn.silu(gate) * up)
   return jnp.einsum('edm,me->md', y, weights).astype(x.dtype)
 
 
-def _one(kernels: Kernels, x: Float[Array, 'M D']) -> Float[Array, 'M D']:
-  """What one expert makes of rows."""
-  gate, up, down = (leaf.T for leaf in kernels)
-  return (nn.silu(x @ gate) * (x @ up)) @ down
+def _one(kernels: Kernels, x: Float[Array, '*M D']) -> Float[Array, '*M D']:
+  """What one expert makes of rows, or of one."""
+  return (nn.silu(x @ kernels.gates) * (x @ kernels.ups)) @ kernels.downs
 
 
 def _dense(kernels, x, chosen):
-  weights = routes.spread(chosen, kernels.gate.shape[0])
+  weights = routes.spread(chosen, kernels.gates.shape[0])
   return mix_all(kernels, x, weights)
 
 
@@ -253,33 +259,43 @@ def _add_up(pairs: _Sorted, y: Float[Array, 'P D'], x: Float[Array, 'M D']):
 
 
 def _ragged_once(kernels, x, chosen):
-  pairs = _sort(chosen, kernels.gate.shape[0])
-  product = lambda kernel, x: jax.lax.ragged_dot_general(
-    x, kernel, pairs.sizes, _ROWS_BY_EXPERT
-  )
+  pairs = _sort(chosen, kernels.gates.shape[0])
+  product = lambda x, stack: jax.lax.ragged_dot(x, stack, pairs.sizes)
   of_pairs = x[pairs.rows]
-  h = nn.silu(product(kernels.gate, of_pairs)) * product(kernels.up, of_pairs)
-  return _add_up(pairs, product(kernels.down, h), x)
+  gate, up = product(of_pairs, kernels.gates), product(of_pairs, kernels.ups)
+  return _add_up(pairs, product(nn.silu(gate) * up, kernels.downs), x)
 
 
 @jax.custom_vjp
 def _ragged(kernels, x, chosen):
   """One after the other under `vmap`, for which jax has no rule here.
 
-  Nor has it for a second derivative, which raises.
+  Nor has it for a second derivative, which is that of the dense product.
   """
   return sequential_vmap(_ragged_once)(kernels, x, chosen)
 
 
-def _ragged_backward(args, cotangent):
-  @sequential_vmap
-  def back(kernels, x, chosen, cotangent):
-    once = lambda kernels, x, weights: _ragged_once(
-      kernels, x, chosen._replace(weights=weights)
-    )
-    return jax.vjp(once, kernels, x, chosen.weights)[1](cotangent)
+def _cotangents(product, kernels, x, chosen, cotangent):
+  """To kernels, rows and weights."""
+  once = lambda kernels, x, weights: product(
+    kernels, x, chosen._replace(weights=weights)
+  )
+  return jax.vjp(once, kernels, x, chosen.weights)[1](cotangent)
 
-  kernels, x, weights = back(*args, cotangent)
+
+@jax.custom_jvp
+def _ragged_cotangents(*args):
+  return sequential_vmap(functools.partial(_cotangents, _ragged_once))(*args)
+
+
+@_ragged_cotangents.defjvp
+def _ragged_cotangents_jvp(primals, tangents):
+  dense = functools.partial(_cotangents, _dense)
+  return jax.jvp(dense, primals, tangents)
+
+
+def _ragged_backward(args, cotangent):
+  kernels, x, weights = _ragged_cotangents(*args, cotangent)
   return kernels, x, args[2]._replace(weights=weights, ids=None)
 
 
@@ -288,7 +304,7 @@ _ragged.defvjp(lambda *args: (_ragged(*args), args), _ragged_backward)
 
 @jax.custom_jvp  # the number of blocks is known at run time only
 def _blocks(kernels, x, chosen):
-  num_experts, num_pairs = kernels.gate.shape[0], chosen.ids.size
+  num_experts, num_pairs = kernels.gates.shape[0], chosen.ids.size
   pairs = _sort(chosen, num_experts)
   size = _block_size(num_pairs / num_experts)
   first = jnp.cumsum(pairs.sizes) - pairs.sizes
@@ -323,8 +339,7 @@ def _block_size(rows_of_expert: float) -> int:
 def _pairs(kernels, x, chosen):
   def add(y, i):
     row, choice = i // chosen.ids.shape[1], i % chosen.ids.shape[1]
-    gate, up, down = _of_expert(kernels, chosen.ids[row, choice])
-    one = down @ (nn.silu(gate @ x[row]) * (up @ x[row]))
+    one = _one(_of_expert(kernels, chosen.ids[row, choice]), x[row])
     return y.at[row].add(chosen.weights[row, choice] * one), None
 
   sums = jnp.zeros(x.shape, jnp.float32)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 
 from ttc.models import fields, fused
 from ttc.models.huggingface_experts import FAMILIES, read_experts
@@ -55,6 +56,7 @@ def load_safetensors(
   dtype: str = 'float32',
   scan_layers: bool = False,
   quantization: str | None = None,
+  mesh: Mesh | None = None,
 ) -> tuple[TransformerConfig, Params]:
   """Loads a transformer from a Hugging Face directory.
 
@@ -65,6 +67,8 @@ def load_safetensors(
     dtype: of the parameters and activations.
     scan_layers: see `TransformerConfig`.
     quantization: see `TransformerConfig`.
+    mesh: of devices, over which `param_shardings` spreads each parameter as it
+      is read, so that no host holds them all; None for the first device.
 
   Returns:
     The config and the parameters.
@@ -77,7 +81,8 @@ def load_safetensors(
   config = huggingface_config(path, dtype=dtype, scan_layers=scan_layers)
   config = dataclasses.replace(config, quantization=quantization)
   homes = open_tensors(path)
-  return config, _assembled(config, architecture_in(path), homes, path)
+  architecture = architecture_in(path)
+  return config, _assembled(config, architecture, homes, path, mesh)
 
 
 def load_beneath(
@@ -124,6 +129,7 @@ def _assembled(
   architecture: str,
   homes: Mapping[str, Any],
   path: str,
+  mesh: Mesh | None = None,
 ) -> Params:
   """The parameters from the opened file of each tensor."""
   present = {name for name in homes if not name.endswith('.inv_freq')}
@@ -145,6 +151,7 @@ def _assembled(
     names_of(architecture),
     tensors.present,
     path,
+    mesh,
   )
 
 

@@ -19,6 +19,7 @@ from ttc.models.huggingface_experts import (
 from ttc.models.huggingface_families import RELATIVES
 from ttc.models.huggingface_rope import rope_values
 from ttc.models.huggingface_windows import window_values
+from ttc.models.mixture import is_stack
 from ttc.models.safetensors import NAMES, config_of, fused_of, names_of
 from ttc.models.tokenizer import Tokenizer
 from ttc.models.transformer_config import TransformerConfig
@@ -224,11 +225,11 @@ def _named(config, params, names) -> Iterator[tuple[str, np.ndarray]]:
       layer = params['layers'][i]
     for key_path, x in jax.tree.leaves_with_path(layer):
       name = jax.tree_util.keystr(key_path, simple=True, separator='.')
-      if names[name].count('{}') == 1:
+      if not is_stack(name):
         yield names[name].format(i), np.asarray(x)
         continue
       for j, one in enumerate(np.asarray(x)):  # of each expert
-        yield names[name].format(i, j), one
+        yield names[name].format(i, j), one.T
 
 
 def _write_tensors(

@@ -8,9 +8,10 @@ names to the axes of a mesh
 with rows of a batch over `data` and heads, MLP channels and the vocabulary over
 `model` (tensor parallelism, 1909.08053: two reductions per layer). On a mesh
 that has an axis `expert`, each of its devices holds some of the experts of a
-mixture, and the sum over all of them is one more reduction. The compiler
-propagates the shardings: a mesh of Explicit axes, `jax.make_mesh`'s default, is
-read as the same devices with Auto axes.
+mixture, and the sum over all of them is one more reduction; what `model` holds
+of a mixture see `stack_axes`. The compiler propagates the shardings: a mesh of
+Explicit axes, `jax.make_mesh`'s default, is read as the same devices with Auto
+axes.
 """
 
 import functools
@@ -50,9 +51,9 @@ LOGICAL_AXES = {
   'gate.kernel': ('mlp', 'embed'),
   'up.kernel': ('mlp', 'embed'),
   'down.kernel': ('embed', 'mlp'),
-  'mixture.gate': ('expert', 'mlp', 'embed'),
-  'mixture.up': ('expert', 'mlp', 'embed'),
-  'mixture.down': ('expert', 'embed', 'mlp'),
+  'mixture.gates': ('expert', 'embed', 'mlp'),
+  'mixture.ups': ('expert', 'embed', 'mlp'),
+  'mixture.downs': ('expert', 'mlp', 'embed'),
 }
 
 # Logical axis -> mesh axis, or None for a copy on every device.
@@ -65,6 +66,42 @@ RULES = {
   'expert': 'expert',
   'embed': None,
 }
+
+
+_LANES = 128  # a TPU pads the last axis of an array to multiples of it
+
+
+def stack_axes(
+  mesh: Mesh | AbstractMesh,
+  num_experts: int,
+  mlp_dim: int,
+  rules: Mapping[str, str | None] = RULES,
+) -> tuple[str | tuple[str, ...] | None, str | None]:
+  """Where the experts of a mixture lie, and the width of each.
+
+  Devices share the width of each expert, so that all have as much to do,
+  whatever is chosen. Narrow experts, whose shares a TPU would pad and turn
+  around at every call, stay whole: then the devices share the experts.
+
+  Args:
+    mesh: of devices.
+    num_experts: `E`.
+    mlp_dim: width `F` of one.
+    rules: as in `param_shardings`.
+
+  Returns:
+    The mesh axis or axes of the experts, and the one of the width.
+  """
+  parts = lambda axis: mesh.shape.get(axis, 1)
+  divides = lambda axis, size: parts(axis) > 1 and size % parts(axis) == 0
+  experts, width = rules.get('expert'), rules.get('mlp')
+  experts = experts if divides(experts, num_experts) else None
+  if not divides(width, mlp_dim):
+    return experts, None
+  is_narrow = mlp_dim // parts(width) % _LANES
+  if is_narrow and num_experts % (parts(experts) * parts(width)) == 0:
+    return (width if experts is None else (experts, width)), None
+  return experts, width
 
 
 def param_shardings(
@@ -88,10 +125,20 @@ def param_shardings(
     stacked = leaf.ndim - len(logical)
     return _named(mesh, leaf.shape, (None,) * stacked + logical, rules)
 
+  def place_stack(leaf, logical):
+    sizes = dict(zip(logical, leaf.shape[-3:], strict=True))
+    axes = stack_axes(mesh, sizes['expert'], sizes['mlp'], rules)
+    of = {**rules, **dict(zip(('expert', 'mlp'), axes, strict=True))}
+    lead = (None,) * (leaf.ndim - 3)
+    spec = PartitionSpec(*lead, *(of.get(name) for name in logical))
+    return NamedSharding(_auto(mesh), spec)
+
   def sharding(key_path, leaf):
     path = jax.tree_util.keystr(key_path, simple=True, separator='.')
     name = '.'.join(path.split('.')[-2:])
     logical = LOGICAL_AXES.get(name, ())
+    if 'expert' in logical:
+      return place_stack(leaf, logical)
     if int8.is_quantized(leaf):
       return type(leaf)(
         place(leaf.values, logical), place(leaf.scale, logical[:-1])

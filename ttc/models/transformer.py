@@ -11,9 +11,10 @@ or the causal mask, a transformer of sets. Parameters are a plain pytree:
   embed [V, D], layers: one dict per layer (stacked with `scan_layers`),
   final_norm [D], unembed [V, D] unless embeddings are tied.
 
-Linear kernels are `[out, in]`, as checkpoints store them. A decoding step costs
-`2 P` FLOPs per token for `P` parameters, those of experts that do not read it
-left out, and `4 H Dh L` per attended token.
+Linear kernels are `[out, in]`, as checkpoints store them; those of experts
+`[in, out]`, see `mixture.Kernels`. A decoding step costs `2 P` FLOPs per token
+for `P` parameters, those of experts that do not read it left out, and
+`4 H Dh L` per attended token.
 """
 
 import functools

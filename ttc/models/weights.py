@@ -1,15 +1,19 @@
 """Assembles the transformer's parameters from named tensors of a file."""
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ttc.models import int8
+from ttc.models.mixture import is_stack
+from ttc.models.sharding import param_shardings
 from ttc.models.transformer import transformer
 from ttc.models.transformer_config import TransformerConfig
 from ttc.types import Params
@@ -22,6 +26,7 @@ def assemble(
   names: Mapping[str, str],
   present: Iterable[str],
   path: str,
+  mesh: Mesh | None = None,
 ) -> Params:
   """Reads every parameter of a transformer, one at a time.
 
@@ -30,7 +35,8 @@ def assemble(
 
   Args:
     config: fixes which parameters there are, their shapes and their dtype.
-    read: name of a tensor -> the tensor, linear kernels `[out, in]`.
+    read: name of a tensor -> the tensor, linear kernels `[out, in]`; those of
+      experts are turned here.
     shape_of: name of a tensor -> its shape, without reading it; all are checked
       before the first is read.
     names: the file's name of each parameter, such as `{'query.kernel':
@@ -39,6 +45,8 @@ def assemble(
     present: names of the tensors in the file. One that nothing would read is
       an error: a part of the model would be left out.
     path: of the file, for error messages.
+    mesh: of devices, over which `param_shardings` spreads each parameter before
+      the next is read; None for the first device.
 
   Returns:
     The parameters as `transformer(config).init` lays them out.
@@ -47,73 +55,151 @@ def assemble(
     ValueError: if a tensor is missing, has no place, or does not have the shape
       that the config asks for.
   """
-  each = jax.tree_util.tree_map_with_path
   shapes, layer_shapes = _shapes(config)
-
-  def filled(shape, pieces):
-    """Tensors one behind the other, in an array of the shape."""
-    array = np.zeros(shape, jnp.dtype(config.dtype))
-    places = array.reshape(-1, *pieces[0][1])
-    for place, piece in zip(places, pieces, strict=True):
-      place[...] = _tensor(config, read, *piece)
-    return jnp.asarray(array)
-
-  def layer(i, key_path, leaf):
-    pieces = list(_pieces(names, key_path, leaf.shape, i))
-    if pieces[0][1] == leaf.shape:
-      return _whole(config, read, _dotted(key_path), pieces[0], path)
-    return filled(leaf.shape, pieces)
-
-  def all_layers(key_path, leaf):
-    if _is_quantized(config, _dotted(key_path)):
-      each_layer = [layer(i, key_path, leaf) for i in range(config.num_layers)]
-      return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each_layer)
-    pieces = [
-      piece
-      for i in range(config.num_layers)
-      for piece in _pieces(names, key_path, leaf.shape, i)
-    ]
-    return filled((config.num_layers, *leaf.shape), pieces)
-
   _check(config, shapes, layer_shapes, names, set(present), shape_of, path)
-  params: Params = {
-    name: _whole(config, read, name, (names[name], leaf.shape), path)
-    for name, leaf in shapes.items()
-  }
-  if config.scan_layers:
-    params['layers'] = each(all_layers, layer_shapes(0))
+  source = _Source(config, read, names, path)
+  L = config.num_layers
+  if mesh is None:
+    nowhere = functools.partial(jax.tree.map, lambda _: None)
+    each_layer = [nowhere(layer_shapes(i)) for i in range(L)]
+    places = {**nowhere(shapes), 'layers': each_layer}
   else:
-    params['layers'] = [
-      each(functools.partial(layer, i), layer_shapes(i))
-      for i in range(config.num_layers)
-    ]
+    whole = jax.eval_shape(transformer(config).init, jax.random.key(0))
+    places = param_shardings(whole, mesh)
+  each = jax.tree_util.tree_map_with_path
+  with _on_host(mesh):
+    params: Params = {
+      name: _spread(_whole(source, name, (names[name], x.shape)), places[name])
+      for name, x in shapes.items()
+    }
+    if config.scan_layers:
+      of_stack = places['layers'] if mesh is not None else places['layers'][0]
+      read_stack = functools.partial(_stack, source)
+      params['layers'] = each(read_stack, layer_shapes(0), of_stack)
+    else:
+      params['layers'] = [
+        each(functools.partial(_leaf, source, i), layer_shapes(i), place)
+        for i, place in enumerate(places['layers'])
+      ]
   return params
 
 
-def _tensor(config, read, name: str, shape: tuple[int, ...]) -> np.ndarray:
+class _Source(NamedTuple):
+  """The file that parameters are read from, by the arguments of `assemble`."""
+
+  config: TransformerConfig
+  read: Callable[[str], np.ndarray]
+  names: Mapping[str, str]
+  path: str
+
+
+def _leaf(source: _Source, i: int, key_path, leaf, place) -> Any:
+  """A parameter of layer `i`, where it belongs."""
+  pieces = list(_pieces(source.names, key_path, leaf.shape, i))
+  name = _dotted(key_path)
+  if is_stack(name):
+    return _spread(_filled(source, name, leaf.shape, pieces), place)
+  return _spread(_whole(source, name, pieces[0]), place)
+
+
+def _stack(source: _Source, key_path, leaf, place) -> Any:
+  """A parameter of all layers, where it belongs.
+
+  Spread over devices it is put together there, layer by layer, so that the host
+  holds one layer of it at a time.
+  """
+  name, L = _dotted(key_path), source.config.num_layers
+  one = functools.partial(_leaf, source, key_path=key_path, leaf=leaf)
+  if place is not None:
+    stack = None
+    for i in range(L):
+      layer = one(i, place=jax.tree.map(_without_layers, place))
+      if stack is None:
+        stack = jax.tree.map(functools.partial(_zeros, L), layer, place)
+      stack = _put_layer(stack, layer, i)
+    return stack
+  if _is_quantized(source.config, name):
+    layers = [one(i, place=None) for i in range(L)]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
+  pieces = [
+    piece
+    for i in range(L)
+    for piece in _pieces(source.names, key_path, leaf.shape, i)
+  ]
+  return _filled(source, name, (L, *leaf.shape), pieces)
+
+
+def _filled(source: _Source, name: str, shape, pieces) -> jax.Array:
+  """Tensors one behind the other, in an array of the shape."""
+  array = np.zeros(shape, jnp.dtype(source.config.dtype))
+  of_piece = shape[len(shape) - len(pieces[0][1]) :]
+  turns = is_stack(name)
+  for place, piece in zip(array.reshape(-1, *of_piece), pieces, strict=True):
+    tensor = _tensor(source, *piece)
+    place[...] = tensor.swapaxes(-1, -2) if turns else tensor
+  return jnp.asarray(array)
+
+
+def _on_host(mesh: Mesh | None) -> contextlib.AbstractContextManager:
+  """Where tensors are read to: what is spread goes by no single device."""
+  if mesh is None:
+    return contextlib.nullcontext()
+  return jax.default_device(jax.local_devices(backend='cpu')[0])
+
+
+def _spread(tree: Any, places: Any) -> Any:
+  """Each device's part of the leaves; the tree itself without places."""
+  if places is None:
+    return tree
+
+  def spread(x, place):
+    host = np.asarray(x)
+    part = lambda index: host[index]
+    return jax.make_array_from_callback(host.shape, place, part)
+
+  return jax.tree.map(spread, tree, places)
+
+
+def _without_layers(place: NamedSharding) -> NamedSharding:
+  return NamedSharding(place.mesh, PartitionSpec(*place.spec[1:]))
+
+
+def _zeros(num_layers: int, leaf: jax.Array, place: NamedSharding) -> jax.Array:
+  shape = (num_layers, *leaf.shape)
+  return jax.jit(lambda: jnp.zeros(shape, leaf.dtype), out_shardings=place)()
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _put_layer(stack, layer, i):
+  put = lambda whole, one: jax.lax.dynamic_update_index_in_dim(whole, one, i, 0)
+  return jax.tree.map(put, stack, layer)
+
+
+def _tensor(source: _Source, name: str, shape: tuple[int, ...]) -> np.ndarray:
   """A tensor in the dtype of the config."""
-  array = read(name)
+  array = source.read(name)
   assert array.shape == shape, name
-  return array.astype(jnp.dtype(config.dtype), copy=False)
+  return array.astype(jnp.dtype(source.config.dtype), copy=False)
 
 
 def _is_quantized(config, parameter: str) -> bool:
   return config.quantization is not None and int8.is_kernel(parameter)
 
 
-def _whole(config, read, parameter, piece, path) -> Any:
+def _whole(source: _Source, parameter: str, piece) -> Any:
   """A parameter that is one tensor; in int8 if the config says so."""
-  if not _is_quantized(config, parameter):
-    return jnp.asarray(_tensor(config, read, *piece))
+  how = source.config.quantization
+  if how is None or not int8.is_kernel(parameter):
+    return jnp.asarray(_tensor(source, *piece))
   name, shape = piece
-  array = jnp.asarray(read(name), jnp.float32)
+  array = jnp.asarray(source.read(name), jnp.float32)
   assert array.shape == shape, name
   if not jnp.isfinite(array).all():
     raise ValueError(
-      f'{path}: tensor {name!r} has values that are no finite numbers, which '
-      f'quantization={config.quantization!r} cannot hold'
+      f'{source.path}: tensor {name!r} has values that are no finite numbers, '
+      f'which quantization={how!r} cannot hold'
     )
-  return int8.quantize_kernel(array, config.quantization)
+  return int8.quantize_kernel(array, how)
 
 
 def _shapes(config) -> tuple[dict[str, Any], Callable[[int], Any]]:
@@ -143,7 +229,10 @@ def _shapes(config) -> tuple[dict[str, Any], Callable[[int], Any]]:
 
 def _pieces(names, key_path, shape, i) -> Iterator[tuple[str, tuple[int, ...]]]:
   """The tensors that a parameter of layer `i` is made of, and their shapes."""
-  name = names[_dotted(key_path)]
+  parameter = _dotted(key_path)
+  name = names[parameter]
+  if is_stack(parameter):
+    shape = (*shape[:-2], shape[-1], shape[-2])
   if name.count('{}') == 1:
     yield name.format(i), shape
     return

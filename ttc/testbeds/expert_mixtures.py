@@ -15,6 +15,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ttc import models
+from ttc.models.mixture import Kernels
 from ttc.testbeds.train import Directory, Recipe, digest, train, trained_params
 from ttc.types import Params
 
@@ -113,7 +114,7 @@ def trained_mixture(
     return mean(losses) - divided * told
 
   params = trained_params(
-    f'{name}-{digest(config, recipe, divided)}',
+    f'{name}-{digest(config, recipe, divided, Kernels._fields)}',
     seed,
     cache,
     lambda: model.init(jax.random.key(0)),
