@@ -42,7 +42,7 @@ oracle: $(VENV)/installed
 aot: $(VENV)/installed
 	$(VENV)/bin/python -m pip install -q -e '.[kernels-aot]'
 	JAX_PLATFORMS=cpu TPU_SKIP_MDS_QUERY=1 TPU_WORKER_HOSTNAMES=localhost \
-	  $(VENV)/bin/python -m pytest -q -m aot tests/drivers tests/kernels tests/models
+	  $(VENV)/bin/python -m pytest -q -m aot tests/kernels tests/models tests/drivers
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .

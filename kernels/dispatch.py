@@ -217,13 +217,28 @@ def _say_once(name: str, reason: str) -> None:
   logging.warning('%s cannot serve a case, the next does: %s', name, reason)
 
 
-def fold_into_batch(axis_size, is_mapped, *args):
-  """The `Fold` that makes a mapped axis part of every argument's first."""
+def fold_into_batch(axis_size, is_mapped, *args, layer=None):
+  """The `Fold` that makes a mapped axis part of every argument's first.
 
-  def flatten(mapped, x):
+  With a `layer`, which is the last argument, the second argument, the keys, has
+  layers before its sequences.
+  """
+  *is_mapped, layer_mapped = is_mapped
+  if layer_mapped:
+    raise NotImplementedError('vmap over layers')
+
+  def flatten(mapped, x, axis=0):
     x = x if mapped else jax.numpy.broadcast_to(x, (axis_size, *x.shape))
-    return x.reshape(-1, *x.shape[2:])
+    x = jax.numpy.moveaxis(x, 0, axis)
+    return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
 
   split = lambda x: x.reshape(axis_size, -1, *x.shape[1:])
-  folded = jax.tree.map(flatten, tuple(is_mapped), args)
-  return folded, lambda out: jax.tree.map(split, out)
+  folded = [
+    jax.tree.map(
+      functools.partial(flatten, axis=int(i == 1 and layer is not None)),
+      mapped,
+      x,
+    )
+    for i, (mapped, x) in enumerate(zip(is_mapped, args, strict=True))
+  ]
+  return (*folded, layer), lambda out: jax.tree.map(split, out)

@@ -9,11 +9,11 @@ outputs and log-sum-exps stay in float32 until they are merged.
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 
 class Segment(NamedTuple):
@@ -21,6 +21,33 @@ class Segment(NamedTuple):
 
   k: Float[Array, '*A K S D']
   v: Float[Array, '*A K S D']
+
+
+def of_layer(stack: Any, layer: Int[Array, ''] | None) -> Any:
+  """One layer of leaves `[L, ...]`, or all of the leaves if that is None."""
+  if layer is None:
+    return stack
+  at = lambda x: jax.lax.dynamic_index_in_dim(x, layer, keepdims=False)
+  return jax.tree.map(at, stack)
+
+
+def in_one_batch(
+  stack: Any, layer: Int[Array, ''] | None
+) -> tuple[Any, Int[Array, ' 1']]:
+  """Sequences of all layers behind each other, for kernels.
+
+  Args:
+    stack: leaves `[L, B, ...]`, or `[B, ...]` if `layer` is None.
+    layer: that is meant.
+
+  Returns:
+    Leaves `[L B, ...]`, which is a view, and the first sequence of the layer.
+  """
+  if layer is None:
+    return stack, jnp.zeros(1, jnp.int32)
+  B = jax.tree.leaves(stack)[0].shape[1]
+  flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stack)
+  return flat, (layer * B).astype(jnp.int32)[None]
 
 
 def softmax_attention(

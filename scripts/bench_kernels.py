@@ -60,14 +60,24 @@ def main():
   if _OUT.value:
     files.write_atomically(_OUT.value, '{}\n')  # can it be written?
   report = bench_kernels.bench_kernels(
-    sizes, load_matrix(), engine=_ENGINE.value, small=_CHECK.value
+    sizes,
+    load_matrix(),
+    engine=_ENGINE.value,
+    small=_CHECK.value,
+    save=save,
   )
-  tables = bench_kernels.markdown(report)
+  save(report)
+  print(bench_kernels.markdown(report))
+
+
+def save(report):
+  """Writes what there is; a run that is killed has lost the row it was at."""
   if _OUT.value:
     out = pathlib.Path(_OUT.value)
     files.write_atomically(out, files.to_json(report, indent=2) + '\n')
-    files.write_atomically(out.with_suffix('.md'), tables)
-  print(tables)
+    files.write_atomically(
+      out.with_suffix('.md'), bench_kernels.markdown(report)
+    )
 
 
 def load_matrix():

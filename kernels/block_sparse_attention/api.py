@@ -20,6 +20,7 @@ def block_sparse_attention(
   pages: Int[Array, 'B M'] | None = None,
   *,
   block_size: int,
+  layer: Int[Array, ''] | None = None,
   implementation: Implementation | None = None,
 ) -> tuple[Float[Array, 'B N K G D'], Float[Array, 'B N K G']]:
   """Attends to the tokens of `J` chosen blocks of `block_size` keys.
@@ -38,19 +39,23 @@ def block_sparse_attention(
       twice counts twice.
     pages: page of the pool that holds each block of each sequence.
     block_size: static.
+    layer: if given, keys and values are `[L, B, K, S, D]`, those of all layers,
+      and this one is read where it lies; without `pages`.
     implementation: see `dispatch.call`.
 
   Returns:
     The output and the log-sum-exp of the scaled logits, both in float32, to be
     merged with those over other keys; 0 and `-inf` where nothing is seen.
   """
+  if pages is not None and layer is not None:
+    raise ValueError('a pool of pages has no layers: layer is not None')
+  axes = _AXES if layer is None else _STACKED_AXES
   return dispatch.call(
     implementation,
     *_with_block_size(block_size),
     _fold,
-    _AXES if pages is None else _PAGED_AXES,
-    *(query, keys, lengths, block_ids),
-    *(() if pages is None else (pages,)),
+    axes if pages is None else _PAGED_AXES,
+    *(query, keys, lengths, block_ids, pages, layer),
   )
 
 
@@ -64,6 +69,9 @@ def _with_block_size(block_size):
 
 _AXES = dispatch.Axes(
   ('bnkgd', 'bksd', 'bksd', 'bn', 'bnkj'), ('bnkgd', 'bnkg')
+)
+_STACKED_AXES = dispatch.Axes(
+  ('bnkgd', 'lbksd', 'lbksd', 'bn', 'bnkj', ''), ('bnkgd', 'bnkg')
 )
 # A pool is no sequence's own: every device has all its pages.
 _PAGED_AXES = dispatch.Axes(
@@ -100,7 +108,7 @@ _KERNELS: dispatch.Kernels = {
 }
 
 
-def _fold(axis_size, is_mapped, query, keys, lengths, block_ids, *pages):
+def _fold(axis_size, is_mapped, query, keys, lengths, block_ids, pages, layer):
   """A mapped axis becomes samples if it shares the keys, else sequences."""
   if not any(jax.tree.leaves((is_mapped[1], is_mapped[4:]))):
 
@@ -116,17 +124,19 @@ def _fold(axis_size, is_mapped, query, keys, lengths, block_ids, *pages):
       flatten(is_mapped[i], x)
       for i, x in ((0, query), (2, lengths), (3, block_ids))
     )
-    folded = (query, keys, lengths, block_ids, *pages)
+    folded = (query, keys, lengths, block_ids, pages, layer)
     return folded, lambda out: jax.tree.map(split, out)
 
-  if pages and not any(jax.tree.leaves(is_mapped[1])):  # the pool stays one
-    pool_free = (is_mapped[0], *is_mapped[2:])
-    (query, lengths, block_ids, pages), unfold = dispatch.fold_into_batch(
-      axis_size, pool_free, query, lengths, block_ids, *pages
+  if pages is None:
+    return dispatch.fold_into_batch(
+      axis_size, is_mapped, query, keys, lengths, block_ids, None, layer=layer
     )
-    return (query, keys, lengths, block_ids, pages), unfold
-  if pages:
+  if any(jax.tree.leaves(is_mapped[1])):
     raise NotImplementedError('vmap over a pool of pages; share one pool')
-  return dispatch.fold_into_batch(
-    axis_size, is_mapped, query, keys, lengths, block_ids
+  # The pool stays one.
+  (query, _, lengths, block_ids, pages, _), unfold = dispatch.fold_into_batch(
+    axis_size,
+    (is_mapped[0], None, *is_mapped[2:]),
+    *(query, None, lengths, block_ids, pages),
   )
+  return (query, keys, lengths, block_ids, pages, None), unfold

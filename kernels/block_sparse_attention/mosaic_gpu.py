@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int
 
 from ttc.kernels.decode_attention import mosaic_gpu as decode
 from ttc.kernels.decode_attention.splits import merge_splits, num_splits
-from ttc.kernels.partial_attention import Segment
+from ttc.kernels.partial_attention import Segment, in_one_batch
 
 
 def block_sparse_attention(
@@ -30,6 +30,7 @@ def block_sparse_attention(
   lengths: Int[Array, 'B N'],
   block_ids: Int[Array, 'B N K J'],
   pages: Int[Array, 'B M'] | None = None,
+  layer: Int[Array, ''] | None = None,
   *,
   block_size: int,
 ) -> tuple[Float[Array, 'B N K G D'], Float[Array, 'B N K G']]:
@@ -41,6 +42,7 @@ def block_sparse_attention(
     piece % 8 or decode.TOKENS % piece or block_size % piece or G > decode.ROWS
   ):
     raise NotImplementedError(f'{G} queries, blocks of {block_size} tokens')
+  keys, first = in_one_batch(keys, layer)
   query = decode.pad_rows(query)
   chosen = block_ids.shape[-1] * block_size
   splits = num_splits(B * N * K, chosen, G, decode.PROGRAMS)
@@ -59,12 +61,13 @@ def block_sparse_attention(
     grid=(splits, K, N, B),
     grid_names=('split', 'head', 'sample', 'sequence'),
     compiler_params=decode.compiler_params(),
-  )(lengths, block_ids, *tables, query, *keys)
+  )(lengths, first, block_ids, *tables, query, *keys)
   return merge_splits(output[..., :G, :], lse[..., :G])
 
 
 def _kernel(
   lengths,  # [B, N], as all up to the buffers in global memory
+  first,  # [1], the first sequence of the layer
   block_ids,  # [B, N, K, J]
   *refs,  # pages [B, M] if paged; query; keys, values; output, lse; buffers
   block_size: int,
@@ -97,7 +100,7 @@ def _kernel(
       if paged:
         place = tables[0][b, block], head, pl.ds(within, piece)
       else:
-        place = b, head, pl.ds(block * block_size + within, piece)
+        place = first[0] + b, head, pl.ds(block * block_size + within, piece)
       there = slot, pl.ds(column, piece)
       plgpu.copy_gmem_to_smem(
         keys.at[place], buffers.keys.at[there], buffers.keys_here.at[slot]

@@ -28,7 +28,7 @@ from ttc.kernels.decode_attention.mosaic_tpu import (
   softmax_scratch,
   softmax_update,
 )
-from ttc.kernels.partial_attention import Segment
+from ttc.kernels.partial_attention import Segment, in_one_batch
 
 _TOKENS_PER_STEP = 512
 _MAX_BLOCK_SIZE = 2048  # two of keys and two of values fit in vector memory
@@ -42,6 +42,7 @@ def block_sparse_attention(
   lengths: Int[Array, 'B N'],
   block_ids: Int[Array, 'B N K J'],
   pages: Int[Array, 'B M'] | None = None,
+  layer: Int[Array, ''] | None = None,
   *,
   block_size: int,
   interpret=False,
@@ -55,6 +56,7 @@ def block_sparse_attention(
     lengths: tokens from here on are not seen.
     block_ids: distinct blocks in any order; -1 for none.
     pages: page of the pool that holds each block of each sequence.
+    layer: of keys and values `[L, B, K, S, D]`, if given.
     block_size: static.
     interpret: for tests: run without a TPU; True, or a `pltpu.InterpretParams`.
 
@@ -77,9 +79,10 @@ def block_sparse_attention(
   if not rows_per_call:
     raise NotImplementedError(f'{J} blocks for each of {K} heads')
 
+  keys, first_sequence = in_one_batch(keys, layer)
   address, count = (
     jnp.pad(x.reshape(-1, J), [(0, 0), (0, padded - J)])
-    for x in _locate(lengths, block_ids, pages, S, block_size)
+    for x in _locate(lengths, block_ids, pages, first_sequence, S, block_size)
   )
   rows = query.reshape(-1, G, D)
   parts = [
@@ -98,7 +101,7 @@ def block_sparse_attention(
   return output.reshape(query.shape), lse.reshape(query.shape[:-1])
 
 
-def _locate(lengths, block_ids, pages, S, block_size):
+def _locate(lengths, block_ids, pages, first, S, block_size):
   """First token of each block among all sequences; how many are seen."""
   capacity = S if pages is None else pages.shape[1] * block_size
   lengths = jnp.minimum(lengths, capacity)[..., None, None]
@@ -107,7 +110,7 @@ def _locate(lengths, block_ids, pages, S, block_size):
   sequence = jnp.arange(len(block_ids))[:, None, None, None]
   block = jnp.where(count > 0, block_ids, 0)
   if pages is None:
-    address = sequence * S + block * block_size
+    address = (first + sequence) * S + block * block_size
   else:
     address = pages[sequence, block] * block_size
   return address.astype(jnp.int32), count.astype(jnp.int32)
@@ -193,14 +196,6 @@ def _kernel(
       def _():  # what an earlier step left there may be NaN, and 0 NaN is NaN
         value_tiles[_slot(step), i] = jnp.zeros_like(value_tiles[0, 0])
 
-  def wait(step):
-    @pl.loop(0, per_step)
-    def _(i):
-      @pl.when(seen_of(step, i) > 0)
-      def _():
-        for copy in copies(step, i):
-          copy.wait()
-
   @pl.when(step == 0)
   def _():
     fetch(step)
@@ -217,7 +212,12 @@ def _kernel(
 
   @pl.when(sum(seen) > 0)
   def _():
-    wait(step)
+    slot = _slot(step)
+    whole = [
+      pltpu.make_async_copy(x.at[slot], x.at[slot], arrived.at[slot])
+      for x in (key_tiles, value_tiles)
+    ]
+    _wait(whole, lambda i: copies(step, i), lambda i: seen_of(step, i), seen)
     tile = lambda tiles: tiles[_slot(step)].reshape(-1, D)
     visible = _visible(seen, block_size)
     softmax_update(
@@ -227,6 +227,25 @@ def _kernel(
   @pl.when(pl.program_id(2) == row_steps - 1)
   def _():
     output[...], lse[...] = softmax_result(scratch)
+
+
+def _wait(whole, copies, seen_of, seen):
+  """For the blocks of a step; for as many bytes at once if none is missing."""
+  is_full = functools.reduce(jnp.logical_and, [number > 0 for number in seen])
+
+  @pl.when(is_full)
+  def _():
+    for copy in whole:
+      copy.wait()
+
+  @pl.when(jnp.logical_not(is_full))
+  def _():
+    @pl.loop(0, len(seen))
+    def _(i):
+      @pl.when(seen_of(i) > 0)
+      def _():
+        for copy in copies(i):
+          copy.wait()
 
 
 def _slot(step):

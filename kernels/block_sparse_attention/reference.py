@@ -6,7 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ttc.kernels.partial_attention import Segment, softmax_attention
+from ttc.kernels.partial_attention import (
+  Segment,
+  of_layer,
+  softmax_attention,
+)
 
 
 def block_sparse_attention(
@@ -15,10 +19,12 @@ def block_sparse_attention(
   lengths: Int[Array, 'B N'],
   block_ids: Int[Array, 'B N K J'],
   pages: Int[Array, 'B M'] | None = None,
+  layer: Int[Array, ''] | None = None,
   *,
   block_size: int,
 ) -> tuple[Float[Array, 'B N K G D'], Float[Array, 'B N K G']]:
   """See `api.block_sparse_attention`."""
+  keys = of_layer(keys, layer)
   first = jnp.maximum(block_ids, 0) * block_size  # token of each block
   if pages is None:
     # The last block may stick out: read as many tokens, beginning earlier.

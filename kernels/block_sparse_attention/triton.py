@@ -6,7 +6,7 @@ attention, and looks up where in the cache each token is: at its place in its
 block, and with pages, in the page of the block. So any `block_size` will do,
 and several small blocks are loaded at once. Reads `2 J block_size D` numbers
 per query and key/value head; tokens that are not seen, those of block -1
-included, are not read.
+included, are not read, and the list ends with its last block that is not -1.
 """
 
 import functools
@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from ttc.kernels.decode_attention import triton as decode
 from ttc.kernels.decode_attention.splits import merge_splits, num_splits
-from ttc.kernels.partial_attention import Segment
+from ttc.kernels.partial_attention import Segment, in_one_batch
 
 
 def block_sparse_attention(
@@ -27,6 +27,7 @@ def block_sparse_attention(
   lengths: Int[Array, 'B N'],
   block_ids: Int[Array, 'B N K J'],
   pages: Int[Array, 'B M'] | None = None,
+  layer: Int[Array, ''] | None = None,
   *,
   block_size: int,
   interpret: bool = False,
@@ -44,16 +45,13 @@ def block_sparse_attention(
     (None, None, None, None, *shape),
     lambda split, k, n, b: (split, b, n, k, 0, 0)[: 4 + len(shape)],
   )
-  if pages is None:
-    cache = pl.BlockSpec(
-      (None, None, *keys.k.shape[2:]), lambda split, k, n, b: (b, k, 0, 0)
-    )
-    tables, table_specs = (), ()
-  else:
-    pool_size, _, *page = keys.k.shape
-    cache = pl.BlockSpec(
-      (pool_size, None, *page), lambda split, k, n, b: (0, k, 0, 0)
-    )
+  keys, first = in_one_batch(keys, layer)
+  pool_size, _, *page = keys.k.shape  # without pages, each sequence is one
+  cache = pl.BlockSpec(
+    (pool_size, None, *page), lambda split, k, n, b: (0, k, 0, 0)
+  )
+  tables, table_specs = (), ()
+  if pages is not None:
     tables = (pages,)
     table_specs = (
       pl.BlockSpec((None, pages.shape[1]), lambda split, k, n, b: (b, 0)),
@@ -68,6 +66,7 @@ def block_sparse_attention(
     grid=(splits, K, N, B),
     in_specs=[
       pl.BlockSpec((None, None), lambda split, k, n, b: (b, n)),
+      pl.BlockSpec((None,), lambda split, k, n, b: (0,)),
       of_query(J),
       *table_specs,
       of_query(G, D),
@@ -82,26 +81,32 @@ def block_sparse_attention(
     compiler_params=decode.compiler_params(decode.padded(G)),
     interpret=interpret,
     name='block_sparse_attention',
-  )(lengths, block_ids, *tables, query, *keys)
+  )(lengths, first, block_ids, *tables, query, *keys)
   return merge_splits(output, lse)
 
 
 def _kernel(
   length_ref,  # []
+  first_ref,  # [], the first sequence of the layer
   ids_ref,  # [J]
-  *refs,  # pages [M] if any; query [G, D]; keys, values [S, D]; output, lse
+  *refs,  # pages [M] if any; query [G, D]; keys, values [P, S, D]; output, lse
   block_size: int,
   token_tile: int,
   splits: int,
 ):
   """One share of the chosen tokens of one query and head."""
   *tables, query_ref, keys_ref, values_ref, output_ref, lse_ref = refs
-  num_chosen = ids_ref.shape[0] * block_size
+  slots = jnp.arange(pl.next_power_of_2(ids_ref.shape[0]))
+  is_chosen = 0 <= decode.plgpu.load(
+    ids_ref.at[slots], mask=slots < ids_ref.shape[0], other=-1
+  )
+  num_chosen = jnp.max(jnp.where(is_chosen, slots + 1, 0)) * block_size
   share = token_tile * pl.cdiv(num_chosen, splits * token_tile)
   start = pl.program_id(0) * share
   end = jnp.minimum(start + share, num_chosen)
-  capacity = tables[0].shape[0] * block_size if tables else keys_ref.shape[0]
+  capacity = tables[0].shape[0] * block_size if tables else keys_ref.shape[1]
   length = jnp.minimum(length_ref[...], capacity)
+  sequence = first_ref[...] + pl.program_id(3)
 
   def load_tile(tile):
     chosen = start + tile * token_tile + jnp.arange(token_tile)
@@ -112,7 +117,7 @@ def _kernel(
       page = decode.plgpu.load(tables[0].at[block], mask=seen, other=0)
       index = page, within
     else:
-      index = (block * block_size + within,)
+      index = sequence, block * block_size + within
     load = functools.partial(decode.load_rows, index=index, mask=seen)
     return load(keys_ref), load(values_ref), seen
 

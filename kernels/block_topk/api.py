@@ -134,8 +134,9 @@ def mean_of_blocks(
 
 def block_scores(
   query: Float[Array, 'B N K G D'],
-  pooled: Float[Array, 'B K M D'],
+  pooled: Float[Array, '*L B K M D'],
   *,
+  layer: Int[Array, ''] | None = None,
   implementation: Implementation | None = None,
 ) -> Float[Array, 'B N K M']:
   """Mean over the group of the scaled products with each pooled key.
@@ -143,14 +144,16 @@ def block_scores(
   Args:
     query: one query per sample and head.
     pooled: one key per block.
+    layer: if given, pooled keys are `[L, B, K, M, D]`, those of all layers, and
+      this one is read where it lies.
     implementation: see `dispatch.call`.
 
   Returns:
     Scores in float32, of blocks without tokens too.
   """
   return dispatch.call(
-    implementation, reference.block_scores, _KERNELS, _fold, _AXES,
-    query, pooled,
+    implementation, reference.block_scores, _KERNELS, _fold,
+    _AXES if layer is None else _STACKED_AXES, query, pooled, layer,
   )  # fmt: skip
 
 
@@ -177,19 +180,20 @@ def select_blocks(
 
 
 _AXES = dispatch.Axes(('bnkgd', 'bkmd'), 'bnkm')
+_STACKED_AXES = dispatch.Axes(('bnkgd', 'lbkmd', ''), 'bnkm')
 
 
 # Pallas is imported when an operation is first traced, not before.
-def _mosaic_tpu(query, pooled, interpret=False):
+def _mosaic_tpu(*args, interpret=False):
   from ttc.kernels.block_topk import mosaic_tpu
 
-  return mosaic_tpu.block_scores(query, pooled, interpret=interpret)
+  return mosaic_tpu.block_scores(*args, interpret=interpret)
 
 
-def _triton(query, pooled):
+def _triton(*args):
   from ttc.kernels.block_topk import triton
 
-  return triton.block_scores(query, pooled)
+  return triton.block_scores(*args)
 
 
 _KERNELS: dispatch.Kernels = {
@@ -199,13 +203,15 @@ _KERNELS: dispatch.Kernels = {
 }
 
 
-def _fold(axis_size, is_mapped, query, pooled):
+def _fold(axis_size, is_mapped, query, pooled, layer):
   """A mapped axis becomes samples if it shares the keys, else sequences."""
   if is_mapped[1]:
-    return dispatch.fold_into_batch(axis_size, is_mapped, query, pooled)
+    return dispatch.fold_into_batch(
+      axis_size, is_mapped, query, pooled, layer=layer
+    )
   query = jnp.moveaxis(query, 0, 1)
   folded = query.reshape(query.shape[0], -1, *query.shape[3:])
   split = lambda x: jnp.moveaxis(
     x.reshape(x.shape[0], axis_size, -1, *x.shape[2:]), 1, 0
   )
-  return (folded, pooled), lambda out: jax.tree.map(split, out)
+  return (folded, pooled, layer), lambda out: jax.tree.map(split, out)

@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from ttc.kernels.decode_attention.mosaic_tpu import check_dtypes
+from ttc.kernels.partial_attention import in_one_batch
 
 _TILE_BYTES = 2**21  # of the pooled keys of all heads, and of their scores
 _MAX_ROWS = 2**11  # of all heads, held as a whole; XLA is good at more
@@ -24,7 +25,8 @@ _LANES = 128
 @functools.partial(jax.jit, static_argnames=('interpret',))
 def block_scores(
   query: Float[Array, 'B N K G D'],
-  pooled: Float[Array, 'B K M D'],
+  pooled: Float[Array, '*L B K M D'],
+  layer: Int[Array, ''] | None = None,
   *,
   interpret=False,
 ) -> Float[Array, 'B N K M']:
@@ -33,6 +35,7 @@ def block_scores(
   Args:
     query: one query per sample and head.
     pooled: one key per block.
+    layer: of pooled keys `[L, B, K, M, D]`, if given.
     interpret: for tests: run without a TPU; True, or a `pltpu.InterpretParams`.
 
   Returns:
@@ -44,6 +47,7 @@ def block_scores(
   """
   check_dtypes(query, pooled)
   B, N, K, _, D = query.shape
+  pooled, first = in_one_batch(pooled, layer)
   M = pooled.shape[2]
   if N * K > _MAX_ROWS:
     raise NotImplementedError(f'{N} samples of {K} heads')
@@ -52,20 +56,25 @@ def block_scores(
   return pl.pallas_call(
     _kernel,
     out_shape=jax.ShapeDtypeStruct((B, N, K, M), jnp.float32),
-    grid=(B, pl.cdiv(M, tile)),
-    in_specs=[
-      pl.BlockSpec((None, N, K, D), lambda b, m: (b, 0, 0, 0)),
-      pl.BlockSpec((None, K, tile, D), lambda b, m: (b, 0, m, 0)),
-    ],
-    out_specs=pl.BlockSpec((None, N, K, tile), lambda b, m: (b, 0, 0, m)),
+    grid_spec=pltpu.PrefetchScalarGridSpec(
+      num_scalar_prefetch=1,
+      grid=(B, pl.cdiv(M, tile)),
+      in_specs=[
+        pl.BlockSpec((None, N, K, D), lambda b, m, _: (b, 0, 0, 0)),
+        pl.BlockSpec(
+          (None, K, tile, D), lambda b, m, first: (first[0] + b, 0, m, 0)
+        ),
+      ],
+      out_specs=pl.BlockSpec((None, N, K, tile), lambda b, m, _: (b, 0, 0, m)),
+    ),
     compiler_params=pltpu.CompilerParams(
       dimension_semantics=('parallel', 'parallel')
     ),
     interpret=interpret,
-  )(mean, pooled)
+  )(first, mean, pooled)
 
 
-def _kernel(query, pooled, scores):
+def _kernel(_, query, pooled, scores):
   scale = query.shape[-1] ** -0.5
   for head in range(query.shape[1]):
     scores[:, head] = scale * jax.lax.dot_general(

@@ -27,14 +27,20 @@ from ttc.kernels.block_topk.api import (
   select_blocks,
   split_blocks,
 )
+from ttc.kernels.partial_attention import of_layer
 
 
 class Cached(NamedTuple):
-  """What a rule may look at: keys `[B, K, S, D]` and their summary."""
+  """What a rule may look at: keys `[B, K, S, D]` and their summary.
 
-  keys: Float[Array, 'B K S D']
+  With a `layer`, both have an axis of layers in front, so that a rule that
+  needs one of them alone does not copy the other; see `of_layer`.
+  """
+
+  keys: Float[Array, '*L B K S D']
   summary: Any  # leaves [B, K, M, ...] for M blocks
   lengths: Int[Array, 'B N']  # keys that each query sees
+  layer: Int[Array, ''] | None = None
 
 
 class SelectionRule(NamedTuple):
@@ -61,17 +67,18 @@ def mean_over_group(scores: Float[Array, '*A G M']) -> Float[Array, '*A M']:
   return jnp.mean(scores, axis=-2)
 
 
-def _scores_by_head(query, pooled):
+def _scores_by_head(query, pooled, layer):
   """`block_scores` of each query head by itself."""
   B, N, K, G, D = query.shape
   apart = query.swapaxes(2, 3).reshape(B, N * G, K, 1, D)
-  scores = block_scores(apart, pooled)
+  scores = block_scores(apart, pooled, layer=layer)
   return scores.reshape(B, N, G, K, -1).swapaxes(2, 3)
 
 
 def _mean_scores(query, cached, block_size):
   del block_size
-  return block_scores(query, cached.summary)[..., None, :]
+  scores = block_scores(query, cached.summary, layer=cached.layer)
+  return scores[..., None, :]
 
 
 # Block top-k of Kinetics (arXiv 2506.05333): the mean key of each block.
@@ -80,7 +87,7 @@ mean_pool = SelectionRule(mean_of_blocks, _mean_scores, mean_over_group)
 
 def _moba_scores(query, cached, block_size):
   del block_size
-  return _scores_by_head(query, cached.summary)
+  return _scores_by_head(query, cached.summary, cached.layer)
 
 
 # MoBA (arXiv 2502.13189): the same for each query head by itself. The paper has
@@ -108,8 +115,9 @@ def _quest_scores(query, cached, block_size):
   del block_size
   # max(q M, q m) is q M for positive q and q m for negative: two products, each
   # linear in what it is given, so the mean over the group is taken first.
-  above = block_scores(jnp.maximum(query, 0), cached.summary.largest)
-  below = block_scores(jnp.minimum(query, 0), cached.summary.smallest)
+  largest, smallest = cached.summary
+  above = block_scores(jnp.maximum(query, 0), largest, layer=cached.layer)
+  below = block_scores(jnp.minimum(query, 0), smallest, layer=cached.layer)
   return (above + below)[..., None, :]
 
 
@@ -128,8 +136,9 @@ def _no_summary(blocks, real):
 def _logits_by_block(query, cached, block_size) -> Float[Array, 'B N K G M R']:
   """Exact logits as `M` blocks of `R` tokens, `-inf` where there is none."""
   scale = query.shape[-1] ** -0.5
+  keys = of_layer(cached.keys, cached.layer)
   logits = scale * jnp.einsum(
-    'bnkgd,bksd->bnkgs', query, cached.keys, preferred_element_type=jnp.float32
+    'bnkgd,bksd->bnkgs', query, keys, preferred_element_type=jnp.float32
   )
   blocks, real = split_blocks(
     logits[..., None], cached.lengths[:, :, None, None], block_size
@@ -199,7 +208,8 @@ def _nsa_scores(query, cached, block_size):
       f'of the compressed keys of NSA'
     )
   longest = jnp.max(cached.lengths, axis=1)[:, None]
-  parts, real = split_blocks(cached.keys, longest, _NSA_STRIDE)
+  keys = of_layer(cached.keys, cached.layer)
+  parts, real = split_blocks(keys, longest, _NSA_STRIDE)
   real = jnp.broadcast_to(real[..., None], (*parts.shape[:-1], 1))
   kept = jnp.where(real, parts, 0)
   totals = jnp.sum(jnp.concatenate([kept, real], axis=-1), axis=-2)
@@ -207,7 +217,7 @@ def _nsa_scores(query, cached, block_size):
   totals += jnp.pad(totals[:, :, 1:], [(0, 0), (0, 0), (0, 1), (0, 0)])
   compressed = totals[..., :-1] / jnp.maximum(totals[..., -1:], 1)
   windows = cached._replace(
-    keys=compressed, lengths=-(-cached.lengths // _NSA_STRIDE)
+    keys=compressed, lengths=-(-cached.lengths // _NSA_STRIDE), layer=None
   )
   return _oracle_scores(query, windows, block_size // _NSA_STRIDE)
 

@@ -17,6 +17,7 @@ def decode_attention(
   keys: Segment,
   lengths: Int[Array, ' B'],
   *,
+  layer: Int[Array, ''] | None = None,
   implementation: Implementation | None = None,
 ) -> tuple[Float[Array, 'B K M D'], Float[Array, 'B K M']]:
   """Attends to the first `lengths` keys of each sequence.
@@ -30,6 +31,8 @@ def decode_attention(
     query: rows that share the keys of one head.
     keys: keys and values `[B, K, S, D]`.
     lengths: how many of the `S` are real.
+    layer: if given, keys and values are `[L, B, K, S, D]`, those of all layers,
+      and this one is read where it lies.
     implementation: see `dispatch.call`.
 
   Returns:
@@ -37,31 +40,34 @@ def decode_attention(
     merged with those over other keys; 0 and `-inf` where `lengths` is 0.
   """
   return dispatch.call(
-    implementation, reference.decode_attention, _KERNELS, _fold, _AXES,
-    query, keys, lengths,
+    implementation, reference.decode_attention, _KERNELS, _fold,
+    _AXES if layer is None else _STACKED_AXES, query, keys, lengths, layer,
   )  # fmt: skip
 
 
 _AXES = dispatch.Axes(('bkmd', 'bksd', 'bksd', 'b'), ('bkmd', 'bkm'))
+_STACKED_AXES = dispatch.Axes(
+  ('bkmd', 'lbksd', 'lbksd', 'b', ''), ('bkmd', 'bkm')
+)
 
 
 # Pallas is imported when an operation is first traced, not before.
-def _mosaic_tpu(query, keys, lengths, interpret=False):
+def _mosaic_tpu(*args, interpret=False):
   from ttc.kernels.decode_attention import mosaic_tpu
 
-  return mosaic_tpu.decode_attention(query, keys, lengths, interpret=interpret)
+  return mosaic_tpu.decode_attention(*args, interpret=interpret)
 
 
-def _triton(query, keys, lengths):
+def _triton(*args):
   from ttc.kernels.decode_attention import triton
 
-  return triton.decode_attention(query, keys, lengths)
+  return triton.decode_attention(*args)
 
 
-def _mosaic_gpu(query, keys, lengths):
+def _mosaic_gpu(*args):
   from ttc.kernels.decode_attention import mosaic_gpu
 
-  return mosaic_gpu.decode_attention(query, keys, lengths)
+  return mosaic_gpu.decode_attention(*args)
 
 
 _KERNELS: dispatch.Kernels = {
@@ -72,15 +78,17 @@ _KERNELS: dispatch.Kernels = {
 }
 
 
-def _fold(axis_size, is_mapped, query, keys, lengths):
+def _fold(axis_size, is_mapped, query, keys, lengths, layer):
   """A mapped axis becomes rows if it shares the keys, else sequences."""
-  query_mapped, (k_mapped, v_mapped), lengths_mapped = is_mapped
+  query_mapped, (k_mapped, v_mapped), lengths_mapped, _ = is_mapped
   if query_mapped and not (k_mapped or v_mapped or lengths_mapped):
     rows = jnp.moveaxis(query, 0, 2)  # [B, K, A, M, D]
     folded = rows.reshape(*rows.shape[:2], -1, rows.shape[-1])
     split = lambda x: jnp.moveaxis(
       x.reshape(*x.shape[:2], axis_size, -1, *x.shape[3:]), 2, 0
     )
-    return (folded, keys, lengths), lambda out: jax.tree.map(split, out)
+    return (folded, keys, lengths, layer), lambda out: jax.tree.map(split, out)
 
-  return dispatch.fold_into_batch(axis_size, is_mapped, query, keys, lengths)
+  return dispatch.fold_into_batch(
+    axis_size, is_mapped, query, keys, lengths, layer=layer
+  )

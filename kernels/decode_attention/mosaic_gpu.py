@@ -26,12 +26,16 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 from jaxtyping import Array, Float, Int
 
-from ttc.kernels.decode_attention.splits import merge_splits, num_splits
-from ttc.kernels.partial_attention import Segment
+from ttc.kernels.decode_attention.splits import (
+  PROCESSORS,
+  merge_splits,
+  num_splits,
+)
+from ttc.kernels.partial_attention import Segment, in_one_batch
 
 ROWS = 64  # of a matrix product of one warpgroup
 TOKENS = 64  # of a tile
-PROGRAMS = 2 * 132  # two for each multiprocessor of an H100 or H200
+PROGRAMS = 2 * PROCESSORS
 _RING_BYTES = 128 * 1024  # of shared memory, for keys and values
 _LOG2_E = 1.4426950408889634
 _LOWEST = -1e30  # instead of -inf, of which the difference is NaN
@@ -51,11 +55,15 @@ class Buffers(NamedTuple):
 
 
 def decode_attention(
-  query: Float[Array, 'B K M D'], keys: Segment, lengths: Int[Array, ' B']
+  query: Float[Array, 'B K M D'],
+  keys: Segment,
+  lengths: Int[Array, ' B'],
+  layer: Int[Array, ''] | None = None,
 ) -> tuple[Float[Array, 'B K M D'], Float[Array, 'B K M']]:
   """See `api.decode_attention`."""
   check_supported(query, keys)
   B, K, M, D = query.shape
+  keys, first = in_one_batch(keys, layer)
   S = keys.k.shape[-2]
   query = pad_rows(query)
   row_tiles = pl.cdiv(M, ROWS)
@@ -70,15 +78,16 @@ def decode_attention(
     grid=(row_tiles, splits, K, B),
     grid_names=('row_tile', 'split', 'head', 'sequence'),
     compiler_params=compiler_params(),
-  )(lengths, query, *keys)
+  )(lengths, first, query, *keys)
   return merge_splits(output[..., :M, :], lse[..., :M])
 
 
 def _kernel(
   lengths,  # [B], as all up to the buffers in global memory
+  first,  # [1], the first sequence of the layer
   query,  # [B, K, M, D], M padded to 8
-  keys,  # [B, K, S, D]
-  values,  # [B, K, S, D]
+  keys,  # [sequences, K, S, D]
+  values,  # [sequences, K, S, D]
   output,  # [splits, B, K, M, D], M padded to 8
   lse,  # [splits, B, K, M], M padded to ROWS
   buffers,
@@ -95,7 +104,7 @@ def _kernel(
 
   def fetch(tile, slot):
     tokens = pl.ds(start + tile * TOKENS, TOKENS)
-    at = b, head, tokens
+    at = first[0] + b, head, tokens
     plgpu.copy_gmem_to_smem(
       keys.at[at], buffers.keys.at[slot], buffers.keys_here.at[slot]
     )

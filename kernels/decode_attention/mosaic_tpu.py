@@ -24,7 +24,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Float, Int
 
-from ttc.kernels.partial_attention import Segment
+from ttc.kernels.partial_attention import Segment, in_one_batch
 
 _MAX_ROWS = 512
 # Of one tile of keys, of its values, and per row of its logits: each exists up
@@ -38,6 +38,7 @@ def decode_attention(
   query: Float[Array, 'B K M D'],
   keys: Segment,
   lengths: Int[Array, ' B'],
+  layer: Int[Array, ''] | None = None,
   *,
   interpret=False,
 ) -> tuple[Float[Array, 'B K M D'], Float[Array, 'B K M']]:
@@ -47,6 +48,7 @@ def decode_attention(
     query: rows that share the keys of one head.
     keys: keys and values `[B, K, S, D]`.
     lengths: how many of the `S` are real.
+    layer: of keys and values `[L, B, K, S, D]`, if given.
     interpret: for tests: run without a TPU; True, or a `pltpu.InterpretParams`.
 
   Returns:
@@ -59,9 +61,10 @@ def decode_attention(
   B, K, M, D = query.shape
   S = keys.k.shape[-2]
   rows, tile = _tile_sizes(M, S, D, query.dtype)
-  of_rows = lambda b, k, m, s, lengths: (b, k, m, 0)
-  of_keys = lambda b, k, m, s, lengths: (
-    b, k, _tile_to_fetch(s, lengths[b], tile), 0,
+  keys, first = in_one_batch(keys, layer)
+  of_rows = lambda b, k, m, s, *_: (b, k, m, 0)
+  of_keys = lambda b, k, m, s, lengths, first: (
+    first[0] + b, k, _tile_to_fetch(s, lengths[b], tile), 0,
   )  # fmt: skip
   output, lse = pl.pallas_call(
     functools.partial(_kernel, size=S),
@@ -70,7 +73,7 @@ def decode_attention(
       jax.ShapeDtypeStruct((B, K, M, 1), jnp.float32),
     ),
     grid_spec=pltpu.PrefetchScalarGridSpec(
-      num_scalar_prefetch=1,
+      num_scalar_prefetch=2,
       grid=(B, K, pl.cdiv(M, rows), pl.cdiv(S, tile)),
       in_specs=[
         pl.BlockSpec((None, None, rows, D), of_rows),
@@ -87,11 +90,11 @@ def decode_attention(
       dimension_semantics=('parallel', 'parallel', 'parallel', 'arbitrary')
     ),
     interpret=interpret,
-  )(jnp.clip(lengths, 0, S).astype(jnp.int32), query, *keys)
+  )(jnp.clip(lengths, 0, S).astype(jnp.int32), first, query, *keys)
   return output, lse[..., 0]
 
 
-def _kernel(lengths, query, keys, values, output, lse, *scratch, size):
+def _kernel(lengths, _, query, keys, values, output, lse, *scratch, size):
   tile = keys.shape[0]
   length, step = lengths[pl.program_id(0)], pl.program_id(3)
   first = step * tile

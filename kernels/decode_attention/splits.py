@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-_MIN_TOKENS = (
-  256  # of a share; a shorter one takes longer to start than to read
-)
+PROCESSORS = 132  # of an H100 or H200
+# Of a share; a shorter one takes longer to start than to read.
+MIN_TOKENS = 256
 
 
 def num_splits(
@@ -16,10 +16,13 @@ def num_splits(
 
   A share of `t` tokens reads `2 t D` numbers, mostly of 2 bytes, and has its
   `num_rows D` float32 outputs written and read again. With `t >= 8 num_rows`
-  that adds half at most, and next to nothing for the few rows of decoding.
+  that adds half at most, and next to nothing for the few rows of decoding. Of
+  many rows, which keep a processor busy with products, shares are shorter as
+  long as processors are idle.
   """
-  longest = num_tokens // max(_MIN_TOKENS, 8 * num_rows)
-  return max(1, min(-(-target // num_programs), longest))
+  longest = num_tokens // max(MIN_TOKENS, 8 * num_rows)
+  to_fill = min(-(-PROCESSORS // num_programs), num_tokens // MIN_TOKENS)
+  return max(1, min(-(-target // num_programs), longest), to_fill)
 
 
 def merge_splits(

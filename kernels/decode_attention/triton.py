@@ -20,15 +20,20 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jaxtyping import Array, Bool, Float, Int
 
-from ttc.kernels.decode_attention.splits import merge_splits, num_splits
-from ttc.kernels.partial_attention import Segment
+from ttc.kernels.decode_attention.splits import (
+  MIN_TOKENS,
+  PROCESSORS,
+  merge_splits,
+  num_splits,
+)
+from ttc.kernels.partial_attention import Segment, in_one_batch
 
 try:
   from jax.experimental.pallas import triton as plgpu
 except ImportError as error:
   raise NotImplementedError('this jax has no Pallas Triton') from error
 
-PROGRAMS = 4 * 132  # four for each multiprocessor of an H100 or H200
+PROGRAMS = 4 * PROCESSORS
 _MAX_ROWS = 128  # queries of a program
 _TILE_BYTES = 16 * 1024  # of keys, and of values, that are loaded at once
 _LOG2_E = 1.4426950408889634
@@ -42,18 +47,23 @@ def decode_attention(
   query: Float[Array, 'B K M D'],
   keys: Segment,
   lengths: Int[Array, ' B'],
+  layer: Int[Array, ''] | None = None,
   *,
   interpret: bool = False,
 ) -> tuple[Float[Array, 'B K M D'], Float[Array, 'B K M']]:
   """See `api.decode_attention`; `interpret` runs without a GPU, slowly."""
   check_supported(query, *keys)
   B, K, M, D = query.shape
-  S = keys.k.shape[-2]
-  row_tile = min(_MAX_ROWS, padded(M))
+  keys, first = in_one_batch(keys, layer)
+  sequences, _, S, _ = keys.k.shape
+  row_tile = rows_of_tile(M, B * K, S)
   row_tiles = pl.cdiv(M, row_tile)
   splits = num_splits(B * K * row_tiles, S, M, PROGRAMS)
   head = lambda *shape: pl.BlockSpec(
     (None, None, *shape), lambda row, split, k, b: (b, k, 0, 0)
+  )
+  cache = pl.BlockSpec(
+    (sequences, None, S, D), lambda row, split, k, b: (0, k, 0, 0)
   )
   share = lambda *shape: pl.BlockSpec(
     (None, None, None, *shape),
@@ -68,9 +78,10 @@ def decode_attention(
     grid=(row_tiles, splits, K, B),
     in_specs=[
       pl.BlockSpec((None,), lambda row, split, k, b: (b,)),
+      pl.BlockSpec((None,), lambda row, split, k, b: (0,)),
       head(M, D),
-      head(S, D),
-      head(S, D),
+      cache,
+      cache,
     ],
     out_specs=[share(M, D), share(M)],
     out_shape=[
@@ -80,15 +91,16 @@ def decode_attention(
     compiler_params=compiler_params(row_tile),
     interpret=interpret,
     name='decode_attention',
-  )(lengths, query, *keys)
+  )(lengths, first, query, *keys)
   return merge_splits(output, lse)
 
 
 def _kernel(
   length_ref,  # []
+  first_ref,  # [], the first sequence of the layer
   query_ref,  # [M, D]
-  keys_ref,  # [S, D]
-  values_ref,  # [S, D]
+  keys_ref,  # [sequences, S, D]
+  values_ref,  # [sequences, S, D]
   output_ref,  # [M, D]
   lse_ref,  # [M]
   *,
@@ -97,15 +109,16 @@ def _kernel(
   splits: int,
 ):
   """One tile of queries and one share of the tokens of one head."""
-  length = jnp.minimum(length_ref[...], keys_ref.shape[0])
+  length = jnp.minimum(length_ref[...], keys_ref.shape[1])
   share = token_tile * pl.cdiv(length, splits * token_tile)
   start = pl.program_id(1) * share
   end = jnp.minimum(start + share, length)
+  sequence = first_ref[...] + pl.program_id(3)
 
   def load_tile(tile):
     tokens = start + tile * token_tile + jnp.arange(token_tile)
     seen = tokens < end
-    load = functools.partial(load_rows, index=(tokens,), mask=seen)
+    load = functools.partial(load_rows, index=(sequence, tokens), mask=seen)
     return load(keys_ref), load(values_ref), seen
 
   rows = pl.program_id(0) * row_tile + jnp.arange(row_tile)
@@ -175,7 +188,8 @@ def store_rows(ref, index, mask, rows):
 def _where(ref, index, mask):
   """Where the rows are, and which of their padded elements there are."""
   column = jnp.arange(padded(ref.shape[-1]))
-  at = ref.at[(*(i[:, None] for i in index), column[None])]
+  index = [i[:, None] if i.ndim else i for i in index]
+  at = ref.at[(*index, column[None])]
   return at, mask[:, None] & (column < ref.shape[-1])[None]
 
 
@@ -187,6 +201,18 @@ def padded(size: int) -> int:
 def token_tile(keys: Float[Array, '*A S D']) -> int:
   """Tokens that are loaded at once."""
   return max(16, _TILE_BYTES // (padded(keys.shape[-1]) * keys.dtype.itemsize))
+
+
+def rows_of_tile(M: int, num_heads: int, num_tokens: int) -> int:
+  """Queries of a program: all up to 128, fewer if processors would be idle.
+
+  Tiles side by side read the same keys, from the level-2 cache.
+  """
+  rows = min(_MAX_ROWS, padded(M))
+  shares = max(1, num_tokens // MIN_TOKENS)
+  while rows > 16 and num_heads * pl.cdiv(M, rows) * shares < PROCESSORS:
+    rows //= 2
+  return rows
 
 
 def compiler_params(row_tile: int) -> plgpu.CompilerParams:

@@ -17,6 +17,7 @@ def shared_prefix_attention(
   *,
   window: Int[Array, ''] | int | None = None,
   softcap: float | None = None,
+  layer: Int[Array, ''] | None = None,
   implementation: Implementation | None = None,
 ) -> tuple[Float[Array, 'B N T K G D'], Float[Array, 'B N T K G']]:
   r"""Attends to a prompt that `N` samples share and to each sample's suffix.
@@ -43,6 +44,8 @@ def shared_prefix_attention(
       sees suffix entries `0..suffix_lengths + t`.
     window: if given, a query sees keys at distance less than this.
     softcap: if given, scaled logits `s` become `softcap tanh(s / softcap)`.
+    layer: if given, keys and values have an axis `[L, ...]` of layers in front,
+      and those of this one are read where they lie.
     implementation: of decoding without a window and a soft-cap, which no kernel
       has, see `dispatch.call`; all else is the XLA reference.
 
@@ -57,6 +60,7 @@ def shared_prefix_attention(
       prefix_lengths,
       suffix,
       suffix_lengths + 1,
+      layer=layer,
       implementation=implementation,
     )
     return output[:, :, None], lse[:, :, None]
@@ -70,4 +74,5 @@ def shared_prefix_attention(
     suffix_lengths,
     window=window,
     softcap=softcap,
+    layer=layer,
   )

@@ -14,6 +14,7 @@ def shared_prefix_decode(
   suffix: Segment,
   suffix_lengths: Int[Array, 'B N'],
   *,
+  layer: Int[Array, ''] | None = None,
   implementation: Implementation | None = None,
 ) -> tuple[Float[Array, 'B N K G D'], Float[Array, 'B N K G']]:
   """One query per sample, to `prefix_lengths` and `suffix_lengths` keys.
@@ -23,18 +24,25 @@ def shared_prefix_decode(
   its FLOPs per byte, about 180 on an H200.
   """
   B, N, K, G, D = query.shape
-  flat = Segment(*(leaf.reshape(B * N, *leaf.shape[2:]) for leaf in suffix))
+  flat = Segment(
+    *(x.reshape(*x.shape[:-5], B * N, *x.shape[-3:]) for x in suffix)
+  )
   output, lse = decode_attention(
     query.reshape(B * N, K, G, D),
     flat,
     suffix_lengths.reshape(B * N),
+    layer=layer,
     implementation=implementation,
   )
   partials = [(output.reshape(query.shape), lse.reshape(B, N, K, G))]
   if prefix is not None:
     partials.append(
       attend_to_prompt(
-        query, prefix, prefix_lengths, implementation=implementation
+        query,
+        prefix,
+        prefix_lengths,
+        layer=layer,
+        implementation=implementation,
       )
     )
   output, lse = merge_partials(partials)
@@ -46,6 +54,7 @@ def attend_to_prompt(
   prefix: Segment,
   lengths: Int[Array, ' B'],
   *,
+  layer: Int[Array, ''] | None = None,
   implementation: Implementation | None = None,
 ) -> tuple[Float[Array, 'B N K G D'], Float[Array, 'B N K G']]:
   """All samples' queries to the keys `[B, K, P, D]` of their prompt."""
@@ -54,6 +63,7 @@ def attend_to_prompt(
     query.swapaxes(1, 2).reshape(B, K, N * G, D),
     prefix,
     lengths,
+    layer=layer,
     implementation=implementation,
   )
   back = lambda x: x.reshape(B, K, N, G, *x.shape[3:]).swapaxes(1, 2)

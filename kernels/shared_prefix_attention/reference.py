@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ttc.kernels.partial_attention import (
   Segment,
   merge_partials,
+  of_layer,
   softmax_attention,
 )
 
@@ -33,6 +34,7 @@ def shared_prefix_attention(
   *,
   window: Int[Array, ''] | int | None = None,
   softcap: float | None = None,
+  layer: Int[Array, ''] | None = None,
 ) -> tuple[Float[Array, 'B N T K G D'], Float[Array, 'B N T K G']]:
   """See `api.shared_prefix_attention`."""
   B, N, T, K, G, _ = query.shape
@@ -43,7 +45,13 @@ def shared_prefix_attention(
     position = _positions(prefix_lengths, suffix_lengths, T)
     partials = [
       attend(
-        query, keys, jnp.arange(size), prefix_lengths, position, window, softcap
+        query,
+        of_layer(keys, layer),
+        jnp.arange(size),
+        prefix_lengths,
+        position,
+        window,
+        softcap,
       )
       for attend, keys, size in zip(
         (_to_suffix, _to_prefix), (suffix, prefix), num_keys, strict=False
@@ -72,6 +80,7 @@ def shared_prefix_attention(
       suffix_lengths + start,
       window,
       softcap,
+      layer,
       key_block,
     )
     return output.astype(query.dtype), lse
@@ -91,6 +100,7 @@ def _in_key_blocks(
   suffix_lengths,
   window,
   softcap,
+  layer,
   key_block,
 ):
   """Attention of one block of queries, key block by key block."""
@@ -109,9 +119,7 @@ def _in_key_blocks(
       # The last block begins earlier, and hides what the one before had.
       begin = jnp.minimum(start, num_keys - size)
       index = begin + jnp.arange(size)
-      some = jax.tree.map(
-        lambda x: jax.lax.dynamic_slice_in_dim(x, begin, size, axis=-2), keys
-      )
+      some = _some_rows(keys, layer, begin, size)
       index = jnp.where(index < start, _UNSEEN, index)
       new = attend(
         query, some, index, prefix_lengths, position, window, softcap
@@ -135,6 +143,19 @@ def _in_key_blocks(
     return found
   last, first = jnp.max(prefix_lengths) - 1, jnp.min(position) - reach + 1
   return over(_to_prefix, prefix, last, first, found)
+
+
+def _some_rows(keys, layer, begin, size) -> Segment:
+  """`size` keys and values from `begin` on, of one layer if that is given."""
+
+  def take(x):
+    if layer is None:
+      return jax.lax.dynamic_slice_in_dim(x, begin, size, axis=-2)
+    start = (layer, *[0] * (x.ndim - 3), begin, 0)
+    shape = (1, *x.shape[1:-2], size, x.shape[-1])
+    return jax.lax.dynamic_slice(x, start, shape)[0]
+
+  return jax.tree.map(take, keys)
 
 
 def _positions(prefix_lengths, suffix_lengths, T) -> Int[Array, 'B N T']:

@@ -57,6 +57,13 @@ class TritonTest(parameterized.TestCase):
   def test_agrees(self, case):
     check(case, jnp.float32)
 
+  def test_one_layer_of_a_stack(self):
+    for case in kernel_matrix.ONE_OF_EACH:
+      kernel = jit_kernel(case.operation, tuple(case.keywords.items()))
+      arguments = kernel_matrix.in_stack(case).cast(jnp.float32)
+      got = kernel(*arguments, layer=jnp.int32(1))
+      kernel_matrix.check(case, got, jnp.float32)
+
   def test_agrees_in_half_precision(self):
     for case in HALF:
       check(case, jnp.bfloat16)
@@ -73,9 +80,9 @@ class TritonTest(parameterized.TestCase):
     kernel_matrix.check(DECODE, got, jnp.float32)
 
   @parameterized.named_parameters(
-    ('mask', DECODE, 'tokens < end', 'tokens < keys_ref.shape[0]'),
+    ('mask', DECODE, 'tokens < end', 'tokens < keys_ref.shape[1]'),
     ('length', SPARSE, '+ within < length', '+ within < capacity'),
-    ('block', SPARSE, '(block * block_size + within,)', '(chosen,)'),
+    ('block', SPARSE, 'block * block_size + within\n', 'chosen\n'),
   )
   def test_catches(self, case, old, new):
     """One wrong line in a kernel is seen."""
@@ -115,8 +122,18 @@ class SplitsTest(absltest.TestCase):
     self.assertEqual(number(512, 16384, 4), 2)
     self.assertEqual(number(8, 131072, 4), 66)
     self.assertEqual(number(8, 1000, 4), 3)  # of 256 tokens at least
-    self.assertEqual(number(16, 16384, 256), 8)  # of 2048, for so many rows
+    self.assertEqual(number(16, 32768, 256), 16)  # of 2048, for so many rows
+    self.assertEqual(number(16, 4096, 256), 9)  # that all processors work
     self.assertEqual(number(4096, 16384, 4), 1)
+
+  def test_a_short_prompt_of_many_samples_fills_the_processor(self):
+    heads, rows = 8, 256  # as 64 samples of 4 query heads
+    for tokens in (512, 1024, 2048, 4096, 16384):
+      tile = decode_triton.rows_of_tile(rows, heads, tokens)
+      programs = heads * -(-rows // tile)
+      shares = splits.num_splits(programs, tokens, rows, decode_triton.PROGRAMS)
+      self.assertGreaterEqual(programs * shares, splits.PROCESSORS)
+      self.assertGreaterEqual(tokens / shares, splits.MIN_TOKENS)
 
 
 if __name__ == '__main__':

@@ -51,6 +51,18 @@ class LoweringTest(parameterized.TestCase):
     else:
       self.assertIn(MOSAIC, lower(case, jnp.bfloat16, 'mosaic_gpu'))
 
+  def test_one_layer_of_a_stack(self):
+    for case in kernel_matrix.ONE_OF_EACH:
+      operation = functools.partial(OPERATIONS[case.operation], **case.keywords)
+      shapes = jax.eval_shape(
+        lambda case=case: kernel_matrix.in_stack(case).cast(jnp.bfloat16)
+      )
+      layer = jnp.int32(1)
+      fn = lambda *args, f=operation: f(*args[:-1], layer=args[-1])
+      text = gpu_target.lower(fn, *shapes, layer).as_text()
+      self.assertIn(TRITON, text)
+      self.assertNotIn('dynamic_slice', text)
+
   @parameterized.parameters(*OPERATIONS)
   def test_triton_is_the_default(self, operation):
     _, case = kernel_matrix.cases_of(operation)[0]

@@ -14,25 +14,9 @@ import jax
 import pytest
 from jax.experimental import topologies
 
-SHARED_MEMORY = 232_448  # bytes that a program can have on sm_90
+from ttc.drivers.launches import H200
 
-# What XLA asks of a device that it compiles for; a `GpuTargetConfigProto`.
-_H200 = """
-  gpu_device_info {
-    threads_per_block_limit: 1024 threads_per_warp: 32
-    shared_memory_per_block: 49152 shared_memory_per_core: 233472
-    shared_memory_per_block_optin: 232448 threads_per_core_limit: 2048
-    core_count: 132 fpus_per_core: 128
-    block_dim_limit_x: 2147483647 block_dim_limit_y: 65535
-    block_dim_limit_z: 65535 memory_bandwidth: 4800000000000
-    l2_cache_size: 62914560 clock_rate_ghz: 1.98
-    device_memory_size: 150000000000
-    cuda_compute_capability { major: 9 minor: 0 }
-    registers_per_core_limit: 65536 registers_per_block_limit: 65536
-  }
-  platform_name: "CUDA" dnn_version_info { major: 9 minor: 10 }
-  runtime_version { major: 13 } device_description_str: "NVIDIA H200"
-"""
+SHARED_MEMORY = 232_448  # bytes that a program can have on sm_90
 
 
 class Program(NamedTuple):
@@ -88,7 +72,7 @@ def _topology():
       platform='cuda',
       topology_name='h200',
       topology='1x1x1',
-      target_config=_H200,
+      target_config=H200,
     )
   except NotImplementedError:
     pytest.skip('needs the CUDA wheels of jax: pip install -e .[kernels-aot]')

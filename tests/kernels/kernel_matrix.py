@@ -63,6 +63,14 @@ class Case(NamedTuple):
     )
 
 
+def in_stack(case):
+  """The case with its keys as layer 1 of 3, all else of which is NaN."""
+  query, keys, *others = case.arguments
+  stack = lambda x: np.stack([np.full_like(x, np.nan), x, x + np.nan])
+  keys = jax.tree.map(stack, keys)
+  return case._replace(arguments=(query, keys, *others))
+
+
 def expected(case, dtype):
   """The reference in float32 at the highest precision, as numpy arrays."""
   arguments = jax.tree.map(
@@ -184,6 +192,17 @@ CASES = [
 ]
 # A cache that is not a whole number of blocks: the last block sticks out.
 RAGGED = _sparse('ragged', G=4, D=64, S=100, block_size=16, J=4)
+
+
+# One of each operation, for what is the same in all cases.
+ONE_OF_EACH = [
+  next(case for case in CASES if (case.operation, case.name) == names)
+  for names in (
+    ('decode_attention', 'odd_rows'),
+    ('block_sparse_attention', 'block_16'),
+    ('block_scores', 'samples'),
+  )
+]
 
 
 def cases_of(operation):

@@ -95,6 +95,15 @@ class AgreementTest(parameterized.TestCase):
       self.addCleanup(jax.clear_caches)
       kernel_matrix.check(case, run(case), jnp.float32)
 
+  def test_one_layer_of_a_stack(self):
+    for case in kernel_matrix.ONE_OF_EACH:
+      operation = OPERATIONS[case.operation]
+      for how in ('interpret', 'xla'):
+        got = jax.jit(
+          functools.partial(operation, implementation=how, **case.keywords)
+        )(*kernel_matrix.in_stack(case).cast(jnp.float32), layer=jnp.int32(1))
+        kernel_matrix.check(case, got, jnp.float32)
+
   def test_shared_prefix_decoding(self):
     B, N, K, G, D, P, S = 2, 3, 2, 2, 64, 40, 24
     arguments = (
@@ -241,6 +250,27 @@ class TransformationsTest(parameterized.TestCase):
     got, want = batched('interpret')(*arguments), batched('xla')(*arguments)
     jax.tree.map(
       functools.partial(np.testing.assert_allclose, atol=1e-5), got, want
+    )
+
+  @parameterized.parameters(*OPERATIONS)
+  def test_vmap_over_stacks(self, name):
+    """Of layers `[A, L, ...]`, each with keys of its own."""
+    _, (query, *others), (keys, *shared) = self.operation(name)
+    stack = jax.tree.map(lambda x: np.stack([x, 2 * x, x + 1]), keys)
+    stacks = jax.tree.map(lambda x: np.stack([x, -x, 3 * x]), stack)
+    others += [jnp.stack([x] * 3) for x in shared]
+    block_size = {'block_size': 8} if others[1:] else {}
+
+    def run(how):
+      operation = functools.partial(
+        OPERATIONS[name], layer=jnp.int32(2), implementation=how, **block_size
+      )
+      return jax.jit(jax.vmap(operation))(query, stacks, *others)
+
+    jax.tree.map(
+      functools.partial(np.testing.assert_allclose, atol=1e-5),
+      run('interpret'),
+      run('xla'),
     )
 
   @parameterized.parameters(*OPERATIONS)

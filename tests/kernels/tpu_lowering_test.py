@@ -87,6 +87,14 @@ class LoweringTest(parameterized.TestCase):
     with self.assertRaises(NotImplementedError):
       lower(implementation='mosaic_tpu')
 
+  def test_pages_have_no_layers(self):
+    case = kernel_matrix.in_stack(kernel_matrix.RAGGED)
+    pages = jnp.zeros((2, 7), jnp.int32)
+    with self.assertRaisesRegex(ValueError, 'layer is not None'):
+      block_sparse_attention(
+        *case.cast(jnp.float32), pages, block_size=16, layer=jnp.int32(1)
+      )
+
   def test_half_precision_is_not_for_a_tpu(self):
     _, case = kernel_matrix.cases_of('decode_attention')[0]
     self.assertEqual(

@@ -24,6 +24,30 @@ def numbers(shape, seed):
 
 
 @pytest.mark.parametrize('attention', [None, SPARSE])
+def test_one_layer_of_a_stack_is_written_and_no_other(attention):
+  generator = np.random.default_rng(0)
+  stack = jax.tree.map(
+    lambda x: generator.normal(size=x.shape).astype(np.float32),
+    layer_cache.empty((3, B, N, K, S, D), jnp.float32, attention),
+  )
+  new = Segment(
+    jnp.asarray(numbers((B, N, K, 4, D), 1)),
+    jnp.asarray(numbers((B, N, K, 4, D), 2)),
+  )
+  steps = np.arange(4)
+  counts, starts = COUNTS[0][..., None], np.array([[[3], [0]], [[20], [7]]])
+  index = jnp.asarray(np.where(steps < counts, starts + steps, -1), jnp.int32)
+  write = jax.jit(layer_cache.write, static_argnums=3)
+  stack = jax.tree.map(jnp.asarray, stack)
+  at = lambda x, i: jax.tree.map(lambda leaf: leaf[i], x)
+  got = write(stack, new, index, attention, jnp.int32(1))
+  want = write(at(stack, 1), new, index, attention)
+  jax.tree.map(np.testing.assert_array_equal, at(got, 1), want)
+  for i in (0, 2):
+    jax.tree.map(np.testing.assert_array_equal, at(got, i), at(stack, i))
+
+
+@pytest.mark.parametrize('attention', [None, SPARSE])
 def test_piece_by_piece_is_all_at_once(attention):
   keys = numbers((B, N, K, S, D), 0)
   values = numbers((B, N, K, S, D), 1)

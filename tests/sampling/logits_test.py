@@ -1,11 +1,14 @@
 """Presets against literal NumPy transcriptions of what the engines do."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from ttc.sampling import SamplingParams, check_sampling_params, filter_logits
+from ttc.sampling import logits as logits_lib
 
 PROBS = np.array([0.40, 0.25, 0.15, 0.10, 0.06, 0.04])
 
@@ -120,6 +123,21 @@ class LogitsTest(parameterized.TestCase):
     )
     # float32 sums may fall on the other side of a border: at most 1 row in 100.
     self.assertLessEqual(np.sum(np.any(got != want, axis=1)), rows // 100)
+
+  def test_digits_of_any_size_give_one_threshold(self):
+    rows = jax.random.normal(jax.random.key(0), (40, 101)).at[:, :3].set(-1.0)
+    ordered = jax.vmap(logits_lib._ordered)(rows)
+
+    def run(bits, ordered, k):
+      return logits_lib._by_digits(lambda x: jnp.sum(x) >= k, bits, ordered)
+
+    one, four = (
+      jax.vmap(functools.partial(run, bits))(ordered, jnp.arange(40) + 1)
+      for bits in (1, 4)
+    )
+    largest = np.sort(np.asarray(ordered), axis=1)[:, ::-1]
+    np.testing.assert_array_equal(one, largest[np.arange(40), np.arange(40)])
+    np.testing.assert_array_equal(one, four)
 
   def test_neutral_parameters_change_nothing(self):
     logits = jax.random.normal(jax.random.key(0), (64,))

@@ -9,6 +9,7 @@ import functools
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -24,12 +25,19 @@ _RUNS = 4  # the first one warms up
 QWEN3 = {name: PUBLISHED[name] for name in ('Qwen3-0.6B', 'Qwen3-8B')}
 
 
-def time_engine(small: bool, missing: list[str]) -> list[dict[str, Any]]:
-  """Tokens per second and memory of whole generations."""
+def time_engine(small: bool, missing: list[str]) -> Iterator[dict[str, Any]]:
+  """Tokens per second and memory of whole generations, one by one."""
+  for row in _rows(small):
+    if 'seconds' not in row:
+      why = row.get('skipped') or row['error']
+      missing.append(f'{row["model"]}, N = {row["num_samples"]}: {why}')
+    yield row
+
+
+def _rows(small):
   shapes = {'tiny': TINY} if small else QWEN3
   prompts, counts = ([16], [2, 3]) if small else ([2048, 16_384], [16, 64, 256])
   new_tokens = 8 if small else 256
-  rows = []
   for name, config in shapes.items():
     first = [(prompts[0], counts[0])]
     every = [(prompt, count) for prompt in prompts for count in counts]
@@ -37,35 +45,30 @@ def time_engine(small: bool, missing: list[str]) -> list[dict[str, Any]]:
     attention = models.SparseAttention(budget=64 if small else 1024)
     scanned = models.transformer(dataclasses.replace(config, scan_layers=True))
     params = jax.jit(unrolled.init)(jax.random.key(0))
-    rows += time_model(name, unrolled, params, every, new_tokens)
+    yield from time_model(name, unrolled, params, every, new_tokens)
     sparse = models.transformer(config, attention)  # of the same parameters
-    rows += time_model(f'{name}, sparse', sparse, params, first, new_tokens)
+    yield from time_model(f'{name}, sparse', sparse, params, first, new_tokens)
     del params
     params = jax.jit(scanned.init)(jax.random.key(0))
-    rows += time_model(f'{name}, scanned', scanned, params, first, new_tokens)
+    yield from time_model(
+      f'{name}, scanned', scanned, params, first, new_tokens
+    )
     del params
     for prompt_tokens in prompts:
       row = {'model': f'{name}, transformers', 'prompt_tokens': prompt_tokens}
       row |= {'num_samples': counts[0], 'new_tokens': new_tokens}
       job = prompt_tokens, counts[0], new_tokens
-      rows.append(row | attempt(transformers_generate, config, *job))
-  for row in rows:
-    if 'seconds' not in row:
-      why = row.get('skipped') or row['error']
-      missing.append(f'{row["model"]}, N = {row["num_samples"]}: {why}')
-  return rows
+      yield row | attempt(transformers_generate, config, *job)
 
 
 def time_model(name, model, params, jobs, new_tokens):
   """A row of each number of prompt tokens and samples."""
-  rows = []
   for prompt_tokens, num_samples in jobs:
     row = {'model': name, 'prompt_tokens': prompt_tokens}
     row |= {'num_samples': num_samples, 'new_tokens': new_tokens}
     print(f'engine: {row}', file=sys.stderr)
     job = prompt_tokens, num_samples, new_tokens
-    rows.append(row | attempt(generate, model, params, *job))
-  return rows
+    yield row | attempt(generate, model, params, *job)
 
 
 def generate(model, params, prompt_tokens, num_samples, new_tokens):

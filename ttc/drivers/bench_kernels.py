@@ -1,6 +1,7 @@
 """The attention kernels: are they right, and how far from memory's limit?"""
 
 import functools
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -35,7 +36,12 @@ OPERATIONS = {
 
 
 def bench_kernels(
-  sizes: Sizes, matrix: ModuleType | None, *, engine: bool, small: bool
+  sizes: Sizes,
+  matrix: ModuleType | None,
+  *,
+  engine: bool,
+  small: bool,
+  save: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
   """All measurements, of JSON types.
 
@@ -45,6 +51,7 @@ def bench_kernels(
       there.
     engine: whether to time whole generations too.
     small: tiny sizes and few cases.
+    save: is given the report so far after each row.
 
   Returns:
     The report.
@@ -66,29 +73,38 @@ def bench_kernels(
     'device': jax.devices()[0].device_kind,
     'copy_bytes_per_s': bandwidth,
     'sizes': sizes._asdict(),
-    'checks': check_numbers(names[1:], matrix, missing, every=6 if few else 1),
-    'cases': [time_case(case, missing) for case in make_cases(sizes, names)],
+    'checks': [],
+    'cases': [],
+    'not_measured': missing,
   }
+
+  def keep(name, rows):
+    report[name] = []
+    for row in rows:
+      report[name].append(row)
+      save(report)
+
+  keep('checks', check_numbers(names[1:], matrix, missing, 6 if few else 1))
+  cases = make_cases(sizes, names)
+  keep('cases', (time_case(case, missing) for case in cases))
   if engine:
-    report['engine'] = time_engine(small, missing)
+    keep('engine', time_engine(small, missing))
   else:
     missing.append('no whole generation: needs --engine')
-  return report | {'not_measured': missing}
+  return report
 
 
 def check_numbers(names, matrix, missing, every):
-  """Errors of each kernel in each case of the tests' matrix."""
+  """Errors of each kernel in each case of the tests' matrix, one by one."""
   if matrix is None:
     missing.append('no errors: the matrix of the tests is not there')
-    return []
-  rows = []
+    return
   for name in names:
     for case in matrix.CASES[::every]:
       for dtype in matrix.DTYPES:
         row = {'implementation': name, 'operation': case.operation}
         row |= {'case': case.name, 'dtype': jnp.dtype(dtype).name}
-        rows.append(row | attempt(check_case, matrix, case, dtype, name))
-  return rows
+        yield row | attempt(check_case, matrix, case, dtype, name)
 
 
 def check_case(matrix, case, dtype, implementation):

@@ -7,6 +7,7 @@ another response needs no repair.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,7 +16,11 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from ttc.kernels import dispatch
 from ttc.kernels.block_topk import split_blocks
-from ttc.kernels.partial_attention import Segment, softmax_attention
+from ttc.kernels.partial_attention import (
+  Segment,
+  of_layer,
+  softmax_attention,
+)
 from ttc.kernels.shared_prefix_attention import shared_prefix_attention
 from ttc.models.sparse_attention import (
   SparseAttention,
@@ -84,6 +89,7 @@ def write(
   new: Segment,
   index: Int[Array, 'B N T'],
   attention: SparseAttention | None,
+  layer: Int[Array, ''] | None = None,
 ) -> LayerCache:
   """Writes `[B, N, K, T, D]` entries at `index`, dropping those at -1.
 
@@ -92,6 +98,8 @@ def write(
     new: keys and values.
     index: consecutive from the first on, then -1.
     attention: as for `empty`.
+    layer: if given, the cache is `[L, B, N, K, S, D]`, that of all layers, and
+      the entries are of this one.
 
   Returns:
     The cache afterwards.
@@ -102,12 +110,51 @@ def write(
   if cache is None:
     summary = _summarise(attention, new.k, length[..., None])
     return Summarised(new.k, new.v, summary)
-  k, v = _put(cache.k, new.k, index), _put(cache.v, new.v, index)
+  k = _put(cache.k, new.k, index, layer)
+  v = _put(cache.v, new.v, index, layer)
   if attention is None:
     return Segment(k, v)
   assert isinstance(cache, Summarised)
   renew = functools.partial(_renew, attention, num_new=index.shape[-1])
-  return Summarised(k, v, renew(cache.summary, k, index[..., 0], length))
+  summary = renew(cache.summary, k, index[..., 0], length, layer)
+  return Summarised(k, v, summary)
+
+
+def where_it_lies(
+  write_and_read: Callable[..., tuple[Any, LayerCache]],
+  prefix: LayerCache | None,
+  suffix: LayerCache | None,
+  layer: Int[Array, ''] | None,
+) -> tuple[Any, LayerCache]:
+  """Calls a function of caches: of one layer, or of a stack as it is.
+
+  XLA for a CPU copies a stack to write in it, so there the layer is taken out
+  and put back, which costs two of its caches.
+
+  Args:
+    write_and_read: `(prefix, suffix, layer) -> (output, suffix)`.
+    prefix: of the prompts.
+    suffix: of the responses.
+    layer: of stacks, if they are.
+
+  Returns:
+    What the function does.
+  """
+  if layer is None:
+    return write_and_read(prefix, suffix, None)
+
+  def taken_out(prefix, suffix, layer):
+    output, written = write_and_read(
+      of_layer(prefix, layer), of_layer(suffix, layer), None
+    )
+    put = lambda old, new: jax.lax.dynamic_update_index_in_dim(
+      old, new, layer, 0
+    )
+    return output, jax.tree.map(put, suffix, written)
+
+  return jax.lax.platform_dependent(
+    prefix, suffix, layer, cpu=taken_out, default=write_and_read
+  )
 
 
 def attend(
@@ -120,6 +167,7 @@ def attend(
   attention: SparseAttention | None,
   is_dense: Bool[Array, ''] | None = None,
   softcap: float | None = None,
+  layer: Int[Array, ''] | None = None,
 ) -> Float[Array, 'B N T K G D']:
   """Attention of new queries; arguments as of `shared_prefix_attention`.
 
@@ -135,6 +183,7 @@ def attend(
       suffix_lengths,
       window=window,
       softcap=softcap,
+      layer=layer,
     )
     return output
 
@@ -150,6 +199,7 @@ def attend(
       prefix_lengths,
       suffix,
       suffix_lengths + 1,
+      layer,
     )
     return output[:, :, None]
 
@@ -176,28 +226,47 @@ def attend_to_all(
 
 
 def _put(
-  old: Shaped[Array, 'B N K S D'],
+  old: Shaped[Array, '*L B N K S D'],
   new: Shaped[Array, 'B N K T D'],
   index: Int[Array, 'B N T'],
-) -> Shaped[Array, 'B N K S D']:
+  layer: Int[Array, ''] | None,
+) -> Shaped[Array, '*L B N K S D']:
   """Writes entries at `index`, dropping those at -1."""
   mesh = dispatch.mesh_of((old, new))
-  return dispatch.on_each_device(_put_rows, _PUT_AXES, mesh)(old, new, index)
+  axes = _PUT_AXES if layer is None else _PUT_STACKED_AXES
+  put = dispatch.on_each_device(_put_rows, axes, mesh)
+  return put(old, new, index, layer)
 
 
 _PUT_AXES = dispatch.Axes(('bnksd', 'bnktd', 'bnt'), 'bnksd')
+_PUT_STACKED_AXES = dispatch.Axes(('lbnksd', 'bnktd', 'bnt', ''), 'lbnksd')
 
 
-def _put_rows(old, new, index):
-  K, S, D = old.shape[-3:]
-  index = jnp.where(index < 0, K * S, index)  # out of range: dropped
+def _put_rows(old, new, index, layer):
+  matrix = _matrix(old, old.ndim - 1)
+  rows = _rows(*old.shape[-3:-1], index, layer)
+  rows = jnp.where(index[:, :, None] < 0, len(matrix), rows)  # dropped
+  put = matrix.at[rows].set(new, mode='drop', unique_indices=True)
+  return put.reshape(old.shape)
 
-  # Rows of one matrix: XLA for a TPU would lay `[K, S, D]` out anew.
-  def put(old, new, index):  # of one row of the batch
-    at = old.reshape(K * S, D).at[S * jnp.arange(K)[:, None] + index]
-    return at.set(new, mode='drop', unique_indices=True).reshape(old.shape)
 
-  return jax.vmap(jax.vmap(put))(old, new, index)
+def _matrix(x: Shaped[Array, '*A'], num_axes: int) -> Shaped[Array, '*B']:
+  """The first axes as one.
+
+  XLA for a TPU would lay `[K, S, D]` out anew, and of a stack of layers copy
+  the one that is written to.
+  """
+  return x.reshape(-1, *x.shape[num_axes:])
+
+
+def _rows(
+  K: int, S: int, index: Int[Array, 'B N T'], layer: Int[Array, ''] | None
+) -> Int[Array, 'B N K T']:
+  """Where entries `index` of all heads are in the matrix of a cache."""
+  B, N, _ = index.shape
+  sequence = jnp.arange(B * N) + (0 if layer is None else layer * (B * N))
+  head = sequence[:, None] * K + jnp.arange(K)
+  return head.reshape(B, N, K, 1) * S + index[:, :, None]
 
 
 def _summarise(attention, keys, lengths):
@@ -209,36 +278,50 @@ def _summarise(attention, keys, lengths):
 def _renew(
   attention: SparseAttention,
   summary: Any,
-  keys: Shaped[Array, 'B N K S D'],
+  keys: Shaped[Array, '*L B N K S D'],
   first: Int[Array, 'B N'],
   length: Int[Array, 'B N'],
+  layer: Int[Array, ''] | None,
   num_new: int,
 ) -> Any:
   """Summarises again the blocks that hold tokens `first` to `length - 1`."""
   size = attention.block_size
-  S, D = keys.shape[-2:]
-  num_blocks = S // size
+  num_blocks = keys.shape[-2] // size
   count = min(-(-(num_new - 1) // size) + 1, num_blocks)  # may be touched
 
-  def of_row(summary, keys, first, length):
-    K = keys.shape[0]  # on this device
-    begin = jnp.clip(first // size, 0, num_blocks - count)
-    # Rows of one matrix, as in `_put_rows`.
-    index = S * jnp.arange(K)[:, None] + begin * size
-    touched = keys.reshape(K * S, D)[index + jnp.arange(count * size)]
-    fresh = _summarise(attention, touched, length - begin * size)
+  def renew(summary, keys, first, length, layer):
+    K = keys.shape[-3]  # on this device
+    begin = jnp.clip(first // size, 0, num_blocks - count)[..., None]
+    blocks = _rows(K, num_blocks, begin + jnp.arange(count), layer)
+    tokens = begin * size + jnp.arange(count * size)
+    touched = _matrix(keys, keys.ndim - 1)[
+      _rows(K, keys.shape[-2], tokens, layer)
+    ]
+    fresh = _summarise(attention, touched, length[..., None] - begin * size)
 
     def put(old, new):
-      kept = jax.lax.dynamic_slice_in_dim(old, begin, count, axis=1)
-      new = jnp.where(length > 0, new, kept)
-      return jax.lax.dynamic_update_slice_in_dim(old, new, begin, axis=1)
+      matrix = _matrix(old, old.ndim - (new.ndim - 4))
+      some = (length > 0)[..., None, None]
+      rows = jnp.where(some, blocks, len(matrix))  # else dropped
+      put = matrix.at[rows].set(new, mode='drop', unique_indices=True)
+      return put.reshape(old.shape)
 
     return jax.tree.map(put, summary, fresh)
 
-  letters = jax.tree.map(lambda x: 'bnk' + 'x' * (x.ndim - 3), summary)
+  stacked = layer is not None
+  letters = jax.tree.map(
+    lambda x: stacked * 'l' + 'bnk' + 'x' * (x.ndim - 3 - stacked), summary
+  )
   axes = dispatch.Axes(
-    (*jax.tree.leaves(letters), 'bnksd', 'bn', 'bn'), letters
+    (
+      *jax.tree.leaves(letters),
+      stacked * 'l' + 'bnksd',
+      'bn',
+      'bn',
+      *(stacked * ('',)),
+    ),
+    letters,
   )
   mesh = dispatch.mesh_of((summary, keys))
-  renew = dispatch.on_each_device(jax.vmap(jax.vmap(of_row)), axes, mesh)
-  return renew(summary, keys, first, length)
+  renew = dispatch.on_each_device(renew, axes, mesh)
+  return renew(summary, keys, first, length, layer)

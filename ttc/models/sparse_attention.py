@@ -104,6 +104,7 @@ def attend_sparsely(
   prefix_lengths: Int[Array, ' B'],
   suffix: Summarised,
   suffix_lengths: Int[Array, 'B N'],
+  layer: Int[Array, ''] | None = None,
 ) -> Float[Array, 'B N K G D']:
   """Attends to the best blocks of prompt and response together.
 
@@ -114,6 +115,8 @@ def attend_sparsely(
     prefix_lengths: real tokens of the prompts.
     suffix: of the responses, leaves `[B, N, ...]`.
     suffix_lengths: their tokens, those of the queries included.
+    layer: if given, leaves of prefix and suffix have an axis `[L, ...]` of
+      layers in front, and those of this one are read.
 
   Returns:
     The attention output.
@@ -121,20 +124,27 @@ def attend_sparsely(
   B, N = query.shape[:2]
   in_prompt = jnp.broadcast_to(prefix_lengths[:, None], (B, N))
   flat = lambda x: x.reshape(B * N, *x.shape[2:])
+  in_front = 0 if layer is None else 1
+  flat_cache = lambda x: x.reshape(
+    *x.shape[:in_front], B * N, *x.shape[in_front + 2 :]
+  )
   response = _Part(
     flat(query)[:, None],
-    jax.tree.map(flat, suffix),
+    jax.tree.map(flat_cache, suffix),
     flat(suffix_lengths)[:, None],
+    layer,
   )
   parts = [(response, in_prompt)]
   partials = []
   if prefix is not None and attention.prefix == 'sparse':
     parts.insert(
-      0, (_Part(query, prefix, in_prompt), jnp.zeros_like(in_prompt))
+      0, (_Part(query, prefix, in_prompt, layer), jnp.zeros_like(in_prompt))
     )
   elif prefix is not None:
     segment = Segment(prefix.k, prefix.v)
-    partials.append(attend_to_prompt(query, segment, prefix_lengths))
+    partials.append(
+      attend_to_prompt(query, segment, prefix_lengths, layer=layer)
+    )
 
   scored = [
     _score(attention, part, offset, in_prompt + suffix_lengths)
@@ -159,13 +169,14 @@ class _Part(NamedTuple):
   query: Float[Array, 'C M K G D']
   cache: Summarised  # leaves [C, ...]
   lengths: Int[Array, 'C M']
+  layer: Int[Array, ''] | None
 
 
 def _score(attention, part, offset, total):
   """Scores of the blocks of a part; which exist, and which are always read."""
   B, N = total.shape
   size = attention.block_size
-  cached = Cached(part.cache.k, part.cache.summary, part.lengths)
+  cached = Cached(part.cache.k, part.cache.summary, part.lengths, part.layer)
   scores = attention.rule.score(part.query, cached, size)
   scores = scores.reshape(B, N, *scores.shape[2:])
   start = offset[..., None] + jnp.arange(scores.shape[-1]) * size
@@ -202,6 +213,7 @@ def _read(attention, part, ids):
     lengths,
     ids.reshape(C, -1, K, ids.shape[-1]),
     block_size=attention.block_size,
+    layer=part.layer,
   )
   if by_head:
     back = lambda x: x.reshape(C, M, G, K, *x.shape[4:]).swapaxes(2, 3)

@@ -178,7 +178,16 @@ def _run(config, options, recorded, params, inputs, num_tokens, cache):
   override = _override_by_layer(config, cache.routes, positions)
 
   def layer(
-    i, x, layer_params, prefix, suffix, window, turn, attention, is_dense=None
+    i,
+    x,
+    layer_params,
+    prefix,
+    suffix,
+    window,
+    turn,
+    attention,
+    is_dense=None,
+    of_stack=None,
   ):
     def attend(query, key, value):
       new = Segment(key.swapaxes(2, 3), value.swapaxes(2, 3))
@@ -187,19 +196,24 @@ def _run(config, options, recorded, params, inputs, num_tokens, cache):
       if not config.causal:
         softcap = config.attention_softcap
         return layer_cache.attend_to_all(query, new, num_tokens, softcap), new
-      written = layer_cache.write(suffix, new, index, attention)
-      output = layer_cache.attend(
-        query,
-        prefix,
-        cache.prefix_lengths,
-        written,
-        cache.suffix_lengths,
-        window,
-        attention,
-        is_dense,
-        config.attention_softcap,
-      )
-      return output, written
+
+      def write_and_read(prefix, suffix, of_stack):
+        written = layer_cache.write(suffix, new, index, attention, of_stack)
+        output = layer_cache.attend(
+          query,
+          prefix,
+          cache.prefix_lengths,
+          written,
+          cache.suffix_lengths,
+          window,
+          attention,
+          is_dense,
+          config.attention_softcap,
+          of_stack,
+        )
+        return output, written
+
+      return layer_cache.where_it_lies(write_and_read, prefix, suffix, of_stack)
 
     def block(params, x):
       is_mixture = 'mixture' in params
@@ -280,8 +294,8 @@ def _unrolled(config, attention, layer, x, layers, cache):
 def _scanned(config, attention, layer, x, layers, cache):
   """Layers by scan; parameters and caches are stacked on a leading axis.
 
-  The suffix is carried and updated in place: as a scanned input it would be
-  copied at every step.
+  Prompts and suffixes stay whole, and each layer reads and writes its own where
+  they lie: as scanned inputs they would be copied at every step.
   """
   reach = windows(config)
   reach = None if reach is None else jnp.asarray(reach)
@@ -290,34 +304,39 @@ def _scanned(config, attention, layer, x, layers, cache):
     dense = [i in attention.dense_layers for i in range(config.num_layers)]
     is_dense = jnp.asarray(dense)
   order = jnp.arange(config.num_layers)
-  inputs = (order, layers, cache.prefix, reach, rotations(config), is_dense)
+  inputs = (order, layers, reach, rotations(config), is_dense)
   as_first = lambda turn: rotation(config, 0) if turn is None else turn
   behind = lambda leaf: jnp.moveaxis(leaf, 0, -2)
 
   if cache.suffix is None:
 
     def fresh(x, xs):
-      i, layer_params, prefix, window, turn, _ = xs
+      (i, layer_params, window, turn, _), prefix = xs
       turn = as_first(turn)
       x, suffix, routing = layer(
         i, x, layer_params, prefix, None, window, turn, attention
       )
       return x, (suffix, routing)
 
-    x, (suffix, routing) = jax.lax.scan(fresh, x, inputs)
+    x, (suffix, routing) = jax.lax.scan(fresh, x, (inputs, cache.prefix))
     return x, suffix, jax.tree.map(behind, routing)
 
   def step(carry, xs):
-    x, stack = carry
-    i, layer_params, prefix, window, turn, is_dense = xs
-    turn = as_first(turn)
-    at = lambda leaf: jax.lax.dynamic_index_in_dim(leaf, i, keepdims=False)
-    suffix = jax.tree.map(at, stack)
+    x, suffix = carry
+    i, layer_params, window, turn, is_dense = xs
     x, suffix, routing = layer(
-      i, x, layer_params, prefix, suffix, window, turn, attention, is_dense
+      i,
+      x,
+      layer_params,
+      cache.prefix,
+      suffix,
+      window,
+      as_first(turn),
+      attention,
+      is_dense,
+      i,
     )
-    put = lambda leaf, new: jax.lax.dynamic_update_index_in_dim(leaf, new, i, 0)
-    return (x, jax.tree.map(put, stack, suffix)), routing
+    return (x, suffix), routing
 
   (x, suffix), routing = jax.lax.scan(step, (x, cache.suffix), inputs)
   return x, suffix, jax.tree.map(behind, routing)
