@@ -243,8 +243,9 @@ _PUT_STACKED_AXES = dispatch.Axes(('lbnksd', 'bnktd', 'bnt', ''), 'lbnksd')
 
 
 def _put_rows(old, new, index, layer):
+  K, S, _ = old.shape[-3:]
   matrix = _matrix(old, old.ndim - 1)
-  rows = _rows(*old.shape[-3:-1], index, layer)
+  rows = _rows(K, S, index, layer)
   rows = jnp.where(index[:, :, None] < 0, len(matrix), rows)  # dropped
   put = matrix.at[rows].set(new, mode='drop', unique_indices=True)
   return put.reshape(old.shape)

@@ -96,7 +96,7 @@ def stack_axes(
   divides = lambda axis, size: parts(axis) > 1 and size % parts(axis) == 0
   experts, width = rules.get('expert'), rules.get('mlp')
   experts = experts if divides(experts, num_experts) else None
-  if not divides(width, mlp_dim):
+  if width is None or not divides(width, mlp_dim):
     return experts, None
   is_narrow = mlp_dim // parts(width) % _LANES
   if is_narrow and num_experts % (parts(experts) * parts(width)) == 0:
