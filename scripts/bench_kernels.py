@@ -34,6 +34,7 @@ from absl import flags
 from ttc.drivers import bench_kernels, command
 from ttc.drivers.kernel_cases import Sizes
 from ttc.io import files
+from ttc.io.paths import as_path
 
 _OUT = flags.DEFINE_string(
   'out', None, 'JSON file for every figure; the tables go beside it as .md.'
@@ -73,7 +74,7 @@ def main():
 def save(report):
   """Writes what there is; a run that is killed has lost the row it was at."""
   if _OUT.value:
-    out = pathlib.Path(_OUT.value)
+    out = as_path(_OUT.value)
     files.write_atomically(out, files.to_json(report, indent=2) + '\n')
     files.write_atomically(
       out.with_suffix('.md'), bench_kernels.markdown(report)

@@ -19,7 +19,7 @@ def compiled(function):
   def program(tree, fixed):
     def run(arrays):
       arrays = iter(arrays)
-      leaves = [next(arrays) if is_array else x for is_array, x in fixed]
+      leaves = [next(arrays) if kind is None else x for kind, x in fixed]
       args, kwargs = jax.tree.unflatten(tree, leaves)
       return function(*args, **kwargs)
 
@@ -29,8 +29,9 @@ def compiled(function):
   def call(*args, **kwargs):
     leaves, tree = jax.tree.flatten((args, kwargs))
     is_array = [isinstance(x, jax.Array | np.ndarray) for x in leaves]
-    fixed = tuple(
-      (a, None if a else x) for a, x in zip(is_array, leaves, strict=True)
+    fixed = tuple(  # with its type, since 1 == 1.0 == True
+      (None, None) if a else (type(x), x)
+      for a, x in zip(is_array, leaves, strict=True)
     )
     arrays = [x for a, x in zip(is_array, leaves, strict=True) if a]
     return program(tree, fixed)(arrays)

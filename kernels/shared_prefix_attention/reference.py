@@ -151,7 +151,8 @@ def _some_rows(keys, layer, begin, size) -> Segment:
   def take(x):
     if layer is None:
       return jax.lax.dynamic_slice_in_dim(x, begin, size, axis=-2)
-    start = (layer, *[0] * (x.ndim - 3), begin, 0)
+    zero = jnp.zeros_like(begin)
+    start = (layer.astype(begin.dtype), *[zero] * (x.ndim - 3), begin, zero)
     shape = (1, *x.shape[1:-2], size, x.shape[-1])
     return jax.lax.dynamic_slice(x, start, shape)[0]
 

@@ -2,6 +2,9 @@
 
 import types
 
+import pytest
+from memory_bucket import make_bucket
+
 from configs.benchmark import get_config
 from ttc.benchmarks.judges import Question
 from ttc.drivers import draw_samples, journal, judging, options, processes
@@ -40,3 +43,16 @@ def test_the_process_that_grades_asks_every_question(monkeypatch, tmp_path):
   answer = judging.by_model(options.parse(BenchmarkOptions, config), tmp_path)
   questions = [Question(f'{n}?', vote) for n in range(5) for vote in (0, 1)]
   assert answer(questions) == ['said 0', 'said 1'] * 5
+
+
+def test_recorded_judgements_may_be_on_a_bucket(monkeypatch, tmp_path):
+  monkeypatch.setattr('tempfile.tempdir', str(tmp_path))  # where copies go
+  path = make_bucket(monkeypatch) / 'told.jsonl'
+  config = get_config().to_dict() | {'tasks': ('own',), 'task_path': ''}
+  config['judge'] = 'gs://bucket/told.jsonl'
+  chosen = options.parse(BenchmarkOptions, config)
+  with pytest.raises(FileNotFoundError, match=r'no judge.*gs://bucket/told'):
+    judging.make_judge(chosen, tmp_path)
+  path.write_text('{"prompt": "a?", "reply": "yes"}\n')
+  answer = judging.make_judge(chosen, tmp_path)
+  assert answer([Question('a?', 0)]) == ['yes']

@@ -7,6 +7,7 @@ import tempfile
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest
+from etils import epath
 
 from ttc import io
 
@@ -36,6 +37,11 @@ class MetricWritersTest(absltest.TestCase):
         {'step': 2, 'loss': 0.25},
       ],
     )
+
+  def test_a_file_that_grows_is_on_a_disk(self):
+    bucket = epath.Path(self.directory) / 'metrics.jsonl'
+    with self.assertRaisesRegex(ValueError, 'path=.*disk of this machine'):
+      io.JsonlWriter(bucket).write_scalars(1, {'loss': 0.5})
 
   def test_flush_makes_lines_visible(self):
     writer = io.JsonlWriter(self.directory / 'm.jsonl')

@@ -78,6 +78,9 @@ class CheckpointsTest(parameterized.TestCase):
           io.save_checkpoint(manager, 0, state)
       self.assertEmpty(manager.all_steps())
       self.assertTrue(io.save_checkpoint(manager, 0, state))
+    with io.open_checkpoints(self.directory, save_interval_steps=2) as manager:
+      with mock.patch('shutil.disk_usage', return_value=room):
+        self.assertFalse(io.save_checkpoint(manager, 1, state))  # is not due
 
   def test_ten_steps_are_five_a_restart_and_five_more(self):
     start = init(jax.random.key(0))

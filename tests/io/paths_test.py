@@ -1,18 +1,28 @@
 """Files on what can only write, read and list whole objects.
 
-A path of `etils.epath` stands for a bucket, also where it leads to a local
-directory: the same methods are called.
+A path of `etils.epath` stands for a bucket: one that leads to a local
+directory, and one of `gs://` that `fsspec` keeps in memory.
 """
 
+import os
+import zipfile
+
+import numpy as np
 import pytest
 from etils import epath
+from memory_bucket import make_bucket
 
-from ttc.drivers import journal, training_files
+from ttc.drivers import journal, sample_logs, training_files
 from ttc.io import files, paths
+from ttc.io.arrays import read_arrays, write_arrays
+from ttc.tasks import Item
 
 
-@pytest.fixture
-def bucket(tmp_path):
+@pytest.fixture(params=['disk', 'gs'])
+def bucket(request, monkeypatch, tmp_path):
+  monkeypatch.setattr('tempfile.tempdir', str(tmp_path))  # where copies go
+  if request.param == 'gs':
+    return make_bucket(monkeypatch)
   return epath.Path(tmp_path / 'bucket')
 
 
@@ -82,10 +92,33 @@ def test_a_directory_goes_to_the_bucket_and_comes_back(bucket, tmp_path):
   (bucket / 'model' / 'config').write_text('{"new": 1}')
   assert (paths.local_copy(bucket / 'model') / 'config').read_text() != '{}'
   assert files.digest(copy) == files.digest(bucket / 'model')
+  (bucket / 'model' / 'config').unlink()
+  assert not (paths.local_copy(bucket / 'model') / 'config').exists()
   with pytest.raises(FileNotFoundError, match='nothing'):
     paths.local_copy(bucket / 'nothing')
   with paths.local_directory(tmp_path / 'here') as scratch:
     assert scratch == tmp_path / 'here'
+
+
+def test_an_object_of_the_same_length_is_fetched_again(tmp_path, monkeypatch):
+  monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+  weights = tmp_path / 'weights'
+  for second, content in enumerate((b'old', b'new')):
+    weights.write_bytes(content)
+    os.utime(weights, (second, second))
+    assert paths.local_copy(epath.Path(weights)).read_bytes() == content
+
+
+def test_arrays_and_archives_are_read_from_a_bucket(bucket):
+  write_arrays(bucket / 'run' / 'x.npz', {'x': np.arange(3)})
+  assert read_arrays(bucket / 'run' / 'x.npz')['x'].tolist() == [0, 1, 2]
+  log = bucket / 'run' / 'log.eval'
+  choices = [{'message': {'content': 'ok'}}]
+  sample = files.to_json({'id': 'a', 'output': {'choices': choices}})
+  with files.writing(log) as file, zipfile.ZipFile(file, 'w') as archive:
+    archive.writestr('samples/a_epoch_1.json', sample)
+  (read,) = sample_logs.read_predictions(log, [Item('a', 'why?', 'yes', {})])
+  assert read.completion == 'ok'
 
 
 def test_names_of_models_stay_what_they_are():
@@ -93,9 +126,19 @@ def test_names_of_models_stay_what_they_are():
   assert paths.fetched('random:/here') == 'random:/here'
 
 
+def test_a_model_on_a_bucket_is_fetched(tmp_path, monkeypatch):
+  monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+  config = make_bucket(monkeypatch) / 'model' / 'config.json'
+  config.write_text('{}')
+  name = paths.fetched('random:gs://bucket/model')
+  word, _, path = name.partition(':')
+  assert word == 'random'
+  assert os.listdir(path) == ['config.json'] and path.startswith(str(tmp_path))
+
+
 def test_a_cache_is_on_a_disk(bucket, tmp_path):
   assert paths.local_only(str(tmp_path), '--cache') == tmp_path
-  with pytest.raises(ValueError, match=r'--cache=/.*disk of this machine'):
+  with pytest.raises(ValueError, match=r'--cache=.*disk of this machine'):
     paths.local_only(bucket, '--cache')
 
 

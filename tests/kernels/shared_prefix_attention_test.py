@@ -148,6 +148,29 @@ class SharedPrefixAttentionTest(parameterized.TestCase):
       functools.partial(np.testing.assert_allclose, atol=1e-5), blocks, whole
     )
 
+  @parameterized.parameters(False, True)
+  def test_blocks_of_one_layer_of_a_stack(self, x64):
+    B, N, T, K, G, D, S = 1, 2, 5, 2, 1, 4, 12
+    query = random(B, N, T, K, G, D, seed=0)
+    stack = Segment(*(random(3, B, N, K, S, D, seed=i) for i in (1, 2)))
+    lengths = np.zeros(B, np.int32), np.full((B, N), 4, np.int32)
+    query, stack, lengths = jax.tree.map(jnp.asarray, (query, stack, lengths))
+
+    def run(suffix, layer):
+      return reference.shared_prefix_attention(
+        query, None, lengths[0], suffix, lengths[1], layer=layer
+      )
+
+    one = jax.tree.map(lambda x: x[1], stack)
+    with (
+      jax.enable_x64(x64),
+      mock.patch.object(reference, '_BLOCK', 5),
+      mock.patch.object(reference, '_MOST_LOGITS_OF_ROW', 0),
+    ):
+      got = jax.jit(run)(stack, jnp.int32(1))
+      want = jax.jit(lambda suffix: run(suffix, None))(one)
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+
   def test_a_cap_that_no_kernel_has_is_left_to_the_reference(self):
     query = random(1, 2, 1, 2, 1, 8, seed=0)
     keys = Segment(*(random(1, 2, 2, 4, 8, seed=i) for i in (1, 2)))

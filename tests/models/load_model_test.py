@@ -15,6 +15,7 @@ from ttc import models
 class LoadTest(parameterized.TestCase):
   @parameterized.parameters(
     ('smollm2', "unknown model 'smollm2': .* did you mean 'smollm2-135m'"),
+    ('gs://bucket/model', 'gs://bucket/model: a model is read from a disk'),
     ('gpt5', "unknown model 'gpt5': neither a path nor one of smollm2-135m"),
   )
   def test_unknown_name(self, name, message):

@@ -2,6 +2,10 @@
 
 import textwrap
 
+import jax
+
+from ttc.models import weights
+
 PROGRAM = """
   import dataclasses, pathlib, sys, tempfile
   import jax, numpy as np
@@ -37,3 +41,14 @@ PROGRAM = """
 
 def test_spread_while_read(on_four_devices):
   assert on_four_devices(textwrap.dedent(PROGRAM)) == 'equal'
+
+
+def test_where_accelerators_are_alone_tensors_go_by_one(monkeypatch):
+  mesh = jax.make_mesh((1,), ('model',))
+
+  def no_cpu(**_):
+    raise RuntimeError("Unknown backend: 'cpu'")  # JAX_PLATFORMS=tpu
+
+  monkeypatch.setattr(jax, 'local_devices', no_cpu)
+  with weights._on_host(mesh):
+    pass

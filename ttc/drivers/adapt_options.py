@@ -15,6 +15,7 @@ from ttc.adaptation.protocols import Schedule
 from ttc.drivers import adapt_methods, options
 from ttc.drivers.adapt_methods import Method
 from ttc.drivers.options import option
+from ttc.io.paths import fetched
 from ttc.models.vision import Classifier
 from ttc.tasks import corrupted_images
 from ttc.testbeds import image_classifiers
@@ -217,10 +218,9 @@ def _shifts(chosen):
 def _test_images(chosen, shifts, cache):
   """Images of each domain and labels; clean batches and labels."""
   if chosen.directory:
+    directory = fetched(chosen.directory)
     read = [
-      corrupted_images.read_directory(
-        chosen.directory, name, severity, NUM_CLASSES
-      )
+      corrupted_images.read_directory(directory, name, severity, NUM_CLASSES)
       for name, severity in shifts
     ]
     kept = slice(chosen.num_items)

@@ -193,7 +193,7 @@ def machine_limits(
 
 
 def copy_bandwidth(*, small: bool) -> float:
-  """Bytes a second, read and written, of a copy of 256 MiB; of 256 KiB."""
+  """Bytes a second, read and written, of a copy of 256 MiB, or 256 KiB."""
   size = 1 << 16 if small else 1 << 26
   memory = jnp.ones((size,), jnp.float32)
   return 2 * memory.nbytes / fastest_in_place(lambda x: x + 1, memory)

@@ -9,7 +9,6 @@ itself a judge for others.
 import dataclasses
 import hashlib
 import json
-import pathlib
 from collections.abc import Sequence
 
 from ttc import tasks
@@ -20,7 +19,7 @@ from ttc.drivers.benchmark_options import BenchmarkOptions
 from ttc.drivers.draw_samples import draw_samples
 from ttc.evaluation import SampleRecord
 from ttc.io import files
-from ttc.io.paths import AnyPath
+from ttc.io.paths import AnyPath, as_path, fetched
 
 NAME = 'judgements.jsonl'
 
@@ -39,10 +38,10 @@ def make_judge(chosen: BenchmarkOptions, workdir: AnyPath) -> AnswerFn | None:
   if not chosen.judge:
     return None
   is_path = '/' in chosen.judge or chosen.judge.endswith('.gguf')
-  if is_path and not pathlib.Path(chosen.judge).exists():
+  if is_path and not as_path(chosen.judge).exists():
     raise FileNotFoundError(2, 'there is no judge', chosen.judge)
   if chosen.judge.endswith(('.jsonl', '.jsonl.gz')):
-    answer = judges.read_recorded(chosen.judge)
+    answer = judges.read_recorded(fetched(chosen.judge))
   else:
     answer = by_model(chosen, workdir / 'judge')
   return cached(answer, workdir / NAME, chosen.judge, chosen.judge_seed)

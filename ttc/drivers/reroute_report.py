@@ -49,7 +49,7 @@ def show(
     )
   head = ['routes', measure, 'to the router', 'tokens read per question']
   lines = markdown_table(head, rows, num_left=1)
-  lines += ['', _about(setup, len(questions))]
+  lines += ['', _about(setup, len(questions), bool(votes))]
   report = '\n'.join(lines) + '\n'
   files.write_atomically(setup.workdir / 'report.md', report)
   print(report)
@@ -57,16 +57,20 @@ def show(
   print(f'{setup.workdir}: report.md, routes.png')
 
 
-def _about(setup, num_questions: int) -> str:
+def _about(setup, num_questions: int, has_votes: bool) -> str:
   """How to read the table."""
   chosen = setup.chosen
   text = (
     f'{chosen.method} on {chosen.task} by {chosen.model}, {num_questions} '
     'questions; ± is a standard error, of differences paired. A gradient step '
-    'counts as three passes, and a pass that all experts read as '
-    f'{setup.problems.dearer:.2f}. Votes are the commonest of as many samples '
-    f'as the dearest method pays for, at most {chosen.max_votes}.'
+    'counts as three passes, and a pass in which all experts read every token '
+    f'as {setup.problems.dearer:.2f}.'
   )
+  if has_votes:
+    text += (
+      ' Votes are the commonest of as many samples as the dearest method pays '
+      f'for, at most {chosen.max_votes}.'
+    )
   num = setup.problems.num_references
   if num:
     jobs = list(setup.jobs('the router', range(num)))

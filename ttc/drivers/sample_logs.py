@@ -264,7 +264,7 @@ def _read_inspect(
 def _inspect_samples(path: AnyPath) -> Iterator[tuple[str, Any]]:
   try:
     if path.suffix == '.eval':
-      with zipfile.ZipFile(path) as archive:
+      with path.open('rb') as file, zipfile.ZipFile(file) as archive:
         for name in sorted(archive.namelist()):
           if name.startswith('samples/') and name.endswith('.json'):
             yield name, json.loads(archive.read(name))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ttc.io import files
+from ttc.io.paths import as_path
 
 
 def write_arrays(path: files.Path, data: Mapping[str, Any]) -> None:
@@ -35,7 +36,7 @@ def read_arrays(path: files.Path) -> dict[str, Any]:
   """
   data: dict[str, Any] = {}
   try:
-    with np.load(path) as saved:
+    with as_path(path).open('rb') as file, np.load(file) as saved:
       flat = dict(saved)
   except (ValueError, EOFError, zipfile.BadZipFile, TypeError):
     raise ValueError(f'{path}: not a file of arrays (.npz)') from None

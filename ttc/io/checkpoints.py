@@ -69,17 +69,20 @@ def save_checkpoint(
     Whether the step was due for saving.
 
   Raises:
-    OSError: naming the directory, if its disk has no room for the arrays; what
-      is written in the background has no other place to say so than its log.
+    OSError: naming the directory, if its disk has no room for the arrays.
+      What fails in the background is raised by the next call, or by `close`.
   """
   import orbax.checkpoint as ocp
 
+  if not manager.should_save(step):
+    return False
   manager.wait_until_finished()  # what it writes needs room too
   _check_room(manager.directory, state)
   filled = jax.tree.map(
     lambda x: x if x.size else jnp.zeros(_filled(x.shape), x.dtype), state
   )
-  return manager.save(step, args=ocp.args.StandardSave(filled))
+  # Forced, since whether it is due was asked above.
+  return manager.save(step, args=ocp.args.StandardSave(filled), force=True)
 
 
 def restore_checkpoint(

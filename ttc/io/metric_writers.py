@@ -7,13 +7,13 @@ call. Write from one process only (`jax.process_index() == 0`).
 
 import csv
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, SupportsFloat, runtime_checkable
 
 from absl import logging
 
 from ttc.io import files
+from ttc.io.paths import local_only
 
 
 @runtime_checkable
@@ -217,7 +217,7 @@ class MultiWriter:
 
 
 def _open_to_append(path: str | os.PathLike[str]):
-  path = pathlib.Path(path)
+  path = local_only(path, 'path')
   path.parent.mkdir(parents=True, exist_ok=True)
   return path.open('a', encoding='utf-8', newline='')
 

@@ -116,11 +116,13 @@ def all_files(directory: AnyPath) -> list[AnyPath]:
   """Files of a directory and of those in it, sorted."""
   if isinstance(directory, pathlib.Path):
     return sorted(x for x in directory.rglob('*') if x.is_file())
-  return sorted(
-    epath.Path(where) / name
-    for where, _, names in directory.walk()
-    for name in names
-  )
+  found: list[AnyPath] = []
+  for path in directory.iterdir():  # `walk` would lose the scheme
+    if path.is_dir():
+      found += all_files(path) if path != directory else []
+    else:
+      found.append(path)
+  return sorted(found)
 
 
 def unlink(path: AnyPath) -> None:
@@ -158,7 +160,8 @@ def local_copy(path: Path) -> pathlib.Path:
   """A file or directory of this machine with what is at the path.
 
   What is on a bucket is fetched once, file by file, to the directory of
-  temporary files; one whose length has changed there is fetched again.
+  temporary files; one whose length or time has changed there is fetched again,
+  and what is no longer there is deleted.
 
   Raises:
     FileNotFoundError: if the bucket has nothing there.
@@ -167,13 +170,15 @@ def local_copy(path: Path) -> pathlib.Path:
   if isinstance(path, pathlib.Path):
     return path
   key = hashlib.sha256(os.fspath(path).encode()).hexdigest()[:16]
-  copy = pathlib.Path(tempfile.gettempdir(), f'ttc-{os.getuid()}', key)
-  copy /= path.name
+  copy = _copies() / key / path.name
   if path.is_file():
     _fetch(path, copy)
   elif path.is_dir():
-    for file in all_files(path):
-      _fetch(file, copy / str(file.relative_to(path)))
+    there = {copy / str(x.relative_to(path)): x for x in all_files(path)}
+    for target, file in there.items():
+      _fetch(file, target)
+    for stale in set(all_files(copy)) - there.keys():
+      stale.unlink(missing_ok=True)
   else:
     raise FileNotFoundError(f'{path} is not there')
   return copy
@@ -190,11 +195,22 @@ def fetched(name: str) -> str:
   return f'{name[:start]}{local_copy(name[start:])}'
 
 
+def _copies() -> pathlib.Path:
+  return pathlib.Path(tempfile.gettempdir(), f'ttc-{os.getuid()}')
+
+
 def _fetch(path: AnyPath, copy: pathlib.Path) -> None:
-  if copy.exists() and copy.stat().st_size == epath.Path(path).stat().length:
-    return
+  there = epath.Path(path).stat()
+  if copy.exists():
+    here = copy.stat()
+    if (here.st_size, int(here.st_mtime)) == (there.length, there.mtime):
+      return
   copy.parent.mkdir(parents=True, exist_ok=True)
-  draft = copy.with_name(f'.{copy.name}.{os.getpid()}.tmp')
-  with path.open('rb') as source, draft.open('wb') as sink:
-    shutil.copyfileobj(source, sink, 1 << 24)
-  draft.replace(copy)
+  draft = _copies() / f'.{copy.name}.{os.getpid()}.tmp'  # in no model
+  try:
+    with path.open('rb') as source, draft.open('wb') as sink:
+      shutil.copyfileobj(source, sink, 1 << 24)
+    os.utime(draft, (there.mtime, there.mtime))
+    draft.replace(copy)
+  finally:
+    draft.unlink(missing_ok=True)

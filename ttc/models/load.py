@@ -227,6 +227,10 @@ def _find_format(path: str) -> _Format:
     )
   if os.path.exists(path):
     raise ValueError(f'{path}: a file of weights must end in .gguf')
+  if '://' in path:
+    raise ValueError(
+      f'{path}: a model is read from a disk; ttc.io.paths.fetched copies it'
+    )
   if os.sep in path or path.endswith('.gguf'):
     raise FileNotFoundError(f'{path}: no such file or directory')
   close = difflib.get_close_matches(path, _PACKAGED, n=1, cutoff=0.4)

@@ -144,7 +144,10 @@ def _on_host(mesh: Mesh | None) -> contextlib.AbstractContextManager:
   """Where tensors are read to: what is spread goes by no single device."""
   if mesh is None:
     return contextlib.nullcontext()
-  return jax.default_device(jax.local_devices(backend='cpu')[0])
+  try:
+    return jax.default_device(jax.local_devices(backend='cpu')[0])
+  except RuntimeError:  # JAX_PLATFORMS names accelerators alone
+    return contextlib.nullcontext()
 
 
 def _spread(tree: Any, places: Any) -> Any:
