@@ -150,8 +150,12 @@ class NotReadTest(absltest.TestCase):
     kernel_matrix.check(clean, run(spoilt), jnp.float32)
 
 
+@pytest.mark.slow
 class BrokenTest(parameterized.TestCase):
-  """Kernels that are wrong on purpose do not pass."""
+  """Kernels that are wrong on purpose do not pass.
+
+  Slow, since each test forgets all compiled programs, also those of others.
+  """
 
   def setUp(self):
     super().setUp()
