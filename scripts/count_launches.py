@@ -11,6 +11,7 @@ from absl import flags
 
 from ttc.drivers import command, launches
 from ttc.models.published import PUBLISHED
+from ttc.scaling.slices import Work
 
 _MODEL = flags.DEFINE_enum(
   'model', 'Qwen3-0.6B', list(PUBLISHED), 'Shape of the layers.'
@@ -28,7 +29,7 @@ def main():
   launches.print_launches(
     PUBLISHED[_MODEL.value],
     _PLATFORM.value,
-    launches.Work(_CONTEXT.value, _SAMPLES.value, _NEW_TOKENS.value),
+    Work(_CONTEXT.value, _NEW_TOKENS.value, _SAMPLES.value),
   )
 
 

@@ -7,6 +7,7 @@ from absl.testing import absltest
 
 from ttc.drivers import launches
 from ttc.models.published import PUBLISHED
+from ttc.scaling.slices import Work
 
 TEXT = """HloModule a
 
@@ -44,7 +45,7 @@ class LaunchesTest(absltest.TestCase):
   )
   def test_a_dense_layer_on_a_gpu(self):
     layer, _ = launches.launches(
-      PUBLISHED['Qwen3-0.6B'], None, 'h200', launches.Work()
+      PUBLISHED['Qwen3-0.6B'], None, 'h200', Work(4096, 1024, 16)
     )
     self.assertEqual(layer['kernels'], 2)  # the prompt, the response
     self.assertLessEqual(layer['fusions'], 21)

@@ -51,4 +51,6 @@ def test_where_accelerators_are_alone_tensors_go_by_one(monkeypatch):
 
   monkeypatch.setattr(jax, 'local_devices', no_cpu)
   with weights._on_host(mesh):
-    pass
+    placed = weights._spread(mesh, 'norm.scale', jax.numpy.ones(3))
+  assert placed.sharding.device_set == set(mesh.devices.flat)
+  assert placed.tolist() == [1, 1, 1]

@@ -170,17 +170,13 @@ def machine_limits(
   square = jnp.ones((big, big), jnp.float32)
   square_s = fastest(jnp.dot, square, square)
 
-  heads, kv_heads = config.num_heads, config.num_kv_heads
-  shapes = [
-    ((heads + 2 * kv_heads) * config.head_dim, config.embed_dim),
-    (config.embed_dim, heads * config.head_dim),
-    (2 * config.mlp_dim, config.embed_dim),
-    (config.embed_dim, config.mlp_dim),
-  ]
   once = [(config.vocab_size, config.embed_dim)]
   seconds = flops = 0
-  for shapes_, times in ((shapes, config.num_layers), (once, 1)):
-    for out, in_ in shapes_:
+  for shapes, times in (
+    (product_shapes(config), config.num_layers),
+    (once, 1),
+  ):
+    for out, in_ in shapes:
       kernel = jnp.ones((out, in_), jnp.float32)
       rows = jnp.ones((in_, num_rows), jnp.float32)
       seconds += times * fastest(jnp.dot, kernel, rows)
@@ -190,6 +186,19 @@ def machine_limits(
     'square_flops_per_s': 2 * big**3 / square_s,
     'model_shape_flops_per_s': flops / seconds,
   }
+
+
+def product_shapes(
+  config: models.TransformerConfig,
+) -> list[tuple[int, int]]:
+  """`[out, in]` of a layer's kernels: attention in and out, MLP in and out."""
+  heads, kv_heads = config.num_heads, config.num_kv_heads
+  return [
+    ((heads + 2 * kv_heads) * config.head_dim, config.embed_dim),
+    (config.embed_dim, heads * config.head_dim),
+    (2 * config.mlp_dim, config.embed_dim),
+    (config.embed_dim, config.mlp_dim),
+  ]
 
 
 def copy_bandwidth(*, small: bool) -> float:

@@ -9,15 +9,13 @@ response waits (`conditional`) is one operation here.
 
 import collections
 import dataclasses
-import os
 import re
-from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from ttc import evaluation, models, sampling
-from ttc.types import Prompt
+from ttc import evaluation, models
+from ttc.drivers import plan_compile
+from ttc.scaling import slices
 
 # What XLA asks of a device that it compiles for; a `GpuTargetConfigProto`.
 H200 = """
@@ -36,7 +34,12 @@ H200 = """
   platform_name: "CUDA" dnn_version_info { major: 9 minor: 10 }
   runtime_version { major: 13 } device_description_str: "NVIDIA H200"
 """
-PLATFORMS = ('h200', 'v5e')
+# Platform, name and options of a topology with such a device.
+_TARGETS = {
+  'h200': ('cuda', 'h200', {'topology': '1x1x1', 'target_config': H200}),
+  'v5e': ('tpu', 'v5e:2x2', {}),
+}
+PLATFORMS = tuple(_TARGETS)
 # Views, and ends of copies that run beside the rest.
 _NO_LAUNCH = (
   'parameter', 'get-tuple-element', 'bitcast', 'tuple', 'constant', 'iota',
@@ -45,16 +48,8 @@ _NO_LAUNCH = (
 _KINDS = {'fusion': 'fusions', 'custom-call': 'kernels'}
 
 
-class Work(NamedTuple):
-  """What is decoded: samples of one prompt."""
-
-  prompt_tokens: int = 4096
-  num_samples: int = 16
-  new_tokens: int = 1024
-
-
 def print_launches(
-  config: models.TransformerConfig, platform: str, work: Work
+  config: models.TransformerConfig, platform: str, work: slices.Work
 ) -> None:
   """A table: dense and sparse attention, of a layer and of the rest."""
   rows = []
@@ -74,7 +69,7 @@ def launches(
   config: models.TransformerConfig,
   attention: models.SparseAttention | None,
   platform: str,
-  work: Work,
+  work: slices.Work,
 ) -> tuple[dict[str, float], dict[str, float]]:
   """Launches of a layer and of what a step does once, by kind."""
   two, four = (
@@ -97,30 +92,19 @@ def compile_sample(
   config: models.TransformerConfig,
   attention: models.SparseAttention | None,
   platform: str,
-  work: Work,
+  work: slices.Work,
 ) -> str:
   """The optimised program of `sampling.sample` for a device, as text."""
-  model = models.transformer(config, attention)
-  zeros = lambda *shape: jnp.zeros(shape, jnp.int32)
-  stop = sampling.stop_rules(config.vocab_size, [0])
-
-  def arguments():
-    params = model.init(jax.random.key(0))
-    prompt = Prompt(zeros(1, work.prompt_tokens), zeros(1))
-    state = sampling.prefill(
-      model, params, prompt, work.num_samples, work.new_tokens
-    )
-    return params, jax.random.split(jax.random.key(0), 1), state
-
-  def sample(params, keys, state):
-    return sampling.sample(model, params, keys, state, stop)
-
-  sharding = jax.sharding.SingleDeviceSharding(_device(platform))
-  shapes = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-    jax.eval_shape(arguments),
+  sample, shapes = plan_compile.sample_program(
+    models.transformer(config, attention), work
   )
-  text = jax.jit(sample).trace(*shapes).lower().compile().as_text()
+  kind, name, options = _TARGETS[platform]
+  device = plan_compile.topology(kind, name, **options).devices[0]
+  sharding = jax.sharding.SingleDeviceSharding(device)
+  shapes = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes
+  )
+  text = sample.trace(*shapes).lower().compile().as_text()
   assert text is not None  # of the compilers for these platforms
   return text
 
@@ -146,28 +130,3 @@ def _lines(text: str, name: str) -> list[str]:
   begin = re.search(rf'^%?{re.escape(name)} \(.*\{{$', text, re.MULTILINE)
   assert begin is not None, name
   return text[begin.end() : text.index('\n}', begin.end())].splitlines()
-
-
-def _device(platform: str) -> Any:
-  from jax.experimental import topologies
-
-  options = {
-    'h200': {
-      'platform': 'cuda',
-      'topology_name': 'h200',
-      'topology': '1x1x1',
-      'target_config': H200,
-    },
-    'v5e': {'platform': 'tpu', 'topology_name': 'v5e:2x2'},
-  }[platform]
-  os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
-  os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
-  try:
-    return topologies.get_topology_desc(**options).devices[0]
-  except (NotImplementedError, ValueError):
-    raise ImportError(
-      f"a compiler for {platform} needs: pip install 'ttc-jax[kernels-aot]'"
-    ) from None
-  except RuntimeError as error:  # one process at a time has that of TPUs
-    text = ' '.join(str(error).split())[:200]
-    raise OSError(f'the compiler for {platform}: {text}') from None

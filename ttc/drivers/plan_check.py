@@ -1,5 +1,6 @@
 """The law that plans slices, tried on the machine at hand."""
 
+import functools
 import statistics
 
 import jax
@@ -80,26 +81,19 @@ def product_rate(
     num_rows: tokens that are multiplied at once.
     repetitions: timed calls, of which the fastest counts.
   """
-  D, F, L = config.embed_dim, config.mlp_dim, config.num_layers
-  heads, kv_heads = config.num_heads, config.num_kv_heads
-  out = config.head_dim * heads
-  shapes = [
-    (out + 2 * config.head_dim * kv_heads, D),
-    (D, out),
-    (2 * F, D),
-    (D, F),
-  ]
+  shapes, L = bench_decode.product_shapes(config), config.num_layers
   kernels = [[jnp.full(shape, 1e-3) for shape in shapes] for _ in range(L)]
-  table = jnp.full((config.vocab_size, D), 1e-3)
+  table = jnp.full((config.vocab_size, config.embed_dim), 1e-3)
   many = num_rows >= _PROMPT_TOKENS
 
   def run(kernels, table, x):
-    for qkv, attended, up, down in kernels:
-      x = matmul(attended, matmul(qkv, x, many_rows=many)[:, :out])
-      x = matmul(down, matmul(up, x, many_rows=many)[:, :F])
-    return matmul(table, x, many_rows=many)
+    product = functools.partial(matmul, many_rows=many)
+    for layer in kernels:
+      for kernel in layer:  # of what is wider a part goes on
+        x = product(kernel, x[:, : kernel.shape[1]])
+    return product(table, x)
 
-  x = jnp.ones((num_rows, D))
+  x = jnp.ones((num_rows, config.embed_dim))
   seconds = fastest(run, kernels, table, x, repetitions=repetitions)
   weights = L * sum(a * b for a, b in shapes) + table.size
   return 2 * num_rows * weights / seconds

@@ -4,6 +4,7 @@ Needs the compiler of TPUs, which the extra `kernels-aot` brings; no device.
 """
 
 import dataclasses
+import importlib.util
 import math
 import os
 import re
@@ -79,30 +80,8 @@ def compile_sample(
     )
   config = dataclasses.replace(config, scan_layers=True)
   model = models.transformer(config, attention)
-  params = jax.eval_shape(model.init, jax.random.key(0))
-  B, N = work.num_problems, work.num_samples
-  zeros = lambda *shape: jnp.zeros(shape, jnp.int32)
-  prompt = jax.eval_shape(
-    lambda: Prompt(zeros(B, work.prompt_tokens), zeros(B))
-  )
-  state = jax.eval_shape(
-    lambda params, prompt: sampling.prefill(
-      model, params, prompt, N, work.new_tokens
-    ),
-    params,
-    prompt,
-  )
-  keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), B))
-  stop = sampling.stop_rules(config.vocab_size, [0])
-
-  def sample(params, state, keys):
-    out = sampling.sample(model, params, keys, state, stop)
-    return out.generation, out.state
-
-  arguments = _on_mesh(mesh, model, params, state, keys)
-  # Caches are written where they lie, as `sampling.decode_stream` has it.
-  program = jax.jit(sample, donate_argnums=1).trace(*arguments).lower()
-  compiled = program.compile()
+  sample, shapes = sample_program(model, work)
+  compiled = sample.trace(*_on_mesh(mesh, model, *shapes)).lower().compile()
   memory, text = compiled.memory_analysis(), compiled.as_text()
   assert memory is not None and text is not None  # of the compiler for TPUs
   loops, _, _ = text.partition('\nENTRY ')
@@ -113,6 +92,71 @@ def compile_sample(
     collectives,
     largest,
   )
+
+
+def sample_program(
+  model: models.LanguageModel, work: slices.Work
+) -> tuple[Any, tuple[Any, ...]]:
+  """`sampling.sample` of a prefilled batch, and the shapes that it takes.
+
+  Args:
+    model: a transformer.
+    work: what is decoded.
+
+  Returns:
+    The function in `jax.jit`, and shapes of parameters, state and keys. Caches
+    are written where they lie, as `sampling.decode_stream` has it.
+  """
+  B = work.num_problems
+  stop = sampling.stop_rules(model.vocab_size, [0])
+
+  def arguments():
+    params = model.init(jax.random.key(0))
+    prompt = Prompt(
+      jnp.zeros((B, work.prompt_tokens), jnp.int32), jnp.zeros(B, jnp.int32)
+    )
+    state = sampling.prefill(
+      model, params, prompt, work.num_samples, work.new_tokens
+    )
+    return params, state, jax.random.split(jax.random.key(0), B)
+
+  def sample(params, state, keys):
+    out = sampling.sample(model, params, keys, state, stop)
+    return out.generation, out.state
+
+  return jax.jit(sample, donate_argnums=1), jax.eval_shape(arguments)
+
+
+def topology(platform: str, name: str, **options: Any) -> Any:
+  """Devices that are not here, to compile for.
+
+  Args:
+    platform: `tpu` or `cuda`.
+    name: of the topology, `v5e:2x4`.
+    **options: of `topologies.get_topology_desc`.
+
+  Raises:
+    ImportError: without the compiler, naming the extra.
+    OSError: if another process has it.
+  """
+  os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
+  os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
+  from jax.experimental import topologies
+
+  missing = ImportError(
+    f"a compiler for {name} needs: pip install 'ttc-jax[kernels-aot]'"
+  )
+  if platform == 'tpu' and importlib.util.find_spec('libtpu') is None:
+    raise missing
+  try:
+    return topologies.get_topology_desc(
+      platform=platform, topology_name=name, **options
+    )
+  except (NotImplementedError, ValueError):
+    raise missing from None
+  except RuntimeError as error:  # one process at a time has that of TPUs
+    text = ' '.join(str(error).split())[:200]
+    raise OSError(f'the compiler for {name}: {text}') from None
 
 
 def find_collectives(text: str, num_layers: int) -> tuple[Counter, int]:
@@ -174,27 +218,11 @@ def check(name: str) -> None:
 def _mesh(name: str, layout: slices.Layout) -> jax.sharding.Mesh:
   check(name)
   kind, _, _ = name.partition('-')
-  os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
-  os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
-  try:
-    import libtpu as _  # noqa: F401
-  except ImportError:
-    raise ImportError(
-      "--compile needs: pip install 'ttc-jax[kernels-aot]'"
-    ) from None
-  from jax.experimental import topologies
-
   count = layout.data * layout.model
   rows = 2 ** (int(math.log2(count)) // 2)
   shape = f'{rows}x{count // rows}' + ('x1' if kind == 'v5p' else '')
-  try:
-    topology = topologies.get_topology_desc(
-      platform='tpu', topology_name=f'{kind}:{shape}'
-    )
-  except RuntimeError as error:  # one process at a time has the compiler
-    text = ' '.join(str(error).split())[:200]
-    raise OSError(f'--compile: {text}') from None
-  devices = np.array(topology.devices).reshape(layout)
+  devices = np.array(topology('tpu', f'{kind}:{shape}').devices)
+  devices = devices.reshape(layout)
   return jax.sharding.Mesh(devices, ('data', 'model'))
 
 

@@ -21,7 +21,7 @@ some token chose are read once.
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -45,9 +45,9 @@ class Kernels(NamedTuple):
   Of the other order it would make a copy of all experts.
   """
 
-  gates: Any  # Float[Array, 'E D F'], or where one lies
-  ups: Any  # Float[Array, 'E D F']
-  downs: Any  # Float[Array, 'E F D']
+  gates: Float[Array, 'E D F']
+  ups: Float[Array, 'E D F']
+  downs: Float[Array, 'E F D']
 
 
 def is_stack(parameter: str) -> bool:
@@ -179,7 +179,7 @@ def mix(
     functools.partial(_mix_own, product, experts, tuple(axes - {rows})),
     mesh=mesh,
     in_specs=(
-      Kernels(
+      kernels._replace(
         gates=spec(experts, None, width),
         ups=spec(experts, None, width),
         downs=spec(experts, width),

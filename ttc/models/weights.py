@@ -3,13 +3,14 @@
 import contextlib
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from ttc.models import int8
 from ttc.models.mixture import is_stack
@@ -57,29 +58,20 @@ def assemble(
   """
   shapes, layer_shapes = _shapes(config)
   _check(config, shapes, layer_shapes, names, set(present), shape_of, path)
-  source = _Source(config, read, names, path)
-  L = config.num_layers
-  if mesh is None:
-    nowhere = functools.partial(jax.tree.map, lambda _: None)
-    each_layer = [nowhere(layer_shapes(i)) for i in range(L)]
-    places = {**nowhere(shapes), 'layers': each_layer}
-  else:
-    whole = jax.eval_shape(transformer(config).init, jax.random.key(0))
-    places = param_shardings(whole, mesh)
+  source = _Source(config, read, names, path, mesh)
   each = jax.tree_util.tree_map_with_path
   with _on_host(mesh):
     params: Params = {
-      name: _spread(_whole(source, name, (names[name], x.shape)), places[name])
-      for name, x in shapes.items()
+      name: _spread(mesh, name, _whole(source, name, (names[name], leaf.shape)))
+      for name, leaf in shapes.items()
     }
     if config.scan_layers:
-      of_stack = places['layers'] if mesh is not None else places['layers'][0]
-      read_stack = functools.partial(_stack, source)
-      params['layers'] = each(read_stack, layer_shapes(0), of_stack)
+      stack = functools.partial(_stack, source)
+      params['layers'] = each(stack, layer_shapes(0))
     else:
       params['layers'] = [
-        each(functools.partial(_leaf, source, i), layer_shapes(i), place)
-        for i, place in enumerate(places['layers'])
+        each(functools.partial(_leaf, source, i), layer_shapes(i))
+        for i in range(config.num_layers)
       ]
   return params
 
@@ -91,35 +83,40 @@ class _Source(NamedTuple):
   read: Callable[[str], np.ndarray]
   names: Mapping[str, str]
   path: str
+  mesh: Mesh | None
 
 
-def _leaf(source: _Source, i: int, key_path, leaf, place) -> Any:
+def _leaf(source: _Source, i: int, key_path, leaf) -> Any:
   """A parameter of layer `i`, where it belongs."""
   pieces = list(_pieces(source.names, key_path, leaf.shape, i))
   name = _dotted(key_path)
   if is_stack(name):
-    return _spread(_filled(source, name, leaf.shape, pieces), place)
-  return _spread(_whole(source, name, pieces[0]), place)
+    read = _filled(source, name, leaf.shape, pieces)
+  else:
+    read = _whole(source, name, pieces[0])
+  return _spread(source.mesh, name, read)
 
 
-def _stack(source: _Source, key_path, leaf, place) -> Any:
+def _stack(source: _Source, key_path, leaf) -> Any:
   """A parameter of all layers, where it belongs.
 
   Spread over devices it is put together there, layer by layer, so that the host
   holds one layer of it at a time.
   """
   name, L = _dotted(key_path), source.config.num_layers
-  one = functools.partial(_leaf, source, key_path=key_path, leaf=leaf)
-  if place is not None:
-    stack = None
-    for i in range(L):
-      layer = one(i, place=jax.tree.map(_without_layers, place))
-      if stack is None:
-        stack = jax.tree.map(functools.partial(_zeros, L), layer, place)
+  layers = (_leaf(source, i, key_path, leaf) for i in range(L))
+  if source.mesh is not None:
+    first = next(layers)
+    shapes = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct((L, *x.shape), x.dtype), first
+    )
+    zeros = lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    places = _places(source.mesh, name, shapes)
+    stack = jax.jit(zeros, out_shardings=places)()
+    for i, layer in enumerate(itertools.chain([first], layers)):
       stack = _put_layer(stack, layer, i)
     return stack
   if _is_quantized(source.config, name):
-    layers = [one(i, place=None) for i in range(L)]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
   pieces = [
     piece
@@ -150,26 +147,27 @@ def _on_host(mesh: Mesh | None) -> contextlib.AbstractContextManager:
     return contextlib.nullcontext()
 
 
-def _spread(tree: Any, places: Any) -> Any:
-  """Each device's part of the leaves; the tree itself without places."""
-  if places is None:
-    return tree
+def _spread(mesh: Mesh | None, name: str, leaf: Any) -> Any:
+  """Each device's part of a parameter; the parameter itself without a mesh."""
+  if mesh is None:
+    return leaf
 
   def spread(x, place):
     host = np.asarray(x)
     part = lambda index: host[index]
     return jax.make_array_from_callback(host.shape, place, part)
 
-  return jax.tree.map(spread, tree, places)
+  return jax.tree.map(spread, leaf, _places(mesh, name, leaf))
 
 
-def _without_layers(place: NamedSharding) -> NamedSharding:
-  return NamedSharding(place.mesh, PartitionSpec(*place.spec[1:]))
-
-
-def _zeros(num_layers: int, leaf: jax.Array, place: NamedSharding) -> jax.Array:
-  shape = (num_layers, *leaf.shape)
-  return jax.jit(lambda: jnp.zeros(shape, leaf.dtype), out_shardings=place)()
+def _places(mesh: Mesh, name: str, leaf: Any) -> Any:
+  """The sharding of a parameter by its dotted name."""
+  for part in reversed(name.split('.')):
+    leaf = {part: leaf}
+  (place,) = jax.tree.leaves(
+    param_shardings(leaf, mesh), is_leaf=lambda x: not isinstance(x, dict)
+  )
+  return place
 
 
 @functools.partial(jax.jit, donate_argnums=0)
