@@ -47,6 +47,7 @@ def test_answers_are_right(task):
 def test_prompt_is_four_solved_examples_and_the_question(task):
   for item in task.items:
     *solved, last = task.prompt(item).split('\n\n')
+    assert task.prompt(item).startswith(task.front + 'Question: ')
     assert last == f'Question: {item.question}\nAnswer:'
     assert len(set(solved)) == 4
     for example in solved:

@@ -52,7 +52,7 @@ def test_gsm8k_from_a_path(tmp_path, compress):
   for item in task.items:
     assert task.grade(item, item.meta['solution']).score == 1.0
   prompt = task.prompt(task.items[0])
-  assert prompt.endswith('\n\nQ: Two and two?\nA:')
+  assert prompt == f'{task.front}Q: Two and two?\nA:'
   assert prompt.count('Q: ') == 9 and prompt.count('The answer is') == 8
   # A completion that goes on with a question of its own is cut there.
   completion = ' 2 + 2 = 4. The answer is 4.\n\nQ: 1?\nA: The answer is 1.'

@@ -196,6 +196,7 @@ class Job:
       num_slots=chosen.batch_size,
       num_rows=chosen.num_rows or None,
       sampling=chosen.sampling,
+      front=self.tokenizer.prompt(self.task.front) if self.task.front else (),
       place=place,
     ):
       ids = problems[index].sample_ids

@@ -3,12 +3,14 @@
 from ttc.models.adapters import from_nnx, without_cache
 from ttc.models.base import (
   Cache,
+  Front,
   LanguageModel,
   Router,
   embed,
   encode_prompt,
   forward,
   read,
+  read_front,
 )
 from ttc.models.chat import CHAT_LAYOUTS, ChatLayout
 from ttc.models.checkpoints import load_checkpoint, save_checkpoint
@@ -61,6 +63,7 @@ __all__ = [
   'ChatLayout',
   'DynamicScaling',
   'Experts',
+  'Front',
   'Int8Kernel',
   'LanguageModel',
   'LinearScaling',
@@ -98,6 +101,7 @@ __all__ = [
   'param_shardings',
   'quantize',
   'read',
+  'read_front',
   'read_routed',
   'routing',
   'save_checkpoint',

@@ -80,6 +80,7 @@ def without_cache(
     make_suffix=lambda B, N, size: jnp.zeros((B, N, size), jnp.int32),
     vocab_size=vocab_size,
     max_length=max_length,
+    join=lambda prefix, more, lengths: jnp.concatenate([prefix, more], axis=1),
   )
 
 

@@ -71,6 +71,9 @@ class LanguageModel(NamedTuple):
     embed: `(params, token ids) -> [..., D]`, the embeddings that `features`
       takes in their place; None if the model reads nothing but ids.
     router: None if the model has no experts, and so nothing to override.
+    join: `(prefix, more, lengths [B]) -> prefix`: the memory of full prompts
+      and that of what was read behind them, leaves `[B, ...]`, as one memory
+      of `lengths` tokens; None if a prompt has to be read at once.
   """
 
   init: Callable[[PRNGKeyArray], Params]
@@ -84,6 +87,14 @@ class LanguageModel(NamedTuple):
     None
   )
   router: Router | None = None
+  join: Callable[[Any, Any, Int[Array, ' B']], Any] | None = None
+
+
+class Front(NamedTuple):
+  """What a model remembers of the tokens that many prompts begin with."""
+
+  memory: Any  # of one prompt without padding, leaves `[1, ...]`
+  length: Int[Array, '']
 
 
 @on_auto_axes
@@ -132,27 +143,61 @@ def embed(
   return model.embed(params, tokens)
 
 
+def read_front(
+  model: LanguageModel, params: Params, tokens: Int[Array, ' P']
+) -> Front:
+  """Reads tokens that many prompts begin with, for `encode_prompt`."""
+  length = jnp.asarray(tokens.shape[0], jnp.int32)
+  memory, _ = encode_prompt(model, params, Prompt(tokens[None], length[None]))
+  return Front(memory, length)
+
+
 def encode_prompt(
   model: LanguageModel,
   params: Params,
   prompt: Prompt,
   routes: RouteOverride | None = None,
+  front: Front | None = None,
 ) -> tuple[Any, Float[Array, 'B V']]:
   """Runs `B` prompts once: the prefix of their cache, and next-token logits.
 
-  `routes` are without rows, or `[B, 1]`.
+  Args:
+    model: that reads.
+    params: its own.
+    prompt: of different lengths.
+    routes: without rows, or `[B, 1]`.
+    front: what all prompts begin with, of which `prompt` is the rest; it is
+      copied into each prefix, not read again.
+
+  Returns:
+    The prefix, leaves `[B, ...]`, of `front.length + prompt.lengths` tokens,
+    and logits.
+
+  Raises:
+    ValueError: if the model cannot read behind a front.
   """
   B = prompt.tokens.shape[0]
   zeros = jnp.zeros((B, 1), jnp.int32)
+  memory, start = None, zeros[:, 0]
+  if front is not None:
+    if model.join is None:
+      raise ValueError(
+        'the model reads prompts at once; to read behind a front it needs '
+        'LanguageModel.join, as that of `transformer`'
+      )
+    repeat = lambda leaf: jnp.repeat(leaf, B, axis=model.batch_axis)
+    memory, start = jax.tree.map(repeat, front.memory), start + front.length
   features, cache = model.features(
     params,
     prompt.tokens[:, None],
     prompt.lengths[:, None],
-    Cache(None, zeros[:, 0], None, zeros, routes),
+    Cache(memory, start, None, zeros, routes),
   )
   last = jnp.maximum(prompt.lengths - 1, 0)[:, None, None]
   last_features = jnp.take_along_axis(features[:, 0], last, axis=1)[:, 0]
   prefix = jax.tree.map(
     lambda leaf: jnp.squeeze(leaf, model.batch_axis + 1), cache.suffix
   )
+  if model.join is not None and front is not None:
+    prefix = model.join(memory, prefix, start + prompt.lengths)
   return prefix, model.logits(params, last_features)

@@ -84,6 +84,30 @@ def summarise_prefix(
   ]
 
 
+def join(
+  prefix: LayerCache,
+  more: LayerCache,
+  lengths: Int[Array, ' B'],
+  attention: SparseAttention | None,
+) -> LayerCache:
+  """The cache of prompts and of what was read behind them as one.
+
+  Args:
+    prefix: of one layer or of a stack, `[..., B, K, P, D]`, full.
+    more: `[..., B, K, T, D]`.
+    lengths: tokens of both together.
+    attention: as for `empty`.
+
+  Returns:
+    The cache `[..., B, K, P + T, D]`.
+  """
+  behind = lambda a, b: jnp.concatenate([a, b], axis=-2)
+  k, v = behind(prefix.k, more.k), behind(prefix.v, more.v)
+  if attention is None:
+    return Segment(k, v)
+  return Summarised(k, v, _summarise(attention, k, lengths[:, None]))
+
+
 def write(
   cache: LayerCache | None,
   new: Segment,

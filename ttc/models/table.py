@@ -56,6 +56,7 @@ def table_model(vocab_size: int, max_length: int = 1024) -> LanguageModel:
     make_suffix=lambda B, N, capacity: (),
     vocab_size=vocab_size,
     max_length=max_length,
+    join=lambda prefix, more, lengths: (),
   )
 
 

@@ -92,6 +92,7 @@ def transformer(
     batch_axis=1 if config.scan_layers else 0,
     embed=functools.partial(_embed, config),
     router=router,
+    join=functools.partial(_join, config, options.attention),
   )
 
 
@@ -375,6 +376,15 @@ def _make_suffix(config, attention, B: int, N: int, capacity: int):
   return [
     layer_cache.empty(shape, c.dtype, _of_layer(attention, i))
     for i in range(c.num_layers)
+  ]
+
+
+def _join(config, attention, prefix, more, lengths):
+  if config.scan_layers:
+    return layer_cache.join(prefix, more, lengths, attention)
+  return [
+    layer_cache.join(*caches, lengths, _of_layer(attention, i))
+    for i, caches in enumerate(zip(prefix, more, strict=True))
   ]
 
 

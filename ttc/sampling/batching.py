@@ -8,7 +8,8 @@ prompts of 20 to 400 tokens compile a handful of programs. Since a sample does
 not depend on its slot, neither the number of slots nor the order changes one.
 
 Costs as many model steps of `slots x rows` tokens as list scheduling of the
-problems onto the slots takes, and each prompt once.
+problems onto the slots takes, and each prompt once; what many begin with, once
+for all.
 """
 
 import collections
@@ -21,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
-from ttc.models.base import LanguageModel
+from ttc.models.base import Front, LanguageModel, read_front
 from ttc.models.sharding import cache_shardings, on_auto_axes
 from ttc.sampling import loop as loops
 from ttc.sampling.controllers import Controller
@@ -31,6 +32,7 @@ from ttc.sampling.stopping import Policy, StopRules, wait_for_all
 from ttc.types import Generation, Params, Prompt
 
 Item = TypeVar('Item')
+_WHOLE = 128  # what kernels read at once; a shorter front is not worth its copy
 
 
 class Request(NamedTuple):
@@ -122,6 +124,7 @@ def decode_stream(
   sampling: SamplingParams = SamplingParams(),  # noqa: B008
   policy: Policy = wait_for_all,
   controller: Controller | None = None,
+  front: Sequence[int] = (),
   place: Callable = lambda arrays: arrays,
 ) -> Iterator[Decoded]:
   """Draws the wanted samples of every problem, whatever is finished first.
@@ -138,6 +141,8 @@ def decode_stream(
     sampling: the law of a draw.
     policy: when to end a problem early.
     controller: forces templates into responses.
+    front: tokens that prompts begin with, solved examples for instance. Whole
+      128s of them are read once; prompts that begin otherwise are read whole.
     place: puts a pytree with leading axis `B` on devices, e.g. by sharding it.
 
   Yields:
@@ -162,7 +167,27 @@ def decode_stream(
   check_sampling_params(sampling)
   if num_slots < 1 or (num_rows is not None and num_rows < 1):
     raise ValueError(f'{num_slots=} and {num_rows=} must be at least 1')
-  room = model.max_length - capacity
+  _check_requests(problems, model.max_length - capacity)
+  num_samples = max([1, *(len(problem.sample_ids) for problem in problems)])
+  rows = num_samples if num_rows is None else min(num_rows, num_samples)
+  steering = controller and controller._replace(templates=None)
+  static = _Static(model, num_samples, rows, capacity, policy, steering)
+  templates = controller and controller.templates
+  of_all = _Shared(params, stop, templates, sampling, None)
+  steps = 0
+  for shared, asked, group in _behind_front(model, of_all, problems, front):
+    lengths = [len(asked[i].tokens) for i in group]
+    for width, chosen in plan_streams(lengths, num_slots):
+      indices, before = [group[i] for i in chosen], steps
+      for decoded in _decode_width(
+        static, shared, asked, indices, width, num_slots, place
+      ):
+        steps = before + decoded.row_steps
+        yield decoded._replace(row_steps=steps)
+
+
+def _check_requests(problems: Sequence[Request], room: int) -> None:
+  """Refuses prompts and limits that do not fit."""
   for index, problem in enumerate(problems):
     length = len(problem.tokens)
     if not 0 < length <= room:
@@ -176,20 +201,6 @@ def decode_stream(
         f'problem {index} has {len(limits)} max_new_tokens for {len(ids)} '
         'samples'
       )
-  num_samples = max([1, *(len(problem.sample_ids) for problem in problems)])
-  rows = num_samples if num_rows is None else min(num_rows, num_samples)
-  steering = controller and controller._replace(templates=None)
-  static = _Static(model, num_samples, rows, capacity, policy, steering)
-  shared = _Shared(params, stop, controller and controller.templates, sampling)
-  steps = 0
-  lengths = [len(problem.tokens) for problem in problems]
-  for width, indices in plan_streams(lengths, num_slots):
-    before = steps
-    for decoded in _decode_width(
-      static, shared, problems, indices, width, num_slots, place
-    ):
-      steps = before + decoded.row_steps
-      yield decoded._replace(row_steps=steps)
 
 
 class _Static(NamedTuple):
@@ -210,6 +221,7 @@ class _Shared(NamedTuple):
   stop: StopRules
   templates: Int[Array, 'M F'] | None
   sampling: SamplingParams
+  front: Front | None
 
 
 class _Wanted(NamedTuple):
@@ -220,6 +232,26 @@ class _Wanted(NamedTuple):
   sample_ids: Int[Array, 'B N']
   limits: Int[Array, 'B N']
   active: Bool[Array, 'B N']
+
+
+def _behind_front(model, shared, problems, front):
+  """What to read and of which problems: behind the front, and from anew."""
+  size = len(front) // _WHOLE * _WHOLE
+  first = list(front[:size])
+  behind = [
+    index
+    for index, problem in enumerate(problems)
+    if 0 < size < len(problem.tokens) and [*problem.tokens[:size]] == first
+  ]
+  if behind:
+    read = _read_front(model, shared.params, jnp.asarray(first, jnp.int32))
+    asked = [p._replace(tokens=p.tokens[size:]) for p in problems]
+    yield shared._replace(front=read), asked, behind
+  if others := sorted({*range(len(problems))} - {*behind}):
+    yield shared, problems, others
+
+
+_read_front = jax.jit(on_auto_axes(read_front), static_argnums=0)
 
 
 def _decode_width(static, shared, problems, indices, width, num_slots, place):
@@ -295,7 +327,14 @@ class _Slots(NamedTuple):
 def _fill(static: _Static, shared: _Shared, wanted: _Wanted) -> _Slots:
   """Reads a prompt into every slot."""
   model, num_samples, num_rows, capacity, _, _ = static
-  state = prefill(model, shared.params, wanted.prompt, num_rows, capacity)
+  state = prefill(
+    model,
+    shared.params,
+    wanted.prompt,
+    num_rows,
+    capacity,
+    front=shared.front,
+  )
   jobs = loops.make_jobs(
     model,
     wanted.keys,

@@ -27,7 +27,14 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from ttc.models.base import Cache, Inputs, LanguageModel, embed, encode_prompt
+from ttc.models.base import (
+  Cache,
+  Front,
+  Inputs,
+  LanguageModel,
+  embed,
+  encode_prompt,
+)
 from ttc.models.experts import RouteOverride
 from ttc.models.routing import check_routes
 from ttc.models.sharding import on_auto_axes
@@ -85,10 +92,11 @@ def prefill(
   capacity: int,
   *,
   routes: RouteOverride | None = None,
+  front: Front | None = None,
 ) -> DecodeState:
   """Runs `B` prompts once and makes room for `num_rows` responses to each.
 
-  Costs `B T` tokens of the model, independent of `num_rows`.
+  Costs `B T` tokens of the model, independent of `num_rows` and of a front.
 
   Args:
     model: static.
@@ -100,31 +108,37 @@ def prefill(
       prompt is read once for all rows, so it is read under routes without rows
       or of each prompt, `[B, 1]`; under routes of each row, `[B, R]`, only what
       follows it is, and the first token is drawn by the law of the router.
+    front: what all prompts begin with, see `models.read_front`; `prompt` is the
+      rest.
 
   Returns:
     A state with empty rows.
 
   Raises:
     ValueError: for a prompt without tokens, or with ids outside the vocabulary,
-      or routes that the model cannot take. In a compiled program such ids have
-      no law: responses are empty and `INVALID`.
+      or routes that the model cannot take, or take beside a front. In a
+      compiled program such ids have no law: responses are empty and `INVALID`.
   """
   _check_prompt(model, prompt)
   if routes is not None:
     check_routes(model, routes, prompt.tokens.shape[0], num_rows)
-  return _prefill(model, params, prompt, num_rows, capacity, routes)
+    if front is not None:
+      raise ValueError('routes are of whole prompts: a front was read without')
+  return _prefill(model, params, prompt, num_rows, capacity, routes, front)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3, 4), inline=True)
-def _prefill(model, params, prompt, num_rows, capacity, routes) -> DecodeState:
+def _prefill(
+  model, params, prompt, num_rows, capacity, routes, front
+) -> DecodeState:
   B = prompt.tokens.shape[0]
   of_prompt = None if has_rows(routes) else routes
-  prefix, logits = encode_prompt(model, params, prompt, of_prompt)
+  prefix, logits = encode_prompt(model, params, prompt, of_prompt, front)
   known = jnp.all(_is_known(model, prompt), axis=1, keepdims=True)
   logits = jnp.where(known, logits, jnp.nan)
   return DecodeState(
     prefix=prefix,
-    prefix_lengths=prompt.lengths,
+    prefix_lengths=prompt.lengths + (0 if front is None else front.length),
     prefix_logits=logits,
     suffix=model.make_suffix(B, num_rows, capacity),
     tokens=jnp.zeros((B, num_rows, capacity), jnp.int32),

@@ -187,4 +187,4 @@ def _few_shot(
   def prompt(item: text_task.Item) -> str:
     return f'{solved}Question: {item.question}\nAnswer:'
 
-  return text_task.TextTask(name, items, prompt, _STOP, 12, grade)
+  return text_task.TextTask(name, items, prompt, _STOP, 12, grade, front=solved)

@@ -114,6 +114,7 @@ def gsm8k(
     grade=_grade_continued if num_shots else _grade,
     is_chat=num_shots == 0,
     same=graders.same_number,
+    front=solved,
   )
 
 

@@ -43,6 +43,7 @@ class TextTask(NamedTuple):
   same: Callable[[str, str], bool] = same_text
   system: str = ''  # the chat's system message; empty for the model's own
   prefill: str = ''  # how every reply begins; no part of the completion
+  front: str = ''  # what all its prompts begin with: read once, if it is long
 
   def asked(self, system: str, prefill: str) -> 'TextTask':
     """The task with another system message and beginning of replies.
