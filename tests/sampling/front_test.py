@@ -77,8 +77,8 @@ def test_a_prompt_in_two_parts_is_the_prompt(name):
   got, wanted = run(
     jax.random.key(0),
     front,
-    Prompt(rest, lengths),
-    Prompt(whole, lengths + np.int32(21)),
+    Prompt(jnp.asarray(rest), jnp.asarray(lengths)),
+    Prompt(jnp.asarray(whole), jnp.asarray(lengths + 21, jnp.int32)),
   )
   jax.tree.map(
     lambda x, y: np.testing.assert_allclose(x, y, atol=2e-5), got, wanted
@@ -136,7 +136,7 @@ def test_what_cannot_be_read_behind_a_front_is_refused():
   model = MODELS['dense']
   params = jax.eval_shape(model.init, jax.random.key(0))
   front = models.Front((), jnp.zeros((), jnp.int32))
-  prompt = Prompt(np.ones((1, 2), np.int32), np.full(1, 2, np.int32))
+  prompt = Prompt(jnp.ones((1, 2), jnp.int32), jnp.full(1, 2))
   at_once = model._replace(join=None)
   with pytest.raises(ValueError, match='read behind a front'):
     sampling.prefill(at_once, params, prompt, 1, 1, front=front)
