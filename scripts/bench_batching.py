@@ -2,6 +2,7 @@ r"""Many problems of uneven lengths: continuous batching beside whole batches.
 
   python scripts/bench_batching.py --out=bench_batching.json
   python scripts/bench_batching.py --records=runs/smollm2  # lengths of that run
+  python scripts/bench_batching.py --front=640  # read once, and each time
   python scripts/bench_batching.py --check  # a tiny random model, in seconds
 
 All ways draw the same samples, with the same number of rows in a step. In whole
@@ -38,6 +39,9 @@ _MOST_TOKENS = flags.DEFINE_integer(
 _REPETITIONS = flags.DEFINE_integer(
   'repetitions', _DEFAULT.repetitions, 'Timed runs of each way.', 1
 )
+_FRONT = flags.DEFINE_integer(
+  'front', _DEFAULT.front, 'Tokens that all prompts begin with.', 0
+)
 _OUT = flags.DEFINE_string('out', None, 'JSON file for every single figure.')
 _CHECK = flags.DEFINE_bool(
   'check', False, 'Tiny random model and sizes: does everything still run?'
@@ -55,6 +59,7 @@ def main():
     most_tokens=_MOST_TOKENS.value,
     num_rows=_NUM_ROWS.value,
     repetitions=_REPETITIONS.value,
+    front=_FRONT.value,
   )
   bench_batching.bench_batching(
     bench_batching.CHECK if _CHECK.value else bench, _OUT.value

@@ -27,7 +27,7 @@ def record(item, index):
 def test_lengths_of_a_run_whose_last_problem_is_not_finished(tmp_path):
   found = [record(0, 0), record(0, 1), record(0, 2), record(1, 0), record(1, 1)]
   journal.append_records(tmp_path, [*found, record(2, 0)])
-  bench = CHECK._replace(records=str(tmp_path), num_samples=2)
+  bench = CHECK._replace(records=str(tmp_path), num_samples=2, front=0)
   work = bench_batching.make_work(bench)
   assert work.lengths == [[1, 1], [1, 2]]  # an empty one counts as one token
   assert list(map(len, work.prompts)) == [10, 11]
@@ -37,11 +37,14 @@ def test_lengths_of_a_run_whose_last_problem_is_not_finished(tmp_path):
 
 @pytest.mark.parametrize(('num_samples', 'rows'), [(1, [1]), (16, [1, 4, 16])])
 def test_all_ways_have_the_same_rows(num_samples, rows):
-  bench = CHECK._replace(num_samples=num_samples, num_rows=16)
+  bench = CHECK._replace(num_samples=num_samples, num_rows=16, front=0)
   whole, *ways = bench_batching.make_ways(bench)
-  assert whole == ('whole batches', None, 16)
+  assert whole == ('whole batches', None, 16, ())
   assert [way.num_rows for way in ways] == rows
   assert all(way.num_slots * way.num_rows == 16 for way in ways)
+  _, *both = bench_batching.make_ways(bench._replace(front=3))
+  assert both[::2] == ways
+  assert [way.front for way in both[1::2]] == [[1, 2, 3]] * len(ways)
 
 
 def test_the_least_is_list_scheduling():

@@ -31,6 +31,8 @@ class Bench(NamedTuple):
     most_tokens: where they are cut.
     num_rows: that are decoded together, in whole batches and in slots.
     repetitions: timed runs of each.
+    front: tokens that all prompts begin with; if there are some, slots that
+      read them once are timed beside slots that read them each time.
   """
 
   model: str | None = 'smollm2-135m'
@@ -41,9 +43,15 @@ class Bench(NamedTuple):
   most_tokens: int = 192
   num_rows: int = 32
   repetitions: int = 3
+  front: int = 0
+
+  @property
+  def front_tokens(self) -> list[int]:
+    """The tokens."""
+    return [1 + i % 7 for i in range(self.front)]
 
 
-CHECK = Bench(None, None, 5, 4, 4, 12, 8, 2)
+CHECK = Bench(None, None, 5, 4, 4, 12, 8, 2, front=128)
 
 
 class Work(NamedTuple):
@@ -64,6 +72,7 @@ class Way(NamedTuple):
   name: str
   num_slots: int | None
   num_rows: int
+  front: Sequence[int] = ()
 
 
 def bench_batching(bench: Bench, out: files.Path | None) -> None:
@@ -136,7 +145,8 @@ def make_work(bench: Bench) -> Work:
     chosen = [rows[:num_samples] for rows in whole[: bench.num_problems]]
     lengths = [[max(1, r.completion_tokens) for r in rows] for rows in chosen]
     sizes = [rows[0].prompt_tokens for rows in chosen]
-  return Work([[1 + i % 200 for i in range(size)] for size in sizes], lengths)
+  prompts = [[1 + i % 200 for i in range(size)] for size in sizes]
+  return Work([bench.front_tokens + prompt for prompt in prompts], lengths)
 
 
 def load(bench: Bench) -> tuple[models.LanguageModel, Params]:
@@ -154,6 +164,9 @@ def make_ways(bench: Bench) -> list[Way]:
   for rows in sorted({1, min(4, bench.num_samples), bench.num_samples}):
     slots = bench.num_rows // rows
     ways.append(Way(f'{slots} slots of {rows}', slots, rows))
+    if bench.front:
+      name = f'{slots} slots of {rows}, front once'
+      ways.append(Way(name, slots, rows, bench.front_tokens))
   return ways
 
 
@@ -177,6 +190,7 @@ def decode(
     stop=stop,
     num_slots=way.num_slots,
     num_rows=way.num_rows,
+    front=way.front,
   )
   return last.row_steps
 
