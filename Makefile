@@ -16,11 +16,15 @@ RUN := JAX_PLATFORMS=$${JAX_PLATFORMS:-cpu} $(VENV)/bin/python
 demo: $(VENV)/installed
 	$(RUN) scripts/evaluate.py --config=configs/smollm2_arithmetic.py --workdir=$(WORKDIR)
 
-# Most of the suite's time is compilation: cheaper code, tested the same. XLA
-# ends the process at a flag that it does not know, so a process tries each; flags
-# that begin with a space would be taken for the name of a file.
+# Most of the suite's time is compilation: cheaper code, tested the same, and kept,
+# so that the two workers share it and the next run has it. XLA ends the process at
+# a flag that it does not know, so a process tries each; flags that begin with a
+# space would be taken for the name of a file.
 CHEAP := --xla_cpu_use_fusion_emitters=false \
   --xla_cpu_parallel_codegen_split_count=1
+KEPT := JAX_COMPILATION_CACHE_DIR=$(abspath $(VENV))/programs \
+  JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
+  JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 
 test: $(VENV)/installed
 	flags="$$XLA_FLAGS"; \
@@ -28,7 +32,7 @@ test: $(VENV)/installed
 	  XLA_FLAGS="$$flag" $(RUN) -c 'import jax; jax.devices()' \
 	    >/dev/null 2>&1 && flags="$$flag $$flags"; \
 	done; \
-	XLA_FLAGS="$$flags" JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
+	XLA_FLAGS="$$flags" JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(KEPT) \
 	  $(RUN) -m pytest $(PYTEST_ARGS) $(TESTS)
 
 test-all: $(VENV)/installed
