@@ -20,7 +20,7 @@ from jax.custom_batching import custom_vmap
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
 Implementation = Literal[
-  'xla', 'mosaic_tpu', 'mosaic_gpu', 'triton', 'interpret'
+  'xla', 'mosaic_tpu', 'splash', 'mosaic_gpu', 'triton', 'cudnn', 'interpret'
 ]
 # Kernels by name; 'interpret' is the TPU kernel without a TPU.
 Kernels = Mapping[str, Callable[..., Any]]
@@ -28,7 +28,10 @@ Kernels = Mapping[str, Callable[..., Any]]
 # those that the operation has; `unfold` brings it back to the front of outputs.
 Fold = Callable[..., tuple[tuple, Callable[[Any], Any]]]
 # Tried in this order where a program is lowered for the platform.
-_KERNELS_OF_PLATFORM = {'tpu': ('mosaic_tpu',), 'cuda': ('triton',)}
+_KERNELS_OF_PLATFORM = {
+  'tpu': ('mosaic_tpu', 'splash'),
+  'cuda': ('triton', 'cudnn'),
+}
 # A letter for each axis of an array; these two may be spread over a mesh.
 _MESH_AXES = {'b': 'data', 'k': 'model'}
 
@@ -206,10 +209,10 @@ def _first_of(platform, kernels, reference):
 
 
 def say_that_none_can(case: str) -> None:
-  """Says once that decoding with `case` has no kernel, if others would."""
+  """Says once that a case of attention has no kernel, if others would."""
   platform = {'gpu': 'cuda'}.get(jax.default_backend(), jax.default_backend())
   if platform in _KERNELS_OF_PLATFORM:
-    _say_once(f'a kernel of {platform}', f'decoding attention with {case}')
+    _say_once(f'a kernel of {platform}', case)
 
 
 @functools.cache

@@ -5,13 +5,14 @@ r"""The attention kernels: are they right, and how far from the memory's limit?
   python scripts/bench_kernels.py --check  # tiny sizes, in seconds
 
 First every kernel of this device is held to the float32 reference over the
-matrix of cases of the tests. Then four situations of decoding are timed, with
-head size 128, 8 key/value heads and 32 query heads in bfloat16:
+matrix of cases of the tests. Then five situations are timed, of head size 128,
+8 key/value heads and 32 query heads in bfloat16:
 
   D1  dense, 64 sequences of 16384 tokens
   D2  the best 16 blocks of 64 (and 64 of 16) of the same, choice included
   D3  64 samples with 1024 tokens each, of one prompt of 16384
   D4  dense, one sequence of 131072 tokens
+  P   one prompt of 16384 tokens, read at once
 
 beside jax's own operations and those of torch, each on its own layout of the
 cache. The limit is the time to read what has to be read at the measured

@@ -65,7 +65,8 @@ def shared_prefix_attention(
     )
     return output[:, :, None], lse[:, :, None]
   if is_decoding:
-    dispatch.say_that_none_can('a window' if softcap is None else 'a soft-cap')
+    what = 'a window' if softcap is None else 'a soft-cap'
+    dispatch.say_that_none_can(f'decoding with {what}')
   return reference.shared_prefix_attention(
     query,
     prefix,

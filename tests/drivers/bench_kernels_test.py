@@ -32,7 +32,8 @@ class BenchKernelsTest(absltest.TestCase):
       self.assertEqual(run.returncode, 0, run.stderr)
       report = json.loads(out.read_text())
       self.assertEqual(out.with_suffix('.md').read_text(), run.stdout[:-1])
-    self.assertLen(report['cases'], 4)
+    self.assertLen(report['cases'], 5)
+    self.assertEqual(report['cases'][-1]['contenders']['ttc xla']['output'], 0)
     for case in report['cases']:
       self.assertGreater(case['contenders']['ttc xla']['seconds'], 0)
     self.assertIn('no GPU kernel: this is a cpu', run.stdout)

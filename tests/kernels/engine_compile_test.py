@@ -7,6 +7,8 @@ an H200.
 import dataclasses
 import functools
 import importlib.util
+import re
+from unittest import mock
 
 import gpu_target
 import jax
@@ -14,7 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl.testing import absltest, parameterized
-from tpu_target import compiled, copies, topology, vector_memory
+from jax._src.cudnn import fused_attention_stablehlo
+from tpu_target import (
+  compiled,
+  copies,
+  results,
+  topology,
+  vector_memory,
+)
 
 from ttc import models, sampling
 from ttc.types import Prompt
@@ -53,10 +62,11 @@ SCANNED = {
 SLICED = ('copy', 'copy-start', 'transpose', 'dynamic-slice')
 CACHE = N * CONFIG.num_kv_heads * S * CONFIG.head_dim  # keys of one layer
 PROMPT = CONFIG.num_kv_heads * P * CONFIG.head_dim  # and of the prompt
+LAID_OUT = ('copy', 'copy-start', 'transpose')
 COLLECTIVES = ('all-gather', 'all-gather-start', 'all-to-all')
 
 
-def program(model, verb):
+def program(model, verb, P=P):
   """A verb as a function of parameters and state, and the shapes of those."""
   struct = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32)
   params = jax.eval_shape(model.init, jax.random.key(0))
@@ -141,6 +151,51 @@ class EngineTest(parameterized.TestCase):
       text = gpu_target.compile_(function, *arguments).hlo
       loops, _, _ = text.partition('\nENTRY ')
       self.assertEmpty(copies(loops, PROMPT, SLICED))
+
+  @parameterized.product(verb=('extend', 'score'), platform=('tpu', 'cuda'))
+  def test_scanned_reading_takes_a_layer_out_once(self, verb, platform):
+    """Keys and values of prompt and suffix; written where they lie."""
+    function, arguments = program(SCANNED['dense'], verb)
+    if platform == 'tpu':
+      text = compiled('v5e', function, arguments)
+    else:
+      text = gpu_target.compile_(function, *arguments).hlo
+    loops, _, _ = text.partition('\nENTRY ')
+    self.assertEmpty(copies(loops, PROMPT))
+    self.assertLen(copies(loops, PROMPT, SLICED), 4)
+
+
+class PrefillTest(parameterized.TestCase):
+  """A prompt is read by what jax ships, and no `[T, T]` exists.
+
+  Keys and values are laid out for the cache, and nothing else is as large.
+  """
+
+  @parameterized.product(scanned=(False, True), T=(8192, 16_384))
+  def test_on_a_tpu_it_is_splash(self, scanned, T):
+    model = SCANNED['dense'] if scanned else MODELS['dense']
+    text = compiled('v5e', *program(model, 'prefill', T))
+    self.check(text, r'%splash_mha\S* = .* custom-call\(', scanned, T)
+
+  @parameterized.product(scanned=(False, True), T=(8192, 16_384))
+  def test_on_a_gpu_it_is_cudnn(self, scanned, T):
+    """Whose plan needs a device: the call is as far as a compiler gets."""
+    model = SCANNED['dense'] if scanned else MODELS['dense']
+    with mock.patch.object(
+      fused_attention_stablehlo, 'check_cudnn_version', lambda: 91_000
+    ):
+      function, arguments = program(model, 'prefill', T)
+      text = gpu_target.compile_(function, *arguments).hlo
+    self.check(text, 'custom_call_target="__cudnn[$]fmhaSoftmax"', scanned, T)
+
+  def check(self, text, kernel, scanned, T):
+    layers = 1 if scanned else LAYERS
+    self.assertLen(re.findall(kernel, text), layers)
+    squares = [x for x in results(text) if sum(n >= T for n in x) > 1]
+    self.assertEmpty(squares)
+    shape = sorted((CONFIG.num_kv_heads, T, CONFIG.head_dim))
+    laid_out = [x for x in results(text, LAID_OUT) if sorted(x) == shape]
+    self.assertLessEqual(len(laid_out), 2 * layers)
 
 
 if __name__ == '__main__':

@@ -183,7 +183,7 @@ class SharedPrefixAttentionTest(parameterized.TestCase):
       run('interpret')
       said.assert_not_called()
       got = run('interpret', softcap=1.0)
-    said.assert_called_once_with('a soft-cap')
+    said.assert_called_once_with('decoding with a soft-cap')
     np.testing.assert_array_equal(got, run('xla', softcap=1.0))
     with mock.patch.object(dispatch, '_say_once') as said:
       dispatch.say_that_none_can('a soft-cap')

@@ -58,3 +58,12 @@ def copies(text, size, operations=('copy', 'copy-start', 'transpose')):
     for shape in found.findall(line)
     if math.prod(map(int, shape.split(','))) >= size
   ]
+
+
+def results(text, operations=(r'[\w-]+',)):
+  """The axes of results of such operations, those of one element left out."""
+  found = re.compile(rf'= \(?\w+\[([\d,]+)\]\S* (?:{"|".join(operations)})\(')
+  return [
+    [int(x) for x in shape.split(',') if x != '1']
+    for shape in found.findall(text)
+  ]

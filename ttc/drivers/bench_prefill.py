@@ -1,9 +1,12 @@
 """Long prompts: seconds and memory of reading them, in blocks and in one piece.
 
+Both are our reference, also where prompts go through another's kernel; that is
+timed beside it by `bench_kernels`.
 Each measurement has a process of its own, whose peak of memory is its own too.
 """
 
 import concurrent.futures
+import functools
 import multiprocessing
 import resource
 import statistics
@@ -16,6 +19,8 @@ import jax.numpy as jnp
 
 from ttc import models, sampling
 from ttc.io import files
+from ttc.kernels.causal_attention import causal_attention
+from ttc.models import layer_cache
 from ttc.models.published import TINY
 from ttc.types import Prompt
 
@@ -84,6 +89,9 @@ def measure(
     raise ValueError(
       f'--lengths: {length} must be below the {model.max_length} of the model'
     )
+  layer_cache.causal_attention = functools.partial(
+    causal_attention, implementation='xla'
+  )
   jax.block_until_ready(params)
   before = _peak_gb()
   prompt = Prompt(

@@ -1,9 +1,10 @@
-"""Four situations of decoding, and everyone who can compute them.
+"""Four situations of decoding, a prompt, and everyone who can compute them.
 
   D1  dense, 64 sequences of 16384 tokens
   D2  the best 16 blocks of 64 (and 64 of 16) of the same, choice included
   D3  64 samples with 1024 tokens each, of one prompt of 16384
   D4  dense, one sequence of 131072 tokens
+  P   one prompt of 16384 tokens, read at once: bound by FLOPs, not by bytes
 
 Calls are repeated on the device, each query made from the output before it, and
 times are medians over such loops.
@@ -21,19 +22,20 @@ import jax.numpy as jnp
 
 from ttc.kernels import block_topk
 from ttc.kernels.block_sparse_attention import block_sparse_attention
+from ttc.kernels.causal_attention import causal_attention
 from ttc.kernels.decode_attention import decode_attention
 from ttc.kernels.partial_attention import Segment
 from ttc.kernels.shared_prefix_attention import shared_prefix_attention
 
 
 class Sizes(NamedTuple):
-  """Of the cases D1 to D4, and how often each is timed."""
+  """Of the cases, and how often each is timed."""
 
   kv_heads: int = 8  # K
   group: int = 4  # G
   head_dim: int = 128  # D
   sequences: int = 64  # of D1 and D2
-  tokens: int = 16_384  # of each, and of the prompt of D3
+  tokens: int = 16_384  # of each, and of the prompts of D3 and P
   budget: int = 1024  # tokens of D2
   blocks: tuple[int, ...] = (64, 16)
   samples: int = 64  # of D3
@@ -140,13 +142,14 @@ def time_case(case, missing):
 
 
 def make_cases(sizes, names):
-  """D1 to D4."""
+  """D1 to D4, and P."""
   B, S = sizes.sequences, sizes.tokens
   yield dense_case('D1 dense', sizes, B, S, names)
   for block_size in sizes.blocks:
     yield sparse_case(sizes, block_size, names)
   yield shared_case(sizes, names)
   yield dense_case('D4 long', sizes, 1, sizes.long, names)
+  yield prompt_case(sizes)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
@@ -352,3 +355,30 @@ def shared_case(sizes, names):
   }
   num_bytes = (P + N * S) * bytes_per_token(sizes)
   return Case('D3 shared prompt', num_bytes, contenders)
+
+
+def prompt_case(sizes):
+  """One prompt, by ours and by what the platform's prefill goes through."""
+  T = sizes.tokens
+  keys = segment_of(sizes, 1, tokens=T)
+  query = query_of(sizes, 1, T)
+
+  def read(implementation):
+    fn = functools.partial(causal_attention, implementation=implementation)
+    figures = seconds_of(sizes, fn, query, (keys,))
+    got, want = (
+      jax.jit(causal_attention, static_argnames='implementation')(
+        query, keys, implementation=name
+      ).astype(jnp.float32)
+      for name in (implementation, 'xla')
+    )
+    return figures | {'output': float(jnp.max(jnp.abs(got - want)))}
+
+  kernels = {'gpu': ('cudnn',), 'tpu': ('splash',)}
+  names = ('xla', *kernels.get(jax.default_backend(), ()))
+  num_bytes = T * bytes_per_token(sizes) * (1 + sizes.group)
+  return Case(
+    'P prompt',
+    num_bytes,
+    {f'ttc {n}': functools.partial(read, n) for n in names},
+  )

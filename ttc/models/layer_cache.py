@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from ttc.kernels import dispatch
 from ttc.kernels.block_topk import split_blocks
+from ttc.kernels.causal_attention import causal_attention
 from ttc.kernels.partial_attention import (
   Segment,
   of_layer,
@@ -230,6 +231,20 @@ def attend(
   if is_dense is None:
     return sparsely()
   return jax.lax.cond(is_dense, densely, sparsely)
+
+
+def attend_to_past(
+  query: Float[Array, 'B N T K G D'],
+  new: Segment,
+  window: Int[Array, ''] | int | None,
+  softcap: float | None = None,
+) -> Float[Array, 'B N T K G D']:
+  """Attention of sequences that begin here, each token to those up to it."""
+  flat = lambda x: x.reshape(-1, *x.shape[2:])
+  output = causal_attention(
+    flat(query), jax.tree.map(flat, new), window=window, softcap=softcap
+  )
+  return output.reshape(query.shape)
 
 
 def attend_to_all(

@@ -168,13 +168,7 @@ def _run(config, options, recorded, params, inputs, num_tokens, cache):
     raise ValueError(
       'a transformer with causal=False reads whole sequences; it has no cache'
     )
-  steps = jnp.arange(inputs.shape[2])
-  positions = cache.prefix_lengths[:, None] + cache.suffix_lengths
-  positions = positions[..., None] + steps
-  # Where each new entry goes in the suffix; -1 for those that are not written.
-  index = jnp.where(
-    steps < num_tokens[..., None], cache.suffix_lengths[..., None] + steps, -1
-  )
+  positions, index = _places(cache, inputs.shape[2], num_tokens)
   num_up_to = positions + 1 if config.causal else num_tokens[..., None]
   override = _override_by_layer(config, cache.routes, positions)
 
@@ -194,9 +188,12 @@ def _run(config, options, recorded, params, inputs, num_tokens, cache):
       new = Segment(key.swapaxes(2, 3), value.swapaxes(2, 3))
       if config.log_length_scale:
         query = _times_log(query, num_up_to)
+      softcap = config.attention_softcap
       if not config.causal:
-        softcap = config.attention_softcap
         return layer_cache.attend_to_all(query, new, num_tokens, softcap), new
+      if not cached:
+        written = layer_cache.write(None, new, index, attention)
+        return layer_cache.attend_to_past(query, new, window, softcap), written
 
       def write_and_read(prefix, suffix, of_stack):
         written = layer_cache.write(suffix, new, index, attention, of_stack)
@@ -209,7 +206,7 @@ def _run(config, options, recorded, params, inputs, num_tokens, cache):
           window,
           attention,
           is_dense,
-          config.attention_softcap,
+          softcap,
           of_stack,
         )
         return output, written
@@ -240,6 +237,14 @@ def _run(config, options, recorded, params, inputs, num_tokens, cache):
   lengths = cache.suffix_lengths + num_tokens
   cache = cache._replace(suffix=suffix, suffix_lengths=lengths)
   return x, cache, routing
+
+
+def _places(cache, T, num_tokens):
+  """Of `T` new entries, positions and places in the suffix; -1 for nowhere."""
+  steps, start = jnp.arange(T), cache.suffix_lengths
+  index = start[..., None] + steps
+  index = jnp.where(steps < num_tokens[..., None], index, -1)
+  return (cache.prefix_lengths[:, None] + start)[..., None] + steps, index
 
 
 def _override_by_layer(config, routes, positions):
