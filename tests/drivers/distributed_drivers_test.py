@@ -1,4 +1,4 @@
-"""Long runs under --distributed: two processes write what one does."""
+"""Runs under --distributed: two processes write what one does, or one line."""
 
 import json
 import os
@@ -8,6 +8,8 @@ import subprocess
 import sys
 
 import pytest
+
+from ttc.drivers.diffuse import diffuse
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RUNS = {
@@ -40,16 +42,21 @@ RUNS = {
   ],
 }
 
+SHORT = {
+  'bed': 'rare',
+  'searches': ('best of N',),
+  'budgets': (8, 9),
+  'num_seeds': 2,
+}
 
-def start(name, workdir, cache, *flags):
-  arguments = [text.format(cache=cache) for text in RUNS[name]]
+
+def start(name, workdir, arguments):
   return subprocess.Popen(
     [
       sys.executable,
       str(ROOT / 'scripts' / f'{name}.py'),
       f'--workdir={workdir}',
       *arguments,
-      *flags,
     ],
     cwd=ROOT,
     env=os.environ
@@ -63,13 +70,15 @@ def start(name, workdir, cache, *flags):
   )
 
 
-def start_two(name, workdir, cache):
+def start_two(name, workdir, arguments, odd=()):
+  """Two processes; the second has some arguments of its own."""
   with socket.socket() as free:
     free.bind(('127.0.0.1', 0))
     address = f'127.0.0.1:{free.getsockname()[1]}'
   flags = f'--distributed --num_processes=2 --coordinator={address}'.split()
   return [
-    start(name, workdir, cache, *flags, f'--process_id={i}') for i in range(2)
+    start(name, workdir, [*arguments, *more, *flags, f'--process_id={i}'])
+    for i, more in enumerate([(), odd])
   ]
 
 
@@ -89,16 +98,41 @@ def measured(workdir):
   return sorted(found, key=lambda line: json.dumps(line['what']))
 
 
+def test_two_processes_search_as_one_does(tmp_path):
+  pytest.importorskip('matplotlib')
+  one, two = tmp_path / 'one', tmp_path / 'two'
+  diffuse(SHORT, one)
+  arguments = [f'--config.{name}={value}' for name, value in SHORT.items()]
+  finish(*start_two('diffuse', two, arguments))
+  assert len(measured(one)) == 2 and measured(two) == measured(one)
+  assert (two / 'table.md').read_text() == (one / 'table.md').read_text()
+
+
+def test_processes_that_disagree_are_one_line(tmp_path):
+  odd = ['--config.num_seeds=3']
+  processes = start_two('diffuse', tmp_path / 'run', [], odd)
+  outputs = [process.communicate(timeout=500)[0] for process in processes]
+  says = 'diffuse: processes [1] have other arguments than process 0'
+  assert outputs[0].splitlines()[-1] == says  # behind what jax logs
+  assert 'diffuse: ' not in outputs[1]
+  assert not any('Traceback' in output for output in outputs)
+  assert [process.returncode for process in processes] == [1, 1]
+  assert not (tmp_path / 'run').exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('name', RUNS)
 def test_two_processes_measure_what_one_does(name, tmp_path):
   one, two = tmp_path / 'one', tmp_path / 'two'
-  finish(start(name, one, tmp_path / 'cache'))
+  arguments = lambda cache: [
+    x.format(cache=tmp_path / cache) for x in RUNS[name]
+  ]
+  finish(start(name, one, arguments('cache')))
   # What is trained first is trained by both, and saved by both together.
-  finish(*start_two(name, two, tmp_path / 'cache of two'))
+  finish(*start_two(name, two, arguments('cache of two')))
   assert measured(two) == measured(one)
   assert not list(two.glob('*-of-*')), 'shards that were not merged'
   assert (two / 'table.md').exists() or (two / 'compare.md').exists()
   # Again: nothing is measured twice, nothing is lost.
-  finish(*start_two(name, two, tmp_path / 'cache of two'))
+  finish(*start_two(name, two, arguments('cache of two')))
   assert measured(two) == measured(one)

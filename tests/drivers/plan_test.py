@@ -86,10 +86,33 @@ def test_bad_input(asked, message):
     plan.plan(plan.Plan(*asked))
 
 
-def test_nothing_is_printed_before_a_slice_without_a_compiler(capsys):
-  asked = plan.Plan('Qwen3-8B', 'h100-8', Work(1, 1, 1), compile=True)
-  with pytest.raises(ValueError, match=r'--compile is for TPUs, not .*h100-8'):
-    plan.plan(asked)
+@pytest.mark.parametrize(
+  ('slice_', 'other', 'message'),
+  [
+    ('b200-8', {}, '--compile is for v5e, .*, h200, not --slice=b200-8'),
+    ('h100-16', {}, '--compile is for up to 8 GPUs, not --slice=h100-16'),
+    (
+      'v5e-8',
+      {'program': 'es', 'compile': False},
+      'program=es needs --compile',
+    ),
+    ('v5e-8', {'population': 8}, '--population is an option of .*=es or ippo'),
+    ('v5e-8', {'program': 'es', 'layout': '1x8'}, '--layout is an option of'),
+    ('v5e-8', {'program': 'train', 'layout': '3x3'}, 'not one of 8x1, 4x2'),
+    (
+      'v5e-8',
+      {'program': 'train', 'work': Work(8, 8, 2, 3, 16)},
+      '--kv_budget',
+    ),
+    ('v5e-8', {'training': plan.Training(4)}, '--lora_rank is an option of'),
+  ],
+)
+def test_nothing_is_printed_before_what_cannot_be_compiled(
+  slice_, other, message, capsys
+):
+  asked = plan.Plan('Qwen3-8B', slice_, Work(8, 8, 2), compile=True)
+  with pytest.raises(ValueError, match=message):
+    plan.plan(asked._replace(**other))
   assert not capsys.readouterr().out
 
 

@@ -103,6 +103,10 @@ def test_nothing_depends_on_the_pieces_or_on_padding(params, rollout):
   other, same = compiled(num_micro_batches=4)(start(params), params, rollout)
   assert_close(other.params, state.params, atol=2e-6)
   assert_close(same, metrics, rtol=1e-4, atol=1e-5)
+  parts = compiled(num_micro_batches=6, group_parts=3)
+  other, same = parts(start(params), params, rollout)
+  assert_close(other.params, state.params, atol=2e-6)
+  assert_close(same, metrics, rtol=1e-4, atol=1e-5)
   pad = lambda x: jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, 2)])
   responses = rollout.responses
   longer = responses._replace(
@@ -116,6 +120,8 @@ def test_nothing_depends_on_the_pieces_or_on_padding(params, rollout):
   assert_close(other.params, state.params, atol=2e-6)
   with pytest.raises(ValueError, match='num_micro_batches=3 does not divide'):
     compiled(num_micro_batches=3)(start(params), params, rollout)
+  with pytest.raises(ValueError, match='group_parts=2 does not divide the 3'):
+    compiled(group_parts=2)(start(params), params, rollout)
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import jax
 import pytest
 from jax.experimental import topologies
 
-from ttc.drivers.launches import H200
+from ttc.drivers.topologies import H200
 
 SHARED_MEMORY = 232_448  # bytes that a program can have on sm_90
 

@@ -13,12 +13,14 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from ttc import envs
 from ttc.agents import rollouts
 from ttc.agents.learner import EnvBatch, Metrics
 from ttc.agents.rollouts import Behaviour, Memories, Rollout
+from ttc.kernels.dispatch import mesh_of
 from ttc.types import Params
 
 
@@ -289,9 +291,22 @@ def minibatches(
     return jax.tree.map(lambda x: x[None], (memories, batch))
   order = jax.random.permutation(key, num_envs).reshape(num_minibatches, -1)
   return (
-    jax.tree.map(lambda x: x[order], memories),
-    jax.tree.map(lambda x: jnp.moveaxis(x[:, order], 1, 0), batch),
+    jax.tree.map(lambda x: _spread(x[order], 1), memories),
+    jax.tree.map(lambda x: _spread(jnp.moveaxis(x[:, order], 1, 0), 2), batch),
   )
+
+
+def _spread(x: Shaped[Array, '...'], axis: int) -> Shaped[Array, '...']:
+  """Over the devices of a mesh, each of which then learns from its share.
+
+  Left to the compiler, all learn from all of what was shuffled.
+  """
+  mesh = mesh_of(x)
+  parts = 1 if mesh is None else mesh.shape.get('data', 1)
+  if mesh is None or parts == 1 or x.shape[axis] % parts:
+    return x
+  place = NamedSharding(mesh, PartitionSpec(*(None,) * axis, 'data'))
+  return jax.lax.with_sharding_constraint(x, place)
 
 
 def check_minibatches(

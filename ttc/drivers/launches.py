@@ -14,30 +14,12 @@ import re
 import jax
 
 from ttc import evaluation, models
-from ttc.drivers import plan_compile
+from ttc.drivers import plan_programs, topologies
 from ttc.scaling import slices
 
-# What XLA asks of a device that it compiles for; a `GpuTargetConfigProto`.
-H200 = """
-  gpu_device_info {
-    threads_per_block_limit: 1024 threads_per_warp: 32
-    shared_memory_per_block: 49152 shared_memory_per_core: 233472
-    shared_memory_per_block_optin: 232448 threads_per_core_limit: 2048
-    core_count: 132 fpus_per_core: 128
-    block_dim_limit_x: 2147483647 block_dim_limit_y: 65535
-    block_dim_limit_z: 65535 memory_bandwidth: 4800000000000
-    l2_cache_size: 62914560 clock_rate_ghz: 1.98
-    device_memory_size: 150000000000
-    cuda_compute_capability { major: 9 minor: 0 }
-    registers_per_core_limit: 65536 registers_per_block_limit: 65536
-  }
-  platform_name: "CUDA" dnn_version_info { major: 9 minor: 10 }
-  runtime_version { major: 13 } device_description_str: "NVIDIA H200"
-"""
-# Platform, name and options of a topology with such a device.
 _TARGETS = {
-  'h200': ('cuda', 'h200', {'topology': '1x1x1', 'target_config': H200}),
-  'v5e': ('tpu', 'v5e:2x2', {}),
+  'h200': topologies.slice_target('h200-1'),
+  'v5e': topologies.Target('tpu', 'v5e:2x2', {}),  # of which one is used
 }
 PLATFORMS = tuple(_TARGETS)
 # Views, and ends of copies that run beside the rest.
@@ -95,11 +77,10 @@ def compile_sample(
   work: slices.Work,
 ) -> str:
   """The optimised program of `sampling.sample` for a device, as text."""
-  sample, shapes = plan_compile.sample_program(
+  sample, shapes = plan_programs.sample_program(
     models.transformer(config, attention), work
   )
-  kind, name, options = _TARGETS[platform]
-  device = plan_compile.topology(kind, name, **options).devices[0]
+  device = topologies.topology(_TARGETS[platform]).devices[0]
   sharding = jax.sharding.SingleDeviceSharding(device)
   shapes = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes

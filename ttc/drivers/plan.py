@@ -9,7 +9,8 @@ from typing import NamedTuple
 import jax
 
 from ttc import evaluation, models
-from ttc.drivers import plan_compile
+from ttc.drivers import plan_compile, plan_programs, topologies
+from ttc.drivers.plan_programs import Training
 from ttc.io.matplotlib_extra import need_matplotlib, pyplot, save_figure
 from ttc.io.paths import as_path
 from ttc.io.plots import COLORS, MARKERS
@@ -46,6 +47,9 @@ class Plan(NamedTuple):
     out: PNG of the speed on slices of other sizes; None for no picture.
     compile: also make the program of a layout, and look into it.
     layout: 'COPIESxDEVICES' of that; None for the best.
+    program: of `PROGRAMS`; others than 'sample' are compiled only.
+    training: of 'train'.
+    population: pairs of 'es', environments of 'ippo'; None for 512.
   """
 
   model: str
@@ -57,6 +61,12 @@ class Plan(NamedTuple):
   out: str | None = None
   compile: bool = False
   layout: str | None = None
+  program: str = 'sample'
+  training: Training = Training()
+  population: int | None = None
+
+
+PROGRAMS = ('sample', 'train', 'es', 'ippo')
 
 
 def plan(asked: Plan) -> None:
@@ -79,8 +89,10 @@ def plan(asked: Plan) -> None:
       f'--context and --new_tokens are {longest} tokens; {asked.model} reads '
       f'{config.max_length}'
     )
-  if asked.compile:
-    plan_compile.check(asked.slice)
+  _check_program(asked)
+  if asked.program != 'sample':
+    compile_update(asked, config, devices)
+    return
   if asked.out:
     need_matplotlib()
   shape = find_shape(config)
@@ -105,9 +117,9 @@ def plan(asked: Plan) -> None:
     which = 'Best of what fits' if asked.layout is None else 'Asked for'
     print(f'\n{which}: a mesh of data={data} copies by model={split} devices.')
     if asked.compile:
-      compiled = plan_compile.compile_sample(
-        config, asked.slice, chosen.layout, asked.work
-      )
+      mesh = topologies.slice_mesh(asked.slice, chosen.layout)
+      program = plan_programs.sample(config, mesh, asked.work)
+      compiled = plan_compile.compile_program(program)
       print()
       plan_compile.print_compiled(compiled, chosen)
   if asked.out:
@@ -115,11 +127,80 @@ def plan(asked: Plan) -> None:
     print(f'wrote {asked.out}')
 
 
+def compile_update(
+  asked: Plan, config: models.TransformerConfig, devices: slices.Slice
+) -> None:
+  """Compiles a program of training, and prints what it needs."""
+  work, population = asked.work, asked.population or 512
+  layout = slices.Layout(devices.num_devices, 1)
+  what = f'{asked.program} of {population}'
+  if asked.program == 'train':
+    layout = _layout_to_train(asked, find_shape(config), devices)
+    what = f'train {asked.model}'
+  mesh = topologies.slice_mesh(asked.slice, layout)
+  print(
+    f'{what} on {asked.slice}: a mesh of data={layout.data} copies by '
+    f'model={layout.model} devices.\n'
+  )
+  if asked.program == 'train':
+    program = plan_programs.train(config, mesh, work, asked.training)
+  else:
+    program = getattr(plan_programs, asked.program)(mesh, population)
+  try:
+    compiled = plan_compile.compile_program(program)
+  except MemoryError as error:
+    print(f'It does not fit: {error}.')
+    return
+  plan_compile.print_training(compiled, devices.hardware.memory)
+
+
+def _layout_to_train(
+  asked: Plan, shape: costs.ModelShape, devices: slices.Slice
+) -> slices.Layout:
+  """The one asked for, or that with the most copies that prompts allow."""
+  layouts = list(slices.layouts(shape, devices))
+  if asked.layout is not None:
+    return _named(layouts, asked.layout)
+  even = [x for x in layouts if asked.work.num_problems % x.data == 0]
+  if not even:
+    raise ValueError(
+      f'--problems={asked.work.num_problems} must be a multiple of '
+      f'{min(x.data for x in layouts)} copies'
+    )
+  return max(even, key=lambda layout: layout.data)
+
+
+def _check_program(asked: Plan) -> None:
+  """Raises a ValueError for options that a program has not."""
+  if asked.compile:
+    topologies.check(asked.slice)
+  elif asked.program != 'sample':
+    raise ValueError(f'--program={asked.program} needs --compile')
+  for name, given, those in (
+    ('lora_rank', asked.training.lora_rank, ('train',)),
+    ('group_parts', asked.training.group_parts > 1, ('train',)),
+    ('kv_budget', asked.work.kv_budget, ('sample',)),
+    ('out', asked.out, ('sample',)),
+    ('layout', asked.layout, ('sample', 'train')),
+    ('population', asked.population, ('es', 'ippo')),
+  ):
+    if given and asked.program not in those:
+      raise ValueError(
+        f'--{name} is an option of --program={" or ".join(those)}'
+      )
+
+
 def of_layout(
   predictions: Sequence[slices.Prediction], name: str
 ) -> slices.Prediction:
   """The one of a layout; ValueError naming all of them."""
-  known = {'x'.join(map(str, p.layout)): p for p in predictions}
+  layout = _named([p.layout for p in predictions], name)
+  (found,) = (p for p in predictions if p.layout == layout)
+  return found
+
+
+def _named(layouts: Sequence[slices.Layout], name: str) -> slices.Layout:
+  known = {'x'.join(map(str, layout)): layout for layout in layouts}
   if name not in known:
     raise ValueError(f'--layout={name} is not one of {", ".join(known)}')
   return known[name]

@@ -129,6 +129,7 @@ from ttc.finetuning.train_step import (
   init_state,
   make_train_step,
   run_steps,
+  state_shardings,
   train,
 )
 from ttc.finetuning.tti import (
@@ -253,6 +254,7 @@ __all__ = [
   'soft_cot_loss',
   'standardise',
   'star_choice',
+  'state_shardings',
   'stepwise_coverage_loss',
   'text_episodes',
   'think',

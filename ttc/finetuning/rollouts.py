@@ -246,6 +246,7 @@ def make_policy_update(
   temperature: Float[Array, ''] | float = 1.0,
   num_epochs: int = 1,
   num_micro_batches: int = 1,
+  group_parts: int = 1,
   dtype: str | None = None,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
   """Makes the update from a rollout.
@@ -259,7 +260,8 @@ def make_policy_update(
     num_epochs: steps on the same rollout. With one the ratio of policies is 1
       and no clip matters.
     num_micro_batches: pieces of the window whose gradients are added; divides
-      `P`. Nothing depends on it but memory.
+      `P` times `group_parts`. Nothing depends on it but memory.
+    group_parts: of each group, before; each reads the prompt. Divides `G`.
     dtype: to compute in, with float32 parameters and gradients; None for that
       of the parameters.
 
@@ -278,9 +280,8 @@ def make_policy_update(
     return response_log_probs(model, params, prompt, tokens, temperature)
 
   def update(state, frozen, rollout, mask=None, is_filled=None, given=None):
-    ref = None
-    if has_kl:
-      ref = log_probs(frozen, rollout.prompt, rollout.responses.tokens)
+    read = rollout.prompt, rollout.responses.tokens
+    ref = log_probs(frozen, *read) if has_kl else None
     batch = policy_batch(
       rollout,
       options,
@@ -289,6 +290,7 @@ def make_policy_update(
       given=given,
       ref_log_probs=ref,
     )
+    batch = _in_parts(batch, group_parts)
 
     def loss_fn(trained, batch):
       now = log_probs(adapt(frozen, trained), batch.prompt, batch.tokens)
@@ -315,6 +317,24 @@ def make_policy_update(
     return state, last | rollout_metrics(rollout)
 
   return update
+
+
+def _in_parts(batch: PolicyBatch, num_parts: int) -> PolicyBatch:
+  """Parts of groups as groups of their own, each with its prompt."""
+  if num_parts == 1:
+    return batch
+  P, G, _ = batch.tokens.shape
+  if G % num_parts:
+    raise ValueError(
+      f'group_parts={num_parts} does not divide the {G} responses of a group'
+    )
+
+  def part(leaf):
+    return leaf.reshape(P * num_parts, G // num_parts, *leaf.shape[2:])
+
+  again = lambda leaf: jnp.repeat(leaf, num_parts, axis=0)
+  prompt = jax.tree.map(again, batch.prompt)
+  return jax.tree.map(part, batch._replace(prompt=None))._replace(prompt=prompt)
 
 
 def rollout_metrics(rollout: Rollout) -> Metrics:

@@ -47,6 +47,36 @@ def init_state(
   return TrainState(params, optimizer.init(params), jnp.int32(0), key)
 
 
+def state_shardings(
+  state: TrainState,
+  optimizer: optax.GradientTransformation,
+  of_params: Any,
+) -> Any:
+  """Where a state lies: moments of the optimizer as the parameters do.
+
+  Args:
+    state: or its shapes.
+    optimizer: the one of the state.
+    of_params: a `NamedSharding` for each parameter. With those of
+      `models.ZERO` no device holds what another does.
+
+  Returns:
+    A sharding for each leaf of the state; step, key and counts are everywhere.
+  """
+  mesh = jax.tree.leaves(of_params)[0].mesh
+  whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+  of_optimizer = optax.tree.map_params(
+    optimizer,
+    lambda _, place: place,
+    state.opt_state,
+    of_params,
+    transform_non_params=lambda _: whole,
+  )
+  return state._replace(
+    params=of_params, opt_state=of_optimizer, step=whole, key=whole
+  )
+
+
 def make_train_step(
   loss_fn: LossFn | SumsFn,
   optimizer: optax.GradientTransformation,

@@ -46,6 +46,7 @@ from ttc.models.routing import read_routed, routing
 from ttc.models.safetensors import load_safetensors
 from ttc.models.save_safetensors import save_safetensors
 from ttc.models.sharding import (
+  ZERO,
   cache_shardings,
   param_shardings,
   shard,
@@ -59,6 +60,7 @@ from ttc.models.transformer import TransformerConfig, num_params, transformer
 __all__ = [
   'CHAT_LAYOUTS',
   'QUANTIZATIONS',
+  'ZERO',
   'Cache',
   'ChatLayout',
   'DynamicScaling',

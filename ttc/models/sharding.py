@@ -9,9 +9,12 @@ with rows of a batch over `data` and heads, MLP channels and the vocabulary over
 `model` (tensor parallelism, 1909.08053: two reductions per layer). On a mesh
 that has an axis `expert`, each of its devices holds some of the experts of a
 mixture, and the sum over all of them is one more reduction; what `model` holds
-of a mixture see `stack_axes`. The compiler propagates the shardings: a mesh of
-Explicit axes, `jax.make_mesh`'s default, is read as the same devices with Auto
-axes.
+of a mixture see `stack_axes`. What is trained may lie by `ZERO`, spread over
+`data` as well: then gradients and the optimizer's moments are, too, and each
+layer gathers what it reads just before (the third stage of ZeRO, 1910.02054;
+`transformer(remat=True)` does). The compiler propagates the shardings: a mesh
+of Explicit axes, `jax.make_mesh`'s default, is read as the same devices with
+Auto axes.
 """
 
 import functools
@@ -21,6 +24,7 @@ from typing import Any, ParamSpec, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.sharding import (
   AbstractMesh,
   AxisType,
@@ -31,6 +35,7 @@ from jax.sharding import (
   SingleDeviceSharding,
 )
 
+from ttc.kernels.dispatch import mesh_of
 from ttc.models import int8
 from ttc.types import Params
 
@@ -66,6 +71,9 @@ RULES = {
   'expert': 'expert',
   'embed': None,
 }
+
+# For training: nothing large is on two devices.
+ZERO = {**RULES, 'embed': 'data'}
 
 
 _LANES = 128  # a TPU pads the last axis of an array to multiples of it
@@ -134,9 +142,7 @@ def param_shardings(
     return NamedSharding(_auto(mesh), spec)
 
   def sharding(key_path, leaf):
-    path = jax.tree_util.keystr(key_path, simple=True, separator='.')
-    name = '.'.join(path.split('.')[-2:])
-    logical = LOGICAL_AXES.get(name, ())
+    logical = _logical_axes(key_path)
     if 'expert' in logical:
       return place_stack(leaf, logical)
     if int8.is_quantized(leaf):
@@ -148,6 +154,30 @@ def param_shardings(
   return jax.tree_util.tree_map_with_path(
     sharding, params, is_leaf=int8.is_quantized
   )
+
+
+def gather_width(params: Params) -> Params:
+  """Inside a program: parameters of which no axis `embed` is spread.
+
+  Of what lies by `ZERO` this is a gather, and its transpose spreads the
+  gradient again; everything else stays where it is. Stacks of experts are left
+  to `mixture.mix`.
+  """
+  mesh = mesh_of(params)
+  if mesh is None or mesh.shape.get(ZERO['embed'], 1) == 1:
+    return params
+  free = PartitionSpec.UNCONSTRAINED
+
+  def gather(key_path, leaf):
+    logical = _logical_axes(key_path)
+    if 'embed' not in logical or 'expert' in logical:
+      return leaf
+    spec = [None if name == 'embed' else free for name in logical]
+    spec = [free] * (leaf.ndim - len(logical)) + spec
+    place = NamedSharding(mesh, PartitionSpec(*spec))
+    return jax.lax.with_sharding_constraint(leaf, place)
+
+  return jax.tree_util.tree_map_with_path(gather, params)
 
 
 def cache_shardings(
@@ -231,6 +261,8 @@ def put(tree: Any, shardings: Any) -> Any:
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
       data = place(jax.random.key_data(leaf), sharding)
       return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    if isinstance(leaf, Tracer):
+      return jax.device_put(leaf, sharding)
     is_own = getattr(leaf, 'is_fully_addressable', True)
     if is_own and not sharding.is_fully_addressable:
       leaf = np.asarray(leaf)  # else jax makes an array that cannot be saved
@@ -252,6 +284,12 @@ def on_auto_axes(fn: Callable[_P, _R]) -> Callable[_P, _R]:
       return fn(*args, **kwargs)
 
   return wrapped
+
+
+def _logical_axes(key_path) -> tuple[str, ...]:
+  """Of a parameter; () if nothing of it is spread."""
+  path = jax.tree_util.keystr(key_path, simple=True, separator='.')
+  return LOGICAL_AXES.get('.'.join(path.split('.')[-2:]), ())
 
 
 def _named(mesh, shape, logical, rules) -> NamedSharding:

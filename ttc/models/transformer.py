@@ -32,6 +32,7 @@ from ttc.models.block import Block, rotation, rotations, windows
 from ttc.models.experts import Routing
 from ttc.models.layers import matmul, rms_norm
 from ttc.models.mixture import Routed
+from ttc.models.sharding import gather_width
 from ttc.models.sparse_attention import SparseAttention
 from ttc.models.transformer_config import TransformerConfig
 from ttc.types import Params
@@ -52,7 +53,8 @@ def transformer(
       same for all.
     remat: whether a gradient computes the inside of each layer again instead of
       keeping it: less memory, a third more time. With `scan_layers`; of an
-      unrolled program XLA's CPU compiler merges the two again.
+      unrolled program XLA's CPU compiler merges the two again. Of parameters
+      that lie by `sharding.ZERO` each layer gathers its own.
     straight_through: let gradients see all experts as if all were chosen, not
       only the `top_k` (see `experts.straight_through`), at the price of running
       all. What comes out is the same.
@@ -85,12 +87,12 @@ def transformer(
   return LanguageModel(
     init=functools.partial(_init, config),
     features=functools.partial(_features, config, options),
-    logits=functools.partial(_logits, config),
+    logits=functools.partial(_logits, config, options),
     make_suffix=functools.partial(_make_suffix, config, attention),
     vocab_size=config.vocab_size,
     max_length=config.max_length,
     batch_axis=1 if config.scan_layers else 0,
-    embed=functools.partial(_embed, config),
+    embed=functools.partial(_embed, config, options),
     router=router,
     join=functools.partial(_join, config, options.attention),
   )
@@ -214,6 +216,7 @@ def _run(config, options, recorded, params, inputs, num_tokens, cache):
       return layer_cache.where_it_lies(write_and_read, prefix, suffix, of_stack)
 
     def block(params, x):
+      params = gather_width(params) if options.remat else params
       is_mixture = 'mixture' in params
       block = Block(config, is_mixture, options.straight_through)
       apply: Callable[..., Any] = block.apply
@@ -226,7 +229,7 @@ def _run(config, options, recorded, params, inputs, num_tokens, cache):
     return (jax.checkpoint(block) if options.remat else block)(layer_params, x)
 
   if inputs.ndim == 3:
-    x = _embed(config, params, inputs)
+    x = _embed(config, options, params, inputs)
   else:
     x = inputs.astype(params['final_norm'].dtype)
   run = _scanned if config.scan_layers else _unrolled
@@ -356,21 +359,29 @@ def _of_layer(attention, i):
 
 
 def _embed(
-  config: TransformerConfig, params: Params, tokens: Int[Array, '*A']
+  config, options, params: Params, tokens: Int[Array, '*A']
 ) -> Float[Array, '*A D']:
-  x = int8.lookup(params['embed'], tokens, params['final_norm'].dtype)
+  table = _table(options, params, 'embed')
+  x = int8.lookup(table, tokens, params['final_norm'].dtype)
   scale = config.embed_scale
   return x if scale is None else x * jnp.asarray(scale, x.dtype)
 
 
 def _logits(
-  config: TransformerConfig, params: Params, features: Float[Array, '*A D']
+  config, options, params: Params, features: Float[Array, '*A D']
 ) -> Float[Array, '*A V']:
-  unembed = params['embed' if config.tie_embeddings else 'unembed']
+  name = 'embed' if config.tie_embeddings else 'unembed'
+  unembed = _table(options, params, name)
   logits = matmul(unembed, features, jnp.float32, many_rows=config.many_rows)
   if config.logits_divisor != 1.0:
     logits /= config.logits_divisor
   return soft_cap(logits, config.final_softcap)
+
+
+def _table(options: _Options, params: Params, name: str):
+  """The embedding of that name, as it is read."""
+  table = {name: params[name]}
+  return (gather_width(table) if options.remat else table)[name]
 
 
 def _make_suffix(config, attention, B: int, N: int, capacity: int):
