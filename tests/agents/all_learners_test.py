@@ -90,7 +90,7 @@ class TrainingTest(absltest.TestCase):
     learner, update, init = make('ippo')
     several = agents.over_seeds(learner)
     keys = agents.seed_keys(3, 2)
-    state, _ = jax.jit(several.update)(several.init(keys))
+    state, _ = jax.jit(several.update)(jax.jit(several.init)(keys))
     alone, _ = update(init(keys[1]))
     for a, b in zip(
       jax.tree.leaves(several.params(state)),

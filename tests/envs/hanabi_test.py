@@ -14,6 +14,8 @@ from ttc.envs.multi_agent.hanabi import cards, game, observation
 
 SIZE = cards.Size(2, 5, 5, 5, 8, 3, (3, 2, 2, 2, 1))
 KEY = jax.random.key(0)
+deal = jax.jit(functools.partial(game.deal, SIZE))
+last_move = jax.jit(observation.last_move, static_argnums=0)
 
 
 def card(name):
@@ -34,15 +36,16 @@ def dealt(first, second, then=''):
   rest = list(SIZE.full_deck())
   for kind in top:
     rest.remove(kind)
-  deck = jnp.array(top + rest, jnp.int32)
-  return game.deal(SIZE, deck, cards.HanabiParams())
+  deck = np.array(top + rest, np.int32)
+  return jax.device_get(deal(deck, cards.HanabiParams()))
 
 
 def act(state, *actions):
   """Moves of whoever's turn it is; the last step."""
   env, _, step, _ = compiled()
   for action in actions:
-    out = step(KEY, state, jnp.full((2,), action), env.default_params)
+    move = np.full((2,), action, np.int32)
+    out = jax.device_get(step(KEY, state, move, env.default_params))
     state = out.state
   return out
 
@@ -212,7 +215,8 @@ class ScriptTest(parameterized.TestCase):
 
   def test_a_gap_has_no_rank(self):
     state = dealt('R1 R2 R3 R4 R5', 'Y1 W3 W4 B5 G1')
-    gap = state.hands.card.at[1, 4].set(cards.NONE)
+    gap = state.hands.card.copy()
+    gap[1, 4] = cards.NONE
     state = state._replace(hands=state.hands._replace(card=gap))
     out = act(state, RANK + 4)
     np.testing.assert_array_equal(out.state.move.touched, [0, 0, 0, 1, 0])
@@ -220,7 +224,7 @@ class ScriptTest(parameterized.TestCase):
   def test_an_illegal_action_is_the_first_legal_one(self):
     env, *_ = compiled()
     state = dealt('R1 R2 R3 R4 R5', 'Y1 W3 W4 B5 G1')
-    legal = np.asarray(env.avail_actions(state, env.default_params))
+    legal = np.asarray(jax.jit(env.avail_actions)(state, env.default_params))
     np.testing.assert_array_equal(
       np.flatnonzero(legal[0]), [5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 17, 18, 19]
     )
@@ -255,14 +259,16 @@ class WholeGameTest(parameterized.TestCase):
   )
   def test_one_who_sees_all_cards_wins(self, sizes, seed):
     env, reset, step, _ = compiled(**sizes)
-    _, state = reset(jax.random.key(seed), env.default_params)
+    start = reset(jax.random.key(seed), env.default_params)
+    _, state = jax.device_get(start)
+    avail_actions = jax.jit(env.avail_actions)
     size = env.step.args[0]
     total = 0
     for _ in range(100):
-      move = jnp.full((env.num_agents,), cheat(size, state))
-      legal = env.avail_actions(state, env.default_params)
-      self.assertTrue(bool(legal[int(state.player), int(move[0])]))
-      out = step(KEY, state, move, env.default_params)
+      move = np.full((env.num_agents,), cheat(size, state), np.int32)
+      legal = np.asarray(avail_actions(state, env.default_params))
+      self.assertTrue(legal[int(state.player), int(move[0])])
+      out = jax.device_get(step(KEY, state, move, env.default_params))
       state, total = out.state, total + float(out.reward[0])
       check_conservation(self, size, state)
       self.assertEqual(bool(out.terminated), total == size.num_colors * 5)
@@ -382,7 +388,7 @@ class ObservationTest(parameterized.TestCase):
   def test_last_moves_by_hand(self):
     def seen(state):
       """By player 0: player, kind, target, words, named, slot, card, score."""
-      move = np.asarray(observation.last_move(SIZE, state))[0].astype(int)
+      move = np.asarray(last_move(SIZE, state))[0].astype(int)
       parts = np.split(move, np.cumsum([2, 4, 2, 10, 5, 5, 25]))
       return [list(np.flatnonzero(x)) for x in parts]
 
@@ -408,7 +414,7 @@ class ObservationTest(parameterized.TestCase):
     state = state._replace(player=jnp.int32(1))
     # To the second player after it, which is player 0: a red card.
     out = step(KEY, state, jnp.full((3,), 10 + 5), params)
-    move = np.asarray(observation.last_move(size, out.state)).astype(int)
+    move = np.asarray(last_move(size, out.state)).astype(int)
     acting, target = move[:, :3], move[:, 7:10]
     np.testing.assert_array_equal(np.argmax(acting, axis=1), [1, 0, 2])
     np.testing.assert_array_equal(np.argmax(target, axis=1), [0, 2, 1])
@@ -424,7 +430,7 @@ class ObservationTest(parameterized.TestCase):
     kinds = np.argmax(seen[:, : 2 * 5 * 25].reshape(3, 2, 5, 25), axis=-1)
     np.testing.assert_array_equal(kinds, np.asarray(state.hands.card)[order])
     # Beliefs come last, the own ones first: mark those of one player.
-    told = state.hands.color_told.at[1, 0].set(True)
+    told = jnp.asarray(state.hands.color_told).at[1, 0].set(True)
     marked = state._replace(hands=state.hands._replace(color_told=told))
     change = observe(marked, env.default_params) != seen
     beliefs = change[:, -3 * 5 * 35 :].reshape(3, 3, -1)
@@ -436,8 +442,10 @@ class ObservationTest(parameterized.TestCase):
     _, state = reset(jax.random.key(2), env.default_params)
     before = observe(state, env.default_params)
     for player in range(3):
-      changed = state.hands.card.at[player].set(
-        (state.hands.card[player] + 7) % 25
+      changed = (
+        jnp.asarray(state.hands.card)
+        .at[player]
+        .set((state.hands.card[player] + 7) % 25)
       )
       hands = state.hands._replace(card=changed)
       after = observe(state._replace(hands=hands), env.default_params)

@@ -1,7 +1,6 @@
 """Particle games: what each one pays, shows and lets agents do."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 from mpe_states import crowded_state
@@ -14,13 +13,15 @@ class RulesTest(parameterized.TestCase):
 
   def outcome(self, env, action=None, params=None, **fields):
     params = env.default_params if params is None else params
-    _, state = env.reset(jax.random.key(0), params)
-    array = lambda x: jnp.asarray(
-      x, jnp.int32 if np.asarray(x).dtype.kind == 'i' else jnp.float32
+    _, state = jax.jit(env.reset)(jax.random.key(0), params)
+    array = lambda x: np.asarray(
+      x, np.int32 if np.asarray(x).dtype.kind == 'i' else np.float32
     )
     state = state._replace(**{name: array(x) for name, x in fields.items()})
     action = [0] * env.num_agents if action is None else action
-    return jax.jit(env.step)(jax.random.key(0), state, array(action), params)
+    step = jax.jit(env.step)
+    out = step(jax.random.key(0), state, array(action), params)
+    return jax.device_get(out)
 
   def test_simple(self):
     out = self.outcome(
@@ -215,8 +216,8 @@ class RulesTest(parameterized.TestCase):
           if n != 5:
             box[i, 5 + action[i] // 5 if n > 5 else action[i]] = 1
         key = jax.random.key(0)
-        a = jax.jit(discrete.step)(key, state, jnp.array(action), params)
-        b = jax.jit(boxed.step)(key, state, jnp.array(box), params)
+        a = jax.jit(discrete.step)(key, state, action, params)
+        b = jax.jit(boxed.step)(key, state, box, params)
         for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
           np.testing.assert_allclose(x, y, atol=1e-6)
 

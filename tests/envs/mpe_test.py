@@ -99,17 +99,15 @@ class PhysicsTest(parameterized.TestCase):
   def test_forces_are_equal_and_opposite(self):
     params = world.world_params([0.15, 0.1, 0.2], [])
     rng = np.random.default_rng(1)
+    nothing = np.zeros((0, 2), np.float32)
+    contact_forces = jax.jit(world.contact_forces)
     for _ in range(5):
-      position = jnp.asarray(rng.uniform(-0.2, 0.2, (3, 2)), jnp.float32)
-      force = world.contact_forces(
-        position, jnp.zeros((0, 2), jnp.float32), params
-      )
+      position = rng.uniform(-0.2, 0.2, (3, 2)).astype(np.float32)
+      force = contact_forces(position, nothing, params)
       self.assertGreater(np.abs(force).max(), 0.1)
       np.testing.assert_allclose(np.sum(force, 0), 0.0, atol=1e-4)
     pair = world.world_params([0.15, 0.1], [])
-    force = world.contact_forces(
-      position[:2], jnp.zeros((0, 2), jnp.float32), pair
-    )
+    force = np.asarray(contact_forces(position[:2], nothing, pair))
     np.testing.assert_array_equal(force[0], -force[1])
 
   def test_momentum_is_kept_without_damping(self):
@@ -125,7 +123,7 @@ class PhysicsTest(parameterized.TestCase):
     before, start = momentum(state), state
     for _ in range(10):
       state = step(
-        jax.random.key(0), state, jnp.zeros(5, jnp.int32), params
+        jax.random.key(0), state, np.zeros(5, np.int32), params
       ).state
     self.assertGreater(np.abs(state.velocity - start.velocity).max(), 0.1)
     np.testing.assert_allclose(momentum(state), before, atol=1e-4)
@@ -142,7 +140,7 @@ class PhysicsTest(parameterized.TestCase):
   def test_free_fall_of_a_push(self):
     # v_n = (a dt / d) (1 - (1 - d)^n), and positions lag by one step.
     env = envs.simple()
-    _, state = env.reset(jax.random.key(0), env.default_params)
+    _, state = jax.jit(env.reset)(jax.random.key(0), env.default_params)
     start, positions = state.position[0, 0], []
     step, action = jax.jit(env.step), jnp.array([2], jnp.int32)
     for _ in range(6):
@@ -165,7 +163,8 @@ class SymmetryTest(parameterized.TestCase):
       out = env.step(jax.random.key(0), state, action, params)
       return out.state, (out.state, out.reward)
 
-    return jax.jit(lambda s, a: jax.lax.scan(body, s, a))(state, actions)[1]
+    run = jax.jit(lambda s, a: jax.lax.scan(body, s, a))
+    return jax.device_get(run(state, actions)[1])
 
   @parameterized.named_parameters(
     ('spread', envs.simple_spread),
@@ -175,11 +174,11 @@ class SymmetryTest(parameterized.TestCase):
   def test_games_without_borders_may_be_shifted(self, make):
     env = make()
     state = crowded_state(env, 5)
-    shift = jnp.array([0.5, -0.25], jnp.float32)
+    shift = np.array([0.5, -0.25], np.float32)
     moved = state._replace(
       position=state.position + shift, landmarks=state.landmarks + shift
     )
-    actions = jnp.ones((8, env.num_agents), jnp.int32) * 2
+    actions = np.full((8, env.num_agents), 2, np.int32)
     states, rewards = self.play(env, state, actions)
     shifted, same = self.play(env, moved, actions)
     np.testing.assert_allclose(
@@ -196,7 +195,7 @@ class SymmetryTest(parameterized.TestCase):
   def test_games_may_be_mirrored(self, make):
     env = make()
     state = crowded_state(env, 6)
-    flip = jnp.array([-1.0, 1.0], jnp.float32)
+    flip = np.array([-1.0, 1.0], np.float32)
     mirrored = state._replace(
       position=state.position * flip,
       velocity=state.velocity * flip,
@@ -209,8 +208,8 @@ class SymmetryTest(parameterized.TestCase):
     move = np.where(only_speaks, 1, move)
     reflected = np.where(only_speaks, 1, mirror[move])
     word = np.where(speaks & ~only_speaks, 5 * 2, 0)  # the third symbol
-    states, rewards = self.play(env, state, jnp.int32(move + word))
-    others, same = self.play(env, mirrored, jnp.int32(reflected + word))
+    states, rewards = self.play(env, state, np.int32(move + word))
+    others, same = self.play(env, mirrored, np.int32(reflected + word))
     np.testing.assert_allclose(
       others.position, states.position * flip, atol=1e-4
     )
@@ -237,7 +236,7 @@ class EpisodeTest(parameterized.TestCase):
   def test_25_steps_exactly(self, make):
     env = make()
     auto = envs.auto_reset(env)
-    _, state = env.reset(jax.random.key(0), env.default_params)
+    _, state = jax.jit(env.reset)(jax.random.key(0), env.default_params)
 
     def body(state, key):
       action = jnp.zeros((env.num_agents,), jnp.int32)
@@ -255,7 +254,8 @@ class EpisodeTest(parameterized.TestCase):
   def test_a_start_fills_the_square(self, make):
     env = make()
     keys = jax.random.split(jax.random.key(2), 500)
-    _, state = jax.vmap(env.reset, (0, None))(keys, env.default_params)
+    start = jax.jit(jax.vmap(env.reset, (0, None)))
+    _, state = start(keys, env.default_params)
     points = np.concatenate([state.position, state.landmarks], 1)
     self.assertLess(np.abs(points).max(), 1 + 1e-6)
     # 500 to 5500 uniform values: deviation of a mean below 0.02.
@@ -298,7 +298,7 @@ class EpisodeTest(parameterized.TestCase):
     state = crowded_state(env, 8)
     alone = [play(state, task) for task in tasks]
     self.assertLen(traces, 1)
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), *tasks)
+    stacked = jax.tree.map(lambda *x: np.stack(x), *tasks)
     together = jax.jit(jax.vmap(play, (None, 0)))(state, stacked)
     for i, one in enumerate(alone):
       for a, b in zip(one, together, strict=True):

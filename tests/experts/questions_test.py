@@ -14,7 +14,7 @@ CONFIG = models.TransformerConfig(
   experts=models.Experts(4, 2, 8, False, layers=(1,)),
 )  # fmt: skip
 MODEL = models.transformer(CONFIG)
-PARAMS = MODEL.init(jax.random.key(0))
+PARAMS = jax.jit(MODEL.init)(jax.random.key(0))
 TOKENS = jax.random.randint(jax.random.key(1), (3, 8), 1, 9)
 TEXTS = experts.Answered(
   TOKENS, jnp.array([5, 3, 4], jnp.int32), jnp.array([8, 6, 5], jnp.int32)

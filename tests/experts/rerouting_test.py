@@ -16,20 +16,28 @@ CONFIG = models.TransformerConfig(
   experts=models.Experts(4, 2, 8, True),
 )  # fmt: skip
 LEARNER = models.transformer(CONFIG, straight_through=True)
-PARAMS = LEARNER.init(jax.random.key(0))
 R, B, T = 6, 3, 7
 _full = lambda n, num: jnp.full((n,), num, jnp.int32)
-TEXTS = experts.Answered(
-  jax.random.randint(jax.random.key(1), (R, T), 1, 9), _full(R, 4), _full(R, T)
-)
-READ = experts.read_prompts(LEARNER, PARAMS, TEXTS.prompt)
-REFERENCES = experts.References(TEXTS, READ.features, READ.pathways)
-QUESTIONS = jax.random.normal(jax.random.key(2), (B, 16))
-OWN = jax.nn.softmax(jax.random.normal(jax.random.key(3), (B, 1, 4)))
-reroute = functools.partial(
-  experts.reroute, LEARNER, PARAMS, references=REFERENCES,
-  log_kernel=experts.gaussian_kernel(3.0), num_layers=1, num_core=4,
-)  # fmt: skip
+
+
+def setup_module():
+  global PARAMS, TEXTS, READ, REFERENCES, QUESTIONS, OWN, reroute
+  PARAMS = jax.jit(LEARNER.init)(jax.random.key(0))
+  TEXTS = experts.Answered(
+    jax.random.randint(jax.random.key(1), (R, T), 1, 9),
+    _full(R, 4),
+    _full(R, T),
+  )
+  READ = jax.jit(experts.read_prompts, static_argnums=0)(
+    LEARNER, PARAMS, TEXTS.prompt
+  )
+  REFERENCES = experts.References(TEXTS, READ.features, READ.pathways)
+  QUESTIONS = jax.random.normal(jax.random.key(2), (B, 16))
+  OWN = jax.nn.softmax(jax.random.normal(jax.random.key(3), (B, 1, 4)))
+  reroute = functools.partial(
+    experts.reroute, LEARNER, PARAMS, references=REFERENCES,
+    log_kernel=experts.gaussian_kernel(3.0), num_layers=1, num_core=4,
+  )  # fmt: skip
 
 
 def by_descent(num_steps, rate):
@@ -40,24 +48,31 @@ def by_descent(num_steps, rate):
 
 class ReroutingTest(absltest.TestCase):
   def test_of_one_neighbour_its_pathway(self):
-    got = reroute(
-      experts.by_kernel_regression((0.0,)), embeddings=QUESTIONS, pathways=OWN,
-      num_neighbours=1,
+    run = jax.jit(
+      lambda questions, own: reroute(
+        experts.by_kernel_regression((0.0,)), embeddings=questions,
+        pathways=own, num_neighbours=1,
+      )
     )  # fmt: skip
+    got, read = jax.device_get((run(QUESTIONS, OWN), READ))
     np.testing.assert_allclose(
-      got.pathways, READ.pathways[got.neighbours[:, 0]], rtol=1e-5
+      got.pathways, read.pathways[got.neighbours[:, 0]], rtol=1e-5
     )
-    distance = jnp.linalg.norm(QUESTIONS[:, None] - READ.features, axis=-1)
+    apart = np.asarray(QUESTIONS)[:, None] - read.features
+    distance = np.linalg.norm(apart, axis=-1)
     np.testing.assert_array_equal(got.neighbours[:, 0], distance.argmin(1))
 
   def test_a_question_among_the_references_is_left_out(self):
-    same = jnp.arange(R) == jnp.arange(B)[:, None]
-    run = lambda is_same: reroute(
-      experts.by_mode_finding(), embeddings=READ.features[:B], pathways=OWN,
-      num_neighbours=2, is_same=is_same,
+    same = np.arange(R) == np.arange(B)[:, None]
+    run = jax.jit(
+      lambda is_same: reroute(
+        experts.by_mode_finding(), embeddings=READ.features[:B], pathways=OWN,
+        num_neighbours=2, is_same=is_same,
+      ).neighbours
     )  # fmt: skip
-    np.testing.assert_array_equal(run(None).neighbours[:, 0], np.arange(B))
-    self.assertFalse(np.any(run(same).neighbours == np.arange(B)[:, None]))
+    first = np.asarray(run(None))[:, 0]
+    np.testing.assert_array_equal(first, np.arange(B))
+    self.assertFalse(np.any(np.asarray(run(same)) == np.arange(B)[:, None]))
 
   def test_alpha_and_descent_look_at_the_neighbours_loss(self):
     """The first step is the gradient of the weighted loss of their answers."""

@@ -28,14 +28,6 @@ def tiny(width):
 
 
 PAIR = finetuning.SoftPair(tiny(8), tiny(12))
-BATCH = finetuning.SoftCoTBatch(
-  Prompt(
-    jax.random.randint(jax.random.key(1), (3, 5), 0, V), jnp.array([5, 2, 3])
-  ),
-  jax.random.randint(jax.random.key(2), (3, T), 0, V),
-  jnp.array([4, 1, 3]),
-  jax.random.split(jax.random.key(3), 3),
-)
 
 
 @jax.jit
@@ -49,7 +41,19 @@ def make_params(key):
   return finetuning.SoftCoTParams(*frozen, soft)
 
 
-PARAMS = make_params(jax.random.key(0))
+def setup_module():
+  global BATCH, PARAMS
+  BATCH = finetuning.SoftCoTBatch(
+    Prompt(
+      jax.random.randint(jax.random.key(1), (3, 5), 0, V), jnp.array([5, 2, 3])
+    ),
+    jax.random.randint(jax.random.key(2), (3, T), 0, V),
+    jnp.array([4, 1, 3]),
+    jax.random.split(jax.random.key(3), 3),
+  )
+  PARAMS = make_params(jax.random.key(0))
+
+
 think = jax.jit(functools.partial(finetuning.think, PAIR), static_argnums=2)
 loss_and_grads = jax.jit(
   jax.value_and_grad(

@@ -8,11 +8,17 @@ from ttc import incontext
 NET = incontext.in_context_regressor(
   3, width=8, num_layers=2, num_heads=2, num_registers=2, max_length=10
 )
-PARAMS = jax.jit(NET.init)(jax.random.key(0))
-TASKS = incontext.isotropic_tasks(3)
-CONTEXTS = jax.jit(incontext.draw_contexts, static_argnums=(3, 4))(
-  TASKS, jax.random.key(1), jnp.array([3, 8, 5, 1]), 8, 4
-)
+
+
+def setup_module():
+  global PARAMS, TASKS, CONTEXTS
+  PARAMS = jax.jit(NET.init)(jax.random.key(0))
+  TASKS = incontext.isotropic_tasks(3)
+  CONTEXTS = jax.jit(incontext.draw_contexts, static_argnums=(3, 4))(
+    TASKS, jax.random.key(1), jnp.array([3, 8, 5, 1]), 8, 4
+  )
+
+
 fit = jax.jit(NET.fit)
 
 

@@ -26,9 +26,6 @@ TINY = models.TransformerConfig(
   scan_layers=True,
 )
 ENV = envs.point_robot()
-TASKS = jax.jit(
-  jax.vmap(envs.point_robot_tasks(radius=0.75, max_steps=T).sample)
-)(jax.random.split(KEY, 3))
 
 
 def small(**numbers):
@@ -59,7 +56,14 @@ def offline():
   return data, bank, meta_dt.MetaDTParams(world, policy, scale)
 
 
-DATA, BANK, PARAMS = offline()
+def setup_module():
+  global TASKS, DATA, BANK, PARAMS
+  TASKS = jax.jit(
+    jax.vmap(envs.point_robot_tasks(radius=0.75, max_steps=T).sample)
+  )(jax.random.split(KEY, 3))
+  DATA, BANK, PARAMS = offline()
+
+
 apply = jax.jit(AGENT.policy.apply)
 encode = jax.jit(AGENT.world.encode)
 play = jax.jit(

@@ -38,7 +38,7 @@ X = jnp.array([1.0, -2, 3, 0.5])
 @functools.cache
 def params_of(scan_layers=False):
   config = dataclasses.replace(CONFIG, scan_layers=scan_layers)
-  return models.transformer(config).init(jax.random.key(0))
+  return jax.jit(models.transformer(config).init)(jax.random.key(0))
 
 
 def model_of(kind, **changes):

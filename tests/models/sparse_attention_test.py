@@ -38,7 +38,7 @@ PROMPT = Prompt(
   jax.random.randint(jax.random.key(1), (B, P), 0, 23), jnp.array([21, 10])
 )
 TOKENS = jax.random.randint(jax.random.key(2), (B, N, T), 0, 23)
-PARAMS = models.transformer(CONFIG).init(jax.random.key(0))
+PARAMS = jax.jit(models.transformer(CONFIG).init)(jax.random.key(0))
 # Sharper than at initialisation, so that what is attended to matters.
 PARAMS['layers'] = [
   {**layer, 'query': jax.tree.map(lambda x: 4 * x, layer['query'])}

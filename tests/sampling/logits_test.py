@@ -67,10 +67,14 @@ NUMPY = {
 }
 
 
+filter_row = jax.jit(filter_logits)
+filter_rows = jax.jit(jax.vmap(filter_logits))
+
+
 def kept(probs, preset, k=0, p=1.0, min_p=0.0, temperature=1.0):
-  logits = jnp.log(jnp.asarray(probs)) / temperature
-  params = SamplingParams(1.0, jnp.int32(k), jnp.float32(p), min_p, preset)
-  masked = filter_logits(logits, params)
+  logits = np.log(np.float32(probs)) / np.float32(temperature)
+  params = SamplingParams(1.0, np.int32(k), np.float32(p), min_p, preset)
+  masked = filter_row(logits, params)
   return set(np.flatnonzero(np.isfinite(masked)).tolist())
 
 
@@ -100,21 +104,20 @@ class LogitsTest(parameterized.TestCase):
   def test_equals_numpy_on_random_rows(self, preset, dtype, seed):
     rng = np.random.default_rng(seed)
     rows, vocab = 250, 101
-    logits = jnp.asarray(4 * rng.normal(size=(rows, vocab)), dtype)
-    logits = logits.astype(jnp.float32)  # bfloat16 rows are full of ties
+    logits = 4 * rng.normal(size=(rows, vocab))  # bfloat16 is full of ties
+    logits = logits.astype(jnp.dtype(dtype)).astype(np.float32)
     k = rng.integers(0, vocab + 5, rows)
     p = np.where(rng.random(rows) < 0.2, 1.0, rng.uniform(0.05, 1, rows))
     m = np.where(rng.random(rows) < 0.3, 0.0, rng.uniform(0, 0.5, rows))
     m = np.zeros(rows) if preset == 'tunix' else m
     params = SamplingParams(
-      jnp.ones(rows),
-      jnp.asarray(k),
-      jnp.asarray(p, 'f'),
-      jnp.asarray(m, 'f'),
+      np.ones(rows, 'f'),
+      k.astype('i4'),
+      p.astype('f'),
+      m.astype('f'),
       preset,
     )
-    run = jax.jit(jax.vmap(filter_logits))
-    got = np.isfinite(run(logits, params))
+    got = np.isfinite(filter_rows(logits, params))
     want = np.stack(
       [
         np.isfinite(NUMPY[preset](np.asarray(l, np.float64), *args))
@@ -126,13 +129,13 @@ class LogitsTest(parameterized.TestCase):
 
   def test_digits_of_any_size_give_one_threshold(self):
     rows = jax.random.normal(jax.random.key(0), (40, 101)).at[:, :3].set(-1.0)
-    ordered = jax.vmap(logits_lib._ordered)(rows)
+    ordered = jax.jit(jax.vmap(logits_lib._ordered))(rows)
 
     def run(bits, ordered, k):
       return logits_lib._by_digits(lambda x: jnp.sum(x) >= k, bits, ordered)
 
     one, four = (
-      jax.vmap(functools.partial(run, bits))(ordered, jnp.arange(40) + 1)
+      jax.jit(jax.vmap(functools.partial(run, bits)))(ordered, np.arange(1, 41))
       for bits in (1, 4)
     )
     largest = np.sort(np.asarray(ordered), axis=1)[:, ::-1]
@@ -142,7 +145,7 @@ class LogitsTest(parameterized.TestCase):
   def test_neutral_parameters_change_nothing(self):
     logits = jax.random.normal(jax.random.key(0), (64,))
     for preset in NUMPY:
-      masked = filter_logits(logits, SamplingParams(preset=preset))
+      masked = filter_row(logits, SamplingParams(preset=preset))
       np.testing.assert_array_equal(masked, logits)
 
   @parameterized.parameters(

@@ -25,7 +25,7 @@ TARGET = models.transformer(CONFIG)
 DRAFT = models.transformer(
   models.TransformerConfig(**{**vars(CONFIG), 'num_layers': 1})
 )
-PARAMS = TARGET.init(jax.random.key(0))
+PARAMS = jax.jit(TARGET.init)(jax.random.key(0))
 # The first layer of the target: right more often than not.
 DRAFT_PARAMS = {**PARAMS, 'layers': PARAMS['layers'][:1]}
 PROMPT = Prompt(

@@ -17,14 +17,18 @@ from ttc import models, sampling, search, strategies, tasks, verifiers
 
 TASK = tasks.permutation_word_problem('s3', 2)
 B, N, CAPACITY = 4, 4, 5
-KEYS = jax.random.split(jax.random.key(0), B)
-PROBLEMS = jax.vmap(TASK.generate)(jax.random.split(jax.random.key(1), B))
-TABLE = (
-  jax.random.normal(jax.random.key(2), (TASK.vocab_size,) * 2)
-  .at[:, TASK.pad_id]
-  .set(-jnp.inf)
-)
-NEVER_ENDS = TABLE.at[:, TASK.eos_id].set(-jnp.inf)
+
+
+@jax.jit
+def start():
+  keys = jax.random.split(jax.random.key(0), B)
+  problems = jax.vmap(TASK.generate)(jax.random.split(jax.random.key(1), B))
+  table = jax.random.normal(jax.random.key(2), (TASK.vocab_size,) * 2)
+  table = table.at[:, TASK.pad_id].set(-jnp.inf)
+  return keys, problems, table, table.at[:, TASK.eos_id].set(-jnp.inf)
+
+
+KEYS, PROBLEMS, TABLE, NEVER_ENDS = start()
 EVERYTHING = (*search.METHODS, *strategies.METHODS)
 METHODS = [m for m in EVERYTHING if m.select or m.decode]
 # One of each kind; the others are slow. Selections have tests of their own.

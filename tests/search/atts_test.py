@@ -22,8 +22,8 @@ CONFIG = models.TransformerConfig(
   head_dim=4,
 )
 MODEL = models.transformer(CONFIG)
-DRAFT_PARAMS = MODEL.init(jax.random.key(0))
-TARGET_PARAMS = MODEL.init(jax.random.key(1))
+DRAFT_PARAMS = jax.jit(MODEL.init)(jax.random.key(0))
+TARGET_PARAMS = jax.jit(MODEL.init)(jax.random.key(1))
 PROMPT = Prompt(
   jax.random.randint(jax.random.key(2), (B, 4), 1, V), jnp.array([4, 2])
 )

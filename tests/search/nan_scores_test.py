@@ -19,13 +19,13 @@ SELECTS = [
 
 
 def samples_of(answers, scores, log_probs=None):
-  scores = jnp.asarray(scores, jnp.float32)
+  scores = np.asarray(scores, np.float32)
   return Samples(
-    answers=jnp.asarray(answers),
+    answers=np.asarray(answers, np.int32),
     scores=scores,
-    log_probs=-jnp.ones(scores.size) if log_probs is None else log_probs,
-    lengths=jnp.full(scores.shape, 3),
-    finished=jnp.ones(scores.shape, bool),
+    log_probs=-np.ones_like(scores) if log_probs is None else log_probs,
+    lengths=np.full(scores.shape, 3, np.int32),
+    finished=np.ones(scores.shape, bool),
   )
 
 
@@ -136,18 +136,21 @@ def test_searches(method):
 
 def test_an_unknown_attempt_does_not_void_its_chain():
   """Two chains of two; of the first only the second attempt is known."""
-  chosen = search.chain_vote(2)(
-    samples_of([5, 6, 7, 7], [NAN, 0.9, 0.2, 0.3]), jnp.int32(4)
-  )
+  vote = jax.jit(search.chain_vote(2))
+  chosen = vote(samples_of([5, 6, 7, 7], [NAN, 0.9, 0.2, 0.3]), jnp.int32(4))
   assert (int(chosen.answer), int(chosen.nan_scores)) == (6, 1)
-  none = search.chain_vote(2)(samples_of([5, 6], [NAN, NAN]), jnp.int32(2))
-  assert (int(none.answer), int(none.nan_scores)) == (-1, 2)
+  none = vote(samples_of([5, 6, 7, 7], [NAN] * 4), jnp.int32(4))
+  assert (int(none.answer), int(none.nan_scores)) == (-1, 4)
 
 
 def test_the_conformal_test_rejects_it_and_keeps_it_as_the_worst():
-  calibration = search.calibrate(jnp.array([0.1, NAN, 0.3]), capacity=5)
-  np.testing.assert_array_equal(calibration.scores[:2], np.float32([0.1, 0.3]))
-  ranks = search.conformal_rank(calibration, jnp.array([0.2, 0.5, NAN]))
+  calibrate = jax.jit(search.calibrate, static_argnames='capacity')
+  calibration = calibrate(jnp.array([0.1, NAN, 0.3]), capacity=5)
+  scores = np.asarray(calibration.scores)
+  np.testing.assert_array_equal(scores[:2], np.float32([0.1, 0.3]))
+  ranks = jax.jit(search.conformal_rank)(
+    calibration, jnp.array([0.2, 0.5, NAN])
+  )
   np.testing.assert_array_equal(ranks, [1, 2, 3])
   assert bool(search.rank_test(calibration, jnp.float32(NAN), 1.0))
 

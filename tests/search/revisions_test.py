@@ -24,7 +24,7 @@ MODEL = models.transformer(
     max_length=32,
   )
 )
-PARAMS = MODEL.init(jax.random.key(0))
+PARAMS = jax.jit(MODEL.init)(jax.random.key(0))
 PROMPT = Prompt(jnp.array([[1, 2, 0], [2, 1, 1]]), jnp.array([2, 3]))
 STOP = sampling.stop_rules(V, [EOS])
 WARM = sampling.SamplingParams(temperature=4.0)

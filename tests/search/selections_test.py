@@ -109,7 +109,7 @@ class TestAgainstExactEstimators:
       finished=jnp.ones(4, bool),
     )
     answers = [
-      int(search.weighted_vote(fn)(samples, jnp.int32(4)).answer)
+      int(jax.jit(search.weighted_vote(fn))(samples, jnp.int32(4)).answer)
       for fn in (
         search.softmax_weights,  # 1 against 2 e^-1 = .736
         search.sigmoid_weights,  # .5 against 2 * .269 = .538

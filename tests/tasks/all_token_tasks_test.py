@@ -53,8 +53,8 @@ def _drawn(name):
     calls.append(key)  # one per trace
     return task.generate(key)
 
-  problems = generate(keys)
-  traces = jnp.pad(problems.trace, ((0, 0), (0, _SLACK)))
+  problems = jax.device_get(generate(keys))
+  traces = np.pad(problems.trace, ((0, 0), (0, _SLACK)))
 
   def verify(problem, response, length):
     return tuple(
@@ -116,9 +116,10 @@ def test_wrong_last_value_earns_nothing(drawn):
   _, _, _, problems, traces, verify = drawn
   rows, last = np.arange(_NUM_PROBLEMS), problems.trace_length - 2
   # Values 0 and 1 are tokens 3 and 4 everywhere: this is another value.
-  wrong = jnp.where(traces[rows, last] == 4, 5, 4)
-  _, reward, process, consistency = verify(
-    problems, traces.at[rows, last].set(wrong), problems.trace_length
+  wrong = traces.copy()
+  wrong[rows, last] = np.where(traces[rows, last] == 4, 5, 4)
+  _, reward, process, consistency = jax.device_get(
+    verify(problems, wrong, problems.trace_length)
   )
   np.testing.assert_array_equal(reward, 0.0)
   np.testing.assert_array_equal(process[rows, last], 0.0)
@@ -138,11 +139,11 @@ def test_truncated_response_has_no_answer(drawn):
 
 def test_tokens_behind_eos_do_not_matter(drawn):
   task, _, _, problems, traces, verify = drawn
-  position = jnp.arange(traces.shape[1])
+  position = np.arange(traces.shape[1], dtype=np.int32)
   junk = 3 + position % (task.vocab_size - 3)
   behind = position >= problems.trace_length[:, None]
-  for length in (problems.trace_length, jnp.full_like(problems.answer, 99)):
-    noisy = verify(problems, jnp.where(behind, junk, traces), length)
+  for length in (problems.trace_length, np.full_like(problems.answer, 99)):
+    noisy = verify(problems, np.where(behind, junk, traces), length)
     plain = verify(problems, traces, problems.trace_length)
     chex.assert_trees_all_equal(noisy, plain)
 
@@ -150,11 +151,10 @@ def test_tokens_behind_eos_do_not_matter(drawn):
 def test_random_tokens_are_graded_0_or_1(drawn):
   """An answer is -1 or an id, whatever the tokens; rewards are 0 or 1."""
   task, _, _, problems, traces, verify = drawn
-  tokens = jax.random.randint(
-    jax.random.key(1), traces.shape, 0, task.vocab_size
-  )
-  answer, reward, process, _ = verify(
-    problems, tokens, jnp.full_like(problems.answer, traces.shape[1])
+  rng = np.random.default_rng(1)
+  tokens = rng.integers(task.vocab_size, size=traces.shape, dtype=np.int32)
+  answer, reward, process, _ = jax.device_get(
+    verify(problems, tokens, np.full_like(problems.answer, traces.shape[1]))
   )
   assert np.all((answer >= -1) & (answer < task.vocab_size))
   np.testing.assert_array_equal(reward, answer == problems.answer)
@@ -203,7 +203,8 @@ def test_training_sequence_is_prompt_then_trace(drawn):
 
 def test_score_and_answer_functions_over_samples():
   """`[B, N]` from the samples of a `Generation`, sample by sample."""
-  task, _, _, problems, traces, _ = _drawn('s3')
+  task, *_ = _drawn('s3')
+  problems, traces = jax.tree.map(jnp.asarray, _drawn('s3')[3:5])
   lengths = jnp.stack([problems.trace_length, problems.trace_length - 1], 1)
   tokens = jnp.stack([traces, traces], axis=1)
   zeros = jnp.zeros(tokens.shape)

@@ -4,7 +4,10 @@ import numpy as np
 
 from ttc.tasks import answer_world
 
-WORLD = answer_world.random_world(jax.random.key(0), 3, 4, score_signal=2.0)
+
+def setup_module():
+  global WORLD
+  WORLD = answer_world.random_world(jax.random.key(0), 3, 4, score_signal=2.0)
 
 
 def test_law_is_the_sum_over_paths():

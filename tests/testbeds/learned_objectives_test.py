@@ -9,17 +9,22 @@ from ttc import envs, metarl
 from ttc.envs.grid_worlds.dynamic_programming import optimal_return
 from ttc.testbeds import learned_objectives as bed
 
-TASK = metarl.MetaTask(
-  envs.bandit(3),
-  envs.bandit_tasks(3, noise_std=0.1),
-  low=2,
-  high=4,
-  agent=metarl.tabular_agent(2, 1, actor_rate=4.0, max_grad_norm=1e6),
-  eval_episodes=16,
-  max_episode_steps=1,
-)
-RULE = metarl.ta_lpg(2, 4)
-META = RULE.init(jax.random.key(0))
+
+def setup_module():
+  global TASK, RULE, META
+  TASK = metarl.MetaTask(
+    envs.bandit(3),
+    envs.bandit_tasks(3, noise_std=0.1),
+    low=2,
+    high=4,
+    agent=metarl.tabular_agent(2, 1, actor_rate=4.0, max_grad_norm=1e6),
+    eval_episodes=16,
+    max_episode_steps=1,
+  )
+  RULE = metarl.ta_lpg(2, 4)
+  META = jax.jit(RULE.init)(jax.random.key(0))
+
+
 BEST = lambda level: jnp.max(level.means)
 
 

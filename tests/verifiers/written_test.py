@@ -3,7 +3,6 @@
 import pathlib
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from byte_writers import CONTROL, WORDS, byte_level, show, writer
@@ -185,10 +184,11 @@ def test_nothing_at_all_is_written_and_read():
       head_dim=8,
     )
   )
-  params = model.init(jax.random.key(0))
-  reading = jax.tree.map(jnp.asarray, reading)
-  features = verifiers.step_features(model, params, reading)
-  tokens = jnp.asarray(write('', 'a').tokens)[None]
+  params = jax.jit(model.init)(jax.random.key(0))
+  step_features = jax.jit(verifiers.step_features, static_argnums=0)
+  features = step_features(model, params, jax.tree.map(np.asarray, reading))
+  tokens = np.asarray(write('', 'a').tokens)[None]
+  want = jax.jit(models.read, static_argnums=0)(model, params, tokens)
   np.testing.assert_allclose(
-    features[0, 1], models.read(model, params, tokens)[0], atol=1e-5
+    np.asarray(features)[0, 1], np.asarray(want)[0], atol=1e-5
   )
