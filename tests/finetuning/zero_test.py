@@ -1,4 +1,4 @@
-"""A training spread over four devices, nothing of which is there twice."""
+"""A training spread over four devices, no matrix of which is there twice."""
 
 import textwrap
 

@@ -1,6 +1,7 @@
 """What many prompts begin with is read once, and nothing else changes."""
 
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +32,12 @@ MODELS = {
   'stacked and sparse': models.transformer(STACKED, SPARSE),
   'window': models.transformer(dataclasses.replace(CONFIG, sliding_window=6)),
   'table': models.table_model(32),
+  'without cache': models.without_cache(
+    lambda table, tokens: jnp.cumsum(table[tokens], axis=1),
+    32,
+    64,
+    models.table_model(32).init,
+  ),
 }
 STOP = sampling.stop_rules(32, [0])
 
@@ -42,6 +49,7 @@ STOP = sampling.stop_rules(32, [0])
     'stacked and sparse',
     'window',
     'table',
+    'without cache',
     pytest.param('stacked', marks=pytest.mark.slow),
     pytest.param('sparse', marks=pytest.mark.slow),
   ],
@@ -140,3 +148,12 @@ def test_what_cannot_be_read_behind_a_front_is_refused():
   at_once = model._replace(join=None)
   with pytest.raises(ValueError, match='read behind a front'):
     sampling.prefill(at_once, params, prompt, 1, 1, front=front)
+  shape = types.SimpleNamespace(num_experts=2)
+  routes = models.no_override(
+    types.SimpleNamespace(num_layers=2, experts=shape)
+  )
+  with pytest.raises(ValueError, match='routes are of whole prompts'):
+    sampling.prefill(model, params, prompt, 1, 1, front=front, routes=routes)
+  for tokens, says in (([], 'at least one'), ([1, 32], r'ids \[32\] of a fr')):
+    with pytest.raises(ValueError, match=says):
+      models.read_front(model, params, jnp.array(tokens, jnp.int32))

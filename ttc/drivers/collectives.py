@@ -18,7 +18,6 @@ _KINDS = (
   'collective-permute',
   'reduce-scatter',
 )
-_BYTES = {'pred': 1, 's8': 1, 'u8': 1, 'bf16': 2, 'f16': 2}  # of others: 4
 _OPERATION = re.compile(rf'= (.*?) ({"|".join(_KINDS)})(?:-start)?\(')
 _ARRAY = re.compile(r'(\w+)\[([\d,]*)\]')
 _CALLED = re.compile(
@@ -36,7 +35,7 @@ class Exchanged(NamedTuple):
 
   Attributes:
     by_kind: bytes of the results of each kind of collective.
-    largest_gather: bytes of the largest array that is gathered.
+    largest_gather: bytes of the largest that is gathered, or exchanged by all.
   """
 
   by_kind: Counter[str]
@@ -48,7 +47,7 @@ def find_collectives(text: str, *, of_a_step: bool = False) -> Exchanged:
 
   Args:
     text: of the optimised program.
-    of_a_step: leave out what is before and behind all loops.
+    of_a_step: leave out what the program itself does before and behind loops.
   """
   found, (entry, *_) = _computations(text)
   counts = Counter()
@@ -63,8 +62,11 @@ def find_collectives(text: str, *, of_a_step: bool = False) -> Exchanged:
         continue
       shapes, kind = match.groups()
       sizes = [_size(*array) for array in _ARRAY.findall(shapes)]
-      has_inputs = '-start(' in line and kind != 'all-reduce'
-      size = max(sizes) if has_inputs else sum(sizes)
+      if '-start(' in line and kind == 'collective-permute':
+        sizes = sizes[:1]  # behind it what it becomes, and two tokens
+      elif '-start(' in line and kind != 'all-reduce':
+        sizes = sizes[len(sizes) // 2 :]  # inputs come first
+      size = sum(sizes)
       if kind in ('all-gather', 'all-to-all'):
         largest = max(largest, size)
       if name.startswith('all-reduce-scatter'):  # of TPUs, in one fusion
@@ -75,7 +77,8 @@ def find_collectives(text: str, *, of_a_step: bool = False) -> Exchanged:
 
 def _size(dtype: str, dims: str) -> int:
   sizes = map(int, filter(None, dims.split(',')))
-  return _BYTES.get(dtype, 4) * math.prod(sizes)
+  bits = re.search(r'\d+', dtype)  # pred has none
+  return max(1, int(bits[0]) // 8 if bits else 1) * math.prod(sizes)
 
 
 def _computations(text: str) -> tuple[dict[str, list[str]], list[str]]:

@@ -116,8 +116,9 @@ def train(
 ) -> Program:
   """An update; float32 is trained, bfloat16 computed in and kept frozen.
 
-  What is trained lies by `models.ZERO`, and so do its gradients and moments;
-  frozen weights beside an adapter lie as for decoding.
+  What is trained lies by `models.ZERO`, and so do its gradients and moments.
+  Frozen weights beside an adapter lie as for decoding; the adapter, its
+  gradients and moments are on every device.
 
   Raises:
     ValueError: if problems, or parts, do not come out even.

@@ -54,9 +54,12 @@ _TPUS = ('v5e', 'v5p', 'v6e')
 
 def check(name: str) -> None:
   """Raises a ValueError for a slice that there is no compiler for."""
-  kind, _, count = name.partition('-')
-  if kind in _GPUS and int(count) > 8:
+  kind, _, _ = name.partition('-')
+  count = slices.parse_slice(name).num_devices
+  if kind in _GPUS and count > 8:
     raise ValueError(f'--compile is for up to 8 GPUs, not --slice={name}')
+  if kind in _TPUS and count & (count - 1):
+    raise ValueError(f'--compile is for 1, 2, 4, ... chips, not --slice={name}')
   if kind not in (*_TPUS, *_GPUS):
     known = ', '.join((*_TPUS, *_GPUS))
     raise ValueError(f'--compile is for {known}, not --slice={name}')

@@ -324,7 +324,7 @@ def _in_parts(batch: PolicyBatch, num_parts: int) -> PolicyBatch:
   if num_parts == 1:
     return batch
   P, G, _ = batch.tokens.shape
-  if G % num_parts:
+  if num_parts < 1 or G % num_parts:
     raise ValueError(
       f'group_parts={num_parts} does not divide the {G} responses of a group'
     )

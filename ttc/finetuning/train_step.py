@@ -58,7 +58,7 @@ def state_shardings(
     state: or its shapes.
     optimizer: the one of the state.
     of_params: a `NamedSharding` for each parameter. With those of
-      `models.ZERO` no device holds what another does.
+      `models.ZERO` nothing large is on two devices, as far as axes divide.
 
   Returns:
     A sharding for each leaf of the state; step, key and counts are everywhere.

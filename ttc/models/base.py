@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ttc.models.experts import RouteOverride, Routing
@@ -146,7 +148,21 @@ def embed(
 def read_front(
   model: LanguageModel, params: Params, tokens: Int[Array, ' P']
 ) -> Front:
-  """Reads tokens that many prompts begin with, for `encode_prompt`."""
+  """Reads tokens that many prompts begin with, for `encode_prompt`.
+
+  Raises:
+    ValueError: if there are none, or, outside of compiled programs, if one is
+      no id of the vocabulary.
+  """
+  if not tokens.size:
+    raise ValueError('a front has at least one token')
+  if not isinstance(tokens, Tracer):
+    wrong = tokens[(tokens < 0) | (tokens >= model.vocab_size)]
+    if wrong.size:
+      raise ValueError(
+        f'ids {np.unique(wrong).tolist()} of a front are outside the '
+        f'vocabulary of {model.vocab_size}'
+      )
   length = jnp.asarray(tokens.shape[0], jnp.int32)
   memory, _ = encode_prompt(model, params, Prompt(tokens[None], length[None]))
   return Front(memory, length)

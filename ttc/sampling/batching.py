@@ -142,7 +142,8 @@ def decode_stream(
     policy: when to end a problem early.
     controller: forces templates into responses.
     front: tokens that prompts begin with, solved examples for instance. Whole
-      128s of them are read once; prompts that begin otherwise are read whole.
+      128s of them are read once, by a model with `join`; prompts that begin
+      otherwise are read whole.
     place: puts a pytree with leading axis `B` on devices, e.g. by sharding it.
 
   Yields:
@@ -238,6 +239,8 @@ def _behind_front(model, shared, problems, front):
   """What to read and of which problems: behind the front, and from anew."""
   size = len(front) // _WHOLE * _WHOLE
   first = list(front[:size])
+  if model.join is None or not all(0 <= x < model.vocab_size for x in first):
+    size = 0
   behind = [
     index
     for index, problem in enumerate(problems)

@@ -120,10 +120,10 @@ def prefill(
       compiled program such ids have no law: responses are empty and `INVALID`.
   """
   _check_prompt(model, prompt)
+  if routes is not None and front is not None:
+    raise ValueError('routes are of whole prompts: a front was read without')
   if routes is not None:
     check_routes(model, routes, prompt.tokens.shape[0], num_rows)
-    if front is not None:
-      raise ValueError('routes are of whole prompts: a front was read without')
   return _prefill(model, params, prompt, num_rows, capacity, routes, front)
 
 
