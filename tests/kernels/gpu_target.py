@@ -14,7 +14,7 @@ import jax
 import pytest
 from jax.experimental import topologies
 
-from ttc.drivers.topologies import H200
+from ttc.drivers.topologies import H200, on_hopper
 
 SHARED_MEMORY = 232_448  # bytes that a program can have on sm_90
 
@@ -29,18 +29,8 @@ class Program(NamedTuple):
 
 def lower(fn, *args):
   """Lowers for CUDA; `args` may be shapes."""
-  with _device():
+  with on_hopper():
     return jax.jit(fn).trace(*args).lower(lowering_platforms=('cuda',))
-
-
-def _device():
-  """For which device to lower; jax 0.10 takes sm_90 for granted."""
-  device = jax.sharding.AbstractDevice(
-    device_kind='NVIDIA H200', num_cores=132, platform='gpu'
-  )
-  return jax.sharding.use_abstract_mesh(
-    jax.sharding.AbstractMesh((), (), abstract_device=device)
-  )
 
 
 def compile_(fn, *args):

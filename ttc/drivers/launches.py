@@ -85,7 +85,7 @@ def compile_sample(
   shapes = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes
   )
-  text = sample.trace(*shapes).lower().compile().as_text()
+  text = topologies.lower(sample, shapes).compile().as_text()
   assert text is not None  # of the compilers for these platforms
   return text
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 
 from ttc import evaluation
+from ttc.drivers import topologies
 from ttc.drivers.collectives import Exchanged, find_collectives
 from ttc.drivers.plan_programs import Program
 from ttc.scaling import slices
@@ -37,7 +38,7 @@ def compile_program(program: Program) -> Compiled:
       1024).
     ImportError, OSError: without the compiler.
   """
-  lowered = program.function.trace(*program.shapes).lower()
+  lowered = topologies.lower(program.function, program.shapes)
   try:
     compiled = lowered.compile()
   except jax.errors.JaxRuntimeError as error:

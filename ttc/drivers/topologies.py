@@ -4,6 +4,7 @@ The compilers come with the extra `kernels-aot`: that of TPUs is libtpu, that of
 GPUs is told what an H100 or H200 is.
 """
 
+import contextlib
 import importlib.util
 import math
 import os
@@ -82,6 +83,27 @@ def slice_mesh(name: str, layout: slices.Layout) -> jax.sharding.Mesh:
   """The devices of a slice, over `data` and `model`."""
   devices = np.array(topology(slice_target(name)).devices).reshape(layout)
   return jax.sharding.Mesh(devices, ('data', 'model'))
+
+
+def lower(function: Any, shapes: tuple[Any, ...]) -> Any:
+  """A function in `jax.jit`, lowered for the devices that its shapes lie on."""
+  places = {leaf.sharding for leaf in jax.tree.leaves(shapes)}
+  platforms = {d.platform for place in places for d in place.device_set}
+  gpus = (
+    on_hopper() if platforms & {'gpu', 'cuda'} else contextlib.nullcontext()
+  )
+  with gpus:
+    return function.trace(*shapes).lower()
+
+
+def on_hopper() -> contextlib.AbstractContextManager[Any]:
+  """Inside, kernels of GPUs are lowered for sm_90; jax 0.10 always does so."""
+  device = jax.sharding.AbstractDevice(
+    device_kind='NVIDIA H200', num_cores=132, platform='gpu'
+  )
+  return jax.sharding.use_abstract_mesh(
+    jax.sharding.AbstractMesh((), (), abstract_device=device)
+  )
 
 
 def topology(target: Target) -> Any:
