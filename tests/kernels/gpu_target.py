@@ -49,8 +49,10 @@ def compile_(fn, *args):
       r'kCustomKernel .*\] (\S+) grid: .* shared_memory: (\d+) bytes',
       thunks.read_text(),
     )
+  text = compiled.as_text()
+  assert text is not None  # of this compiler
   return Program(
-    compiled.as_text(),
+    text,
     {name: int(size) for name, size in kernels},
     time.perf_counter() - start,
   )
