@@ -36,6 +36,10 @@ TEXT = """HloModule jit_step
   %c = f32[2] conditional(%p), branch_computations={%inside, %add}
   %s = (f32[2]{0}, f32[6,2]{1,0}) all-gather-start(%y), dimensions={0}
   %d = f32[6,2]{1,0} all-gather-done(%s)
+  %t = ((bf16[2], s8[3]), (bf16[8], s8[12])) all-gather-start(%y, %q)
+  %h = ((f32[16]), (f32[4])) reduce-scatter-start(%y)
+  %j = f32[5] reduce-scatter(%y), replica_groups=[2,4]<=[8], to_apply=%add
+  %m = (u8[7], u8[7], u32[], u32[]) collective-permute-start(%y)
   %async-collective-start.1 = f32[4,2] fusion(%y), calls=%inside
   %b = f32[2]{0} fusion(%y), calls=%async_collective_fusion.1
   %async-collective-done.1 = f32[4,2] fusion(%y), calls=%inside
@@ -55,14 +59,17 @@ def test_collectives_are_counted_as_often_as_they_are_run():
   found, largest = find_collectives(TEXT)
   assert found == {
     'all-reduce': 8 * 16 * 2 * 5,
-    'reduce-scatter': 8 * 4 * 5,
-    # Of the branch, of its own start, of the chain, and of the counted loop.
-    'all-gather': (4 * 2 + 6 * 2 + 4 * 2 + 3 * 4 * 2) * 4,
+    # What goes in, to four devices each.
+    'reduce-scatter': 8 * 4 * 5 + 16 * 4 + 4 * 5 * 4,
+    # Of the branch, of its own start, of the chain, and of the counted loop;
+    # and of two arrays at once, as they come out.
+    'all-gather': (4 * 2 + 6 * 2 + 4 * 2 + 3 * 4 * 2) * 4 + 8 * 2 + 12,
+    'collective-permute': 7,
     'all-to-all': 3,
   }
   assert largest == 6 * 2 * 4
   found, _ = find_collectives(TEXT, of_a_step=True)
-  assert 'all-to-all' not in found and len(found) == 3
+  assert 'all-to-all' not in found and len(found) == 4
 
 
 def mesh(data, model):

@@ -19,6 +19,12 @@ from ttc.drivers.topologies import H200, on_hopper
 SHARED_MEMORY = 232_448  # bytes that a program can have on sm_90
 
 
+def print_temporaries(compiled):
+  """For `pytest -s`."""
+  memory = compiled.memory_analysis()
+  print(f' {memory.temp_size_in_bytes / 1e6:.1f} MB of temporaries')
+
+
 class Program(NamedTuple):
   """A compiled program."""
 
@@ -49,6 +55,7 @@ def compile_(fn, *args):
       r'kCustomKernel .*\] (\S+) grid: .* shared_memory: (\d+) bytes',
       thunks.read_text(),
     )
+  print_temporaries(compiled)
   text = compiled.as_text()
   assert text is not None  # of this compiler
   return Program(

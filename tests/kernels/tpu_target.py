@@ -6,6 +6,7 @@ import os
 import re
 
 import jax
+from gpu_target import print_temporaries
 from jax.experimental import topologies
 
 TOPOLOGIES = {'v5e': 'v5e:2x2', 'v5p': 'v5p:2x2x1', 'v6e': 'v6e:2x2'}
@@ -32,7 +33,9 @@ def compiled(chip, function, arguments):
     ),
     arguments,
   )
-  return jax.jit(function).trace(*arguments).lower().compile().as_text()
+  compiled = jax.jit(function).trace(*arguments).lower().compile()
+  print_temporaries(compiled)
+  return compiled.as_text()
 
 
 def vector_memory(text):

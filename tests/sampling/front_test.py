@@ -10,36 +10,28 @@ import pytest
 
 from ttc import models, sampling
 from ttc.kernels import block_topk
+from ttc.models.published import TINY
 from ttc.types import Prompt
 
-CONFIG = models.TransformerConfig(
-  vocab_size=32,
-  num_layers=2,
-  embed_dim=16,
-  mlp_dim=32,
-  num_heads=2,
-  num_kv_heads=1,
-  head_dim=8,
-)
-STACKED = dataclasses.replace(CONFIG, scan_layers=True)
+STACKED = dataclasses.replace(TINY, scan_layers=True)
 SPARSE = models.SparseAttention(
   block_topk.mean_pool, 4, 12, sink=1, local=4, dense_layers=(0,)
 )
 MODELS = {
-  'dense': models.transformer(CONFIG),
+  'dense': models.transformer(TINY),
   'stacked': models.transformer(STACKED),
-  'sparse': models.transformer(CONFIG, SPARSE),
+  'sparse': models.transformer(TINY, SPARSE),
   'stacked and sparse': models.transformer(STACKED, SPARSE),
-  'window': models.transformer(dataclasses.replace(CONFIG, sliding_window=6)),
-  'table': models.table_model(32),
+  'window': models.transformer(dataclasses.replace(TINY, sliding_window=6)),
+  'table': models.table_model(TINY.vocab_size),
   'without cache': models.without_cache(
     lambda table, tokens: jnp.cumsum(table[tokens], axis=1),
-    32,
+    TINY.vocab_size,
     64,
-    models.table_model(32).init,
+    models.table_model(TINY.vocab_size).init,
   ),
 }
-STOP = sampling.stop_rules(32, [0])
+STOP = sampling.stop_rules(TINY.vocab_size, [0])
 
 
 @pytest.mark.parametrize(
@@ -154,6 +146,6 @@ def test_what_cannot_be_read_behind_a_front_is_refused():
   )
   with pytest.raises(ValueError, match='routes are of whole prompts'):
     sampling.prefill(model, params, prompt, 1, 1, front=front, routes=routes)
-  for tokens, says in (([], 'at least one'), ([1, 32], r'ids \[32\] of a fr')):
+  for tokens, says in (([], 'at least one'), ([1, 300], r'ids \[300\] of a f')):
     with pytest.raises(ValueError, match=says):
       models.read_front(model, params, jnp.array(tokens, jnp.int32))

@@ -34,7 +34,8 @@ class Exchanged(NamedTuple):
   """Of one device.
 
   Attributes:
-    by_kind: bytes of the results of each kind of collective.
+    by_kind: bytes of the results of each kind of collective; of what goes into
+      a reduce-scatter.
     largest_gather: bytes of the largest that is gathered, or exchanged by all.
   """
 
@@ -65,14 +66,25 @@ def find_collectives(text: str, *, of_a_step: bool = False) -> Exchanged:
       if '-start(' in line and kind == 'collective-permute':
         sizes = sizes[:1]  # behind it what it becomes, and two tokens
       elif '-start(' in line and kind != 'all-reduce':
-        sizes = sizes[len(sizes) // 2 :]  # inputs come first
+        half = len(sizes) // 2  # inputs come first
+        sizes = sizes[:half] if kind == 'reduce-scatter' else sizes[half:]
+      elif kind == 'reduce-scatter':
+        sizes = [size * _num_parts(line) for size in sizes]
       size = sum(sizes)
       if kind in ('all-gather', 'all-to-all'):
-        largest = max(largest, size)
+        largest = max(largest, *sizes)
       if name.startswith('all-reduce-scatter'):  # of TPUs, in one fusion
         kind = 'reduce-scatter'
       by_kind[kind] += runs * size
   return Exchanged(by_kind, largest)
+
+
+def _num_parts(line: str) -> int:
+  """How many devices of a group share what is scattered; 1 if unsaid."""
+  groups = re.search(r'replica_groups=(?:\[\d+,(\d+)\]|\{\{([\d,]+)\})', line)
+  if groups is None:
+    return 1
+  return int(groups[1]) if groups[1] else groups[2].count(',') + 1
 
 
 def _size(dtype: str, dims: str) -> int:

@@ -119,9 +119,9 @@ def plan(asked: Plan) -> None:
     if asked.compile:
       mesh = topologies.slice_mesh(asked.slice, chosen.layout)
       program = plan_programs.sample(config, mesh, asked.work)
-      compiled = plan_compile.compile_program(program)
       print()
-      plan_compile.print_compiled(compiled, chosen)
+      if (compiled := compiled_if_it_fits(program)) is not None:
+        plan_compile.print_compiled(compiled, chosen)
   if asked.out:
     draw(asked, shape, config.embed_dim)
     print(f'wrote {asked.out}')
@@ -145,13 +145,21 @@ def compile_update(
   if asked.program == 'train':
     program = plan_programs.train(config, mesh, work, asked.training)
   else:
-    program = getattr(plan_programs, asked.program)(mesh, population)
+    make = plan_programs.es if asked.program == 'es' else plan_programs.ippo
+    program = make(mesh, population)
+  if (compiled := compiled_if_it_fits(program)) is not None:
+    plan_compile.print_training(compiled, devices.hardware.memory)
+
+
+def compiled_if_it_fits(
+  program: plan_programs.Program,
+) -> plan_compile.Compiled | None:
+  """The compiled program; None, and a line, if there is no room for it."""
   try:
-    compiled = plan_compile.compile_program(program)
+    return plan_compile.compile_program(program)
   except MemoryError as error:
     print(f'It does not fit: {error}.')
-    return
-  plan_compile.print_training(compiled, devices.hardware.memory)
+    return None
 
 
 def _layout_to_train(

@@ -32,7 +32,7 @@ from ttc.sampling.stopping import Policy, StopRules, wait_for_all
 from ttc.types import Generation, Params, Prompt
 
 Item = TypeVar('Item')
-_WHOLE = 128  # what kernels read at once; a shorter front is not worth its copy
+_WHOLE = 128  # tokens; whole tiles of a kernel behind which prompts go on
 
 
 class Request(NamedTuple):
