@@ -7,7 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Integer, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Integer, PRNGKeyArray, Shaped, UInt32
+
+# Of Threefry-2x32, by the round (Salmon et al., 2011, table 2).
+_ROTATIONS = (13, 15, 26, 6), (17, 29, 16, 24)
 
 
 def random_index(
@@ -30,8 +33,34 @@ def random_index(
   Returns:
     Integers of that type.
   """
-  bits = jax.random.bits(key, shape, jnp.uint32)
+  bits = jax.random.bits(key, shape, jnp.uint32) if shape else word(key)
   return (bits % jnp.uint32(num_values)).astype(dtype)
+
+
+@jax.jit
+def word(key: PRNGKeyArray) -> UInt32[Array, '']:
+  """The 32 bits of `jax.random.bits(key, (), 'uint32')`, from one kernel.
+
+  On a CPU jax makes a loop of Threefry, for which XLA compiles ten kernels and
+  starts forty in each call. For one word it is written out here: 20 rounds of
+  Threefry-2x32 (Salmon et al., 2011, section 4) on the counter 0, 0. What
+  reads the word may not hash it anew: hence the barrier.
+
+  Args:
+    key: consumed; of another kind than Threefry it goes to `jax.random.bits`.
+  """
+  is_threefry = str(jax.random.key_impl(key)) == 'threefry2x32'
+  if not (is_threefry and jax.config.jax_threefry_partitionable):
+    return jax.random.bits(key, (), jnp.uint32)
+  low, high = x, y = jax.random.key_data(key)
+  words = low, high, low ^ high ^ jnp.uint32(0x1BD11BDA)
+  for i in range(5):
+    for distance in _ROTATIONS[i % 2]:
+      x = x + y
+      y = x ^ (y << jnp.uint32(distance) | y >> jnp.uint32(32 - distance))
+    x = x + words[(i + 1) % 3]
+    y = y + words[(i + 2) % 3] + jnp.uint32(i + 1)
+  return jax.lax.optimization_barrier(x ^ y)
 
 
 @dataclasses.dataclass(frozen=True)
