@@ -30,6 +30,11 @@ def get_config(objective: str = 'dr_grpo') -> config_dict.ConfigDict:
   # dpo, which learns from the best and the worst response of each group.
   config.objective = objective
   config.dpo_beta = 0.1  # of dpo: how strongly it is held to the start
+  # Of dpo and a text task: judgements of each response by the model itself, of
+  # which the best right and the most convincing wrong answer are a pair (Timo,
+  # 2406.14192: 3). 0: the first right and the first wrong one are.
+  config.num_judgements = 0
+  config.judgement_tokens = 64  # of each
   config.kl_weight = 0.0  # of the KL to the model at the start
   config.num_updates = 150
   config.num_prompts = 16  # of an update

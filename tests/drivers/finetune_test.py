@@ -18,6 +18,7 @@ from ttc import finetuning, models
 from ttc.drivers import finetune as driver
 from ttc.drivers import options
 from ttc.drivers.finetune_options import FinetuneOptions
+from ttc.drivers.finetune_problems import Drawn, Problems
 from ttc.types import FinishReason, Generation, Prompt
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -119,8 +120,8 @@ def test_metrics_are_of_all_rounds_and_penalties_bring_nobody_to_life():
   )  # fmt: skip
   prompt = Prompt(jnp.zeros((4, 1), jnp.int32), jnp.ones(4, jnp.int32))
   names = ['a', 'b', 'c', 'd']
-  problems = driver.Problems(
-    lambda key: driver.Drawn(jax.random.split(key, 4), prompt, None, names),
+  problems = Problems(
+    lambda key: Drawn(jax.random.split(key, 4), prompt, None, names),
     lambda drawn, responses: rewards,
     str, 8, None,
   )  # fmt: skip

@@ -6,12 +6,10 @@ verifier, step. An update depends on nothing but the state and its number.
 
 import dataclasses
 import functools
-import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tqdm
 from jax.sharding import Mesh
@@ -33,15 +31,14 @@ from ttc.drivers.finetune_options import (
   token_task,
 )
 from ttc.drivers.finetune_problems import (
-  Drawn,
   Problems,
   of_text_task,
   of_token_task,
 )
-from ttc.finetuning import Rollout, TrainState
+from ttc.drivers.finetune_rollouts import Clock, collect, judged
+from ttc.finetuning import TrainState
 from ttc.io import files
 from ttc.io.paths import AnyPath, as_path, fetched
-from ttc.models.sharding import of_first
 from ttc.testbeds import Size
 from ttc.testbeds.calibrated import pretrained
 
@@ -174,8 +171,9 @@ def train(setup: Setup) -> TrainState:
       drawn, rollout, filled, told = collect(
         setup, roll_out, state, done, clock
       )
+      more = judged(setup, drawn, rollout, clock)
       state, metrics = clock.time(
-        'update', update, state, setup.loaded.params, rollout, filled
+        'update', update, state, setup.loaded.params, rollout, filled, *more
       )
       done += 1
       seen = jax.device_get(metrics | told)  # all of them at once
@@ -218,13 +216,7 @@ def start(setup: Setup, run: resuming.Run) -> TrainState:
     return finetuning.init_state(init, chosen.optimizer, key)
 
   place = devices.everywhere(setup.mesh)
-  return run.start(init_all, place, setup.loaded.params, keys_of(chosen)[0])
-
-
-def keys_of(chosen: FinetuneOptions) -> tuple[jax.Array, jax.Array]:
-  """The key of the initial state, and the one that updates fold."""
-  init_key, update_key = jax.random.split(jax.random.key(chosen.seed))
-  return init_key, update_key
+  return run.start(init_all, place, setup.loaded.params, chosen.keys[0])
 
 
 def programs(setup: Setup) -> tuple[Any, Any]:
@@ -275,7 +267,11 @@ def _policy_gradient(setup: Setup, model: models.LanguageModel):
 
 
 def _dpo(setup: Setup, model: models.LanguageModel):
-  """The same for the best and the worst of each group, the first of equals."""
+  """The same for the best and the worst of each group.
+
+  Of equals that is the first; where they were judged, the one with most points,
+  of those that give an answer.
+  """
   chosen = setup.chosen
   update = finetuning.make_dpo_update(
     model,
@@ -288,109 +284,24 @@ def _dpo(setup: Setup, model: models.LanguageModel):
     dtype=None if chosen.dtype == 'float32' else chosen.dtype,
   )
 
-  def learn(state, frozen, rollout, filled):
+  def learn(state, frozen, rollout, filled, judged=None):
     rewards = rollout.rewards.reshape(*rollout.responses.lengths.shape, -1)
     total = rewards.sum(axis=-1)
     of = finetuning.is_alive(total)[:, None] & filled[:, None]
+    points = ()
+    if judged is not None:
+      of, points = of & judged.answers, (judged.as_right, judged.as_wrong)
     pairs = finetuning.pick_pairs(
       of & (total == total.max(axis=1, keepdims=True)),
       of & (total == total.min(axis=1, keepdims=True)),
+      *points,
     )
     state, metrics = update(
       state,
       frozen,
       finetuning.preferences(rollout.prompt, rollout.responses, pairs),
     )
-    return state, metrics | finetuning.rollout_metrics(rollout)
+    told = finetuning.rollout_metrics(rollout) | {'pairs': pairs.is_pair.mean()}
+    return state, metrics | told
 
   return learn
-
-
-def collect(
-  setup: Setup, roll_out, state: TrainState, done: int, clock: 'Clock'
-) -> tuple[Drawn, Rollout, jax.Array, dict[str, Any]]:
-  """Rolls out until every group teaches, or for as many rounds as chosen.
-
-  Returns:
-    What was asked in the last round, the groups, which of them count, and
-    metrics of all that was sampled: of several rounds the groups are a part.
-  """
-  chosen, problems = setup.chosen, setup.problems
-  key = jax.random.fold_in(keys_of(chosen)[1], done)
-
-  def roll(round_):
-    drawn = problems.draw(jax.random.fold_in(key, round_))
-    keys, prompt = drawn.keys, drawn.prompt
-    if setup.mesh is not None:
-      keys, prompt = models.shard_batch((keys, prompt), setup.mesh)
-    responses = clock.time(
-      'sample', roll_out, state, setup.loaded.params, keys, prompt
-    )
-    said = devices.fetch(responses)
-    rewards = clock.time('score', problems.score, drawn, said)
-    rewards = of_first(np.asarray(rewards))  # its clocks may have a say
-    rewards = jnp.asarray(_checked(rewards, drawn, done + 1), jnp.float32)
-    clock.tokens += int(responses.lengths.sum())
-    # Before penalties: a group that is always wrong is dead at any length.
-    total = rewards.sum(axis=-1) if rewards.ndim == 3 else rewards
-    alive = finetuning.is_alive(total)
-    if chosen.overlong_cache:
-      penalty = finetuning.overlong_penalty(
-        responses.lengths, problems.capacity, chosen.overlong_cache
-      )
-      kinds = rewards.reshape(*total.shape, -1)
-      rewards = total + penalty
-      if chosen.is_decoupled:
-        rewards = jnp.concatenate([kinds, penalty[..., None]], axis=-1)
-    return drawn, Rollout(prompt, responses, rewards), alive
-
-  drawn, rollout, alive = roll(0)
-  if chosen.max_rounds == 1:
-    return drawn, rollout, jnp.ones((chosen.num_prompts,), bool), {}
-  none = jnp.zeros((chosen.num_prompts,), bool)
-  buffer, told = finetuning.GroupBuffer(rollout, none), []
-  for round_ in range(chosen.max_rounds):
-    drawn, rollout, alive = roll(round_) if round_ else (drawn, rollout, alive)
-    told.append(finetuning.rollout_metrics(rollout) | {'alive': alive.mean()})
-    buffer = finetuning.fill_buffer(buffer, rollout, alive)
-    if bool(buffer.is_filled.all()):
-      break
-  seen = {name: np.mean([x[name] for x in told]) for name in told[0]}
-  seen['sampled'] *= len(told)
-  return drawn, buffer.groups, buffer.is_filled, seen
-
-
-def _checked(rewards, drawn: Drawn, step: int):
-  """Raises ValueError at the first reward that is no number."""
-  if not np.isfinite(rewards).all():
-    p, g, *_ = np.argwhere(~np.isfinite(rewards))[0]
-    raise ValueError(
-      f'the reward of update {step}, item {drawn.names[p]!r}, response {g} is '
-      f'{rewards[p, g]}'
-    )
-  return rewards
-
-
-class Clock:
-  """Seconds by what they were spent on, and tokens sampled."""
-
-  def __init__(self):
-    """Starts at zero."""
-    self.seconds: dict[str, float] = {}
-    self.tokens = 0
-
-  def time(self, what: str, fn, *args) -> Any:
-    """Runs a function to its end."""
-    begin = time.perf_counter()
-    result = jax.block_until_ready(fn(*args))
-    spent = time.perf_counter() - begin
-    self.seconds[what] = self.seconds.get(what, 0.0) + spent
-    return result
-
-  def report(self) -> str:
-    """Shares of the time, and speed."""
-    total = sum(self.seconds.values())
-    shares = ', '.join(
-      f'{name} {100 * x / total:.0f}%' for name, x in self.seconds.items()
-    )
-    return f'{total:.0f} s: {shares}; {self.tokens / total:.0f} tokens/s'

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -36,6 +37,8 @@ class FinetuneOptions:
   num_items: int = option(_whole(1, 1_000_000))
   objective: str = option(options.one_of((*OBJECTIVES, DPO)))
   dpo_beta: float = option(_real(0.0, 100.0, above=True))
+  num_judgements: int = option(_whole(0, 1000))
+  judgement_tokens: int = option(_whole(1, 100_000))
   kl_weight: float = option(_real(0.0, 100.0))
   num_updates: int = option(_whole(1))
   num_prompts: int = option(_whole(1, 100_000))
@@ -74,6 +77,12 @@ class FinetuneOptions:
     return self.task in TOKEN_TASKS
 
   @property
+  def keys(self) -> tuple[jax.Array, jax.Array]:
+    """The key of the initial state, and the one that updates fold."""
+    init_key, update_key = jax.random.split(jax.random.key(self.seed))
+    return init_key, update_key
+
+  @property
   def optimizer(self) -> optax.GradientTransformation:
     """Adam, its rate constant after the warm-up."""
     schedule = optax.linear_schedule(
@@ -98,12 +107,27 @@ def check(chosen: FinetuneOptions) -> None:
       )
   else:
     finetuning.check_policy_gradient(chosen.loss)
+    if chosen.num_judgements:
+      raise ValueError(
+        f'config.num_judgements={chosen.num_judgements} make pairs for '
+        f'config.objective={DPO!r}, not for {chosen.objective!r}'
+      )
     kinds = 1 + chosen.answer_reward + bool(chosen.overlong_cache)
     if chosen.is_decoupled and kinds == 1:
       raise ValueError(
         f'config.objective={chosen.objective!r} takes several kinds of reward: '
         'set config.answer_reward or config.overlong_cache'
       )
+  if chosen.num_judgements and chosen.is_token_task:
+    raise ValueError(
+      f'config.num_judgements={chosen.num_judgements} are of texts; '
+      f'config.task={chosen.task!r} has tokens only'
+    )
+  if chosen.num_judgements and chosen.max_rounds > 1:
+    raise ValueError(
+      f'config.max_rounds={chosen.max_rounds} must be 1 with '
+      f'config.num_judgements={chosen.num_judgements}'
+    )
   if chosen.num_prompts % chosen.num_micro_batches:
     raise ValueError(
       f'config.num_micro_batches={chosen.num_micro_batches} does not divide '

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ttc import models, sampling, tasks
+from ttc import models, sampling, search, tasks
+from ttc.drivers.finetune_critic import Judged, make_critic
 from ttc.drivers.finetune_options import FinetuneOptions
 from ttc.testbeds.smollm2 import pad
-from ttc.types import FinishReason, Generation, Prompt
+from ttc.types import FinishReason, Generation, Params, Prompt
 
 
 class Drawn(NamedTuple):
@@ -33,6 +34,8 @@ class Problems(NamedTuple):
     show: tokens of a response as text.
     capacity: most tokens in a response.
     stop: what ends one.
+    judge: `(parameters, drawn, responses) -> Judged` by the model itself, where
+      that makes the pairs of preferences.
   """
 
   draw: Callable[[jax.Array], Drawn]
@@ -40,6 +43,7 @@ class Problems(NamedTuple):
   show: Callable[[np.ndarray], str]
   capacity: int
   stop: sampling.StopRules
+  judge: Callable[[Params, Drawn, Generation], Judged] | None = None
 
 
 def of_token_task(task: tasks.TokenTask, chosen: FinetuneOptions) -> Problems:
@@ -88,7 +92,7 @@ def of_text_task(
   tokenizer = loaded.tokenizer
   if tokenizer is None:
     raise ValueError(f'config.model={chosen.model!r} has no tokenizer')
-  prompts = [tokenizer.prompt(task.prompt(item)) for item in items]
+  prompts = [search.prompt_tokens(tokenizer, task, item) for item in items]
   whole = pad(prompts, max(map(len, prompts)))
   stop_ids = {
     *tokenizer.eos_ids,
@@ -106,19 +110,31 @@ def of_text_task(
     names = [item.id for item in of_step]
     return Drawn(jax.vmap(fold)(chosen_items), prompt, of_step, names)
 
-  def score(drawn, responses):
-    """As an evaluation grades: what was cut earns nothing."""
+  def texts(responses):
+    """Responses that ended, as text; None where one was cut."""
     tokens, lengths, reasons = map(
       np.asarray,
       (responses.tokens, responses.lengths, responses.finish_reasons),
     )
-    rewards = np.zeros((*lengths.shape, 2), np.float32)
-    for p, g in np.ndindex(*lengths.shape):
-      if reasons[p, g] == FinishReason.STOP:
-        text = tokenizer.decode(tokens[p, g, : lengths[p, g]])
+    found = np.full(lengths.shape, None, object)
+    for at in zip(*np.nonzero(reasons == FinishReason.STOP), strict=True):
+      found[at] = tokenizer.decode(tokens[at][: lengths[at]].tolist())
+    return found
+
+  def score(drawn, responses):
+    """As an evaluation grades: what was cut earns nothing."""
+    said = texts(responses)
+    rewards = np.zeros((*said.shape, 2), np.float32)
+    for (p, g), text in np.ndenumerate(said):
+      if text is not None:
         grade = task.grade(drawn.problems[p], text)
         rewards[p, g] = grade.score, grade.extracted is not None
     return rewards if chosen.answer_reward else rewards[..., 0]
+
+  critic = make_critic(task, loaded, chosen)
+
+  def judge(params, drawn, responses):
+    return critic(params, drawn.keys, drawn.problems, texts(responses))
 
   return Problems(
     draw,
@@ -126,4 +142,5 @@ def of_text_task(
     tokenizer.decode,
     chosen.max_new_tokens or task.max_new_tokens,
     sampling.stop_rules(loaded.model.vocab_size, sorted(stop_ids)),
+    judge if chosen.num_judgements else None,
   )
