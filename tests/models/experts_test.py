@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ttc import models
-from ttc.models import experts, mixture
+from ttc.models import expert_products, experts, mixture
 
 E, K, L = 6, 2, 2
 SPARSE = models.Experts(E, K, 10, normalise=True)
@@ -94,7 +94,7 @@ def test_a_mixture_is_what_it_is_by_hand(normalise):
 def test_all_products_are_the_dense_ones(num_rows):
   rng = np.random.default_rng(num_rows)
   draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
-  kernels = mixture.Kernels(
+  kernels = expert_products.Kernels(
     draw(E, 12, 5) / 4, draw(E, 12, 5) / 4, draw(E, 5, 12) / 4
   )
   x, logits = draw(num_rows, 12), draw(num_rows, E)
@@ -110,7 +110,7 @@ def test_all_products_are_the_dense_ones(num_rows):
   mix = jax.jit(mixture.mix, static_argnums=3)
   close = functools.partial(np.testing.assert_allclose, atol=3e-5)
   wanted = grad('dense', kernels, x, chosen.weights)
-  for name in mixture.IMPLEMENTATIONS:
+  for name in expert_products.IMPLEMENTATIONS:
     np.testing.assert_allclose(
       mix(kernels, x, chosen, name), wanted[1], atol=3e-5
     )
@@ -120,11 +120,28 @@ def test_all_products_are_the_dense_ones(num_rows):
     jax.tree.map(lambda a, b: close(a[0], b), got, wanted)
 
 
-@pytest.mark.parametrize('name', mixture.IMPLEMENTATIONS)
+def test_a_row_of_bfloat16_is_summed_in_float32():
+  rng = np.random.default_rng(5)
+  draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.bfloat16)
+  kernels = expert_products.Kernels(
+    draw(E, 64, 8), draw(E, 64, 8), draw(E, 8, 64)
+  )
+  x, chosen = draw(2, 64), experts.choose(SPARSE, draw(2, E))
+  wide = jax.tree.map(lambda x: x.astype(jnp.float32), (kernels, x))
+  mix = jax.jit(mixture.mix, static_argnums=3)
+  wanted = mix(*wide, chosen, 'dense')
+  got = mix(kernels, x, chosen, 'pairs').astype(jnp.float32)
+  # What is left is one rounding to bfloat16.
+  np.testing.assert_allclose(got, wanted, rtol=2**-8, atol=1e-6)
+
+
+@pytest.mark.parametrize('name', expert_products.IMPLEMENTATIONS)
 def test_a_second_derivative_is_that_of_the_dense_product(name):
   rng = np.random.default_rng(4)
   draw = lambda *shape: jnp.asarray(rng.normal(size=shape) / 2, jnp.float32)
-  kernels = mixture.Kernels(draw(E, 12, 5), draw(E, 12, 5), draw(E, 5, 12))
+  kernels = expert_products.Kernels(
+    draw(E, 12, 5), draw(E, 12, 5), draw(E, 5, 12)
+  )
   x, along = draw(3, 12), draw(3, 12)
   chosen = experts.choose(SPARSE, draw(3, E))
 
@@ -144,13 +161,15 @@ def test_a_second_derivative_is_that_of_the_dense_product(name):
 def test_a_program_takes_the_product_of_its_platform(num_rows, on_cpu):
   """Not of the one that traces it: a CPU may compile for what it is not."""
   struct = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
-  kernels = mixture.Kernels(
+  kernels = expert_products.Kernels(
     struct(E, 12, 5), struct(E, 12, 5), struct(E, 5, 12)
   )
   chosen = experts.Chosen(
     struct(num_rows, K), jax.ShapeDtypeStruct((num_rows, K), jnp.int32)
   )
-  assert mixture.fastest_on_cpu(num_rows * K, E, on_mesh=False) == on_cpu
+  assert (
+    expert_products.fastest_on_cpu(num_rows * K, E, on_mesh=False) == on_cpu
+  )
   traced = jax.jit(mixture.mix).trace(kernels, struct(num_rows, 12), chosen)
   texts = {
     platform: traced.lower(lowering_platforms=(platform,)).as_text()
@@ -267,8 +286,10 @@ def mixing(config, options, bias):
   one_hot = jnp.eye(E)
   of_experts = jnp.stack(
     [
-      mixture.mix_all(
-        mixture.Kernels(params['gates'], params['ups'], params['downs']),
+      expert_products.mix_all(
+        expert_products.Kernels(
+          params['gates'], params['ups'], params['downs']
+        ),
         x[0, 0],
         jnp.broadcast_to(one_hot[i], (5, E)),
       )

@@ -63,7 +63,7 @@ MIXTURE = """
   import re
   import jax, numpy as np
   from ttc import models
-  from ttc.models import mixture
+  from ttc.models import expert_products, mixture
 
   tokens = np.random.default_rng(0).integers(32, size=(4, 9), dtype=np.int32)
   forward = jax.jit(models.forward, static_argnums=0)
@@ -96,7 +96,7 @@ MIXTURE = """
   whole = make(8, (2, 2, 16, 10))
   check(forward.lower(*whole[:2], batch).compile(), *whole[1:])
   model, sharded, expected = make(6, (2, 3, 16, 5))
-  for name in mixture.IMPLEMENTATIONS:
+  for name in expert_products.IMPLEMENTATIONS:
     mixture.fastest_on_cpu = lambda *_: name
     jax.clear_caches()
     compiled = jax.jit(models.forward, static_argnums=0).lower(

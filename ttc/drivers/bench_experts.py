@@ -15,7 +15,7 @@ from ttc.drivers import bench_decode, peers
 from ttc.drivers.peers import Job
 from ttc.drivers.timing import fastest, fastest_in_place, interleaved
 from ttc.io import files
-from ttc.models import experts, mixture
+from ttc.models import expert_products, experts, mixture
 from ttc.types import Generation, Params
 
 CONFIG = models.TransformerConfig(
@@ -183,7 +183,7 @@ def time_products(bench: Bench) -> list[dict[str, Any]]:
   for num_experts, top_k, mlp_dim in bench.products:
     keys = jax.random.split(jax.random.key(0), 4)
     stack = lambda key, *shape: jax.random.normal(key, shape) / shape[1] ** 0.5
-    kernels = mixture.Kernels(
+    kernels = expert_products.Kernels(
       stack(keys[0], num_experts, width, mlp_dim),
       stack(keys[1], num_experts, width, mlp_dim),
       stack(keys[2], num_experts, mlp_dim, width),
@@ -201,14 +201,14 @@ def time_products(bench: Bench) -> list[dict[str, Any]]:
           chosen,
           repetitions=3,
         )
-        for name in mixture.IMPLEMENTATIONS
+        for name in expert_products.IMPLEMENTATIONS
       }
       rows.append(
         {
           'num_experts': num_experts,
           'top_k': top_k,
           'num_rows': num_rows,
-          'chosen': mixture.fastest_on_cpu(
+          'chosen': expert_products.fastest_on_cpu(
             num_rows * top_k, num_experts, on_mesh=False
           ),
           'seconds': seconds,
@@ -246,7 +246,7 @@ def print_reads(report: dict[str, Any]) -> None:
 
 def print_products(products: list[dict[str, Any]]) -> None:
   """Milliseconds of one layer's experts; the way that is taken is bold."""
-  names = list(mixture.IMPLEMENTATIONS)
+  names = list(expert_products.IMPLEMENTATIONS)
   rows = []
   for case in products:
     figures = [f'{1e3 * case["seconds"][name]:.2f}' for name in names]

@@ -12,8 +12,8 @@ or the causal mask, a transformer of sets. Parameters are a plain pytree:
   final_norm [D], unembed [V, D] unless embeddings are tied.
 
 Linear kernels are `[out, in]`, as checkpoints store them; those of experts
-`[in, out]`, see `mixture.Kernels`. A decoding step costs `2 P` FLOPs per token
-for `P` parameters, those of experts that do not read it left out, and
+`[in, out]`, see `expert_products.Kernels`. A decoding step costs `2 P` FLOPs
+per token for `P` parameters, those of experts that do not read it left out, and
 `4 H Dh L` per attended token.
 """
 

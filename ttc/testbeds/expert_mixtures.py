@@ -15,7 +15,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ttc import models
-from ttc.models.mixture import Kernels
+from ttc.models.expert_products import Kernels
 from ttc.testbeds.train import Directory, Recipe, digest, train, trained_params
 from ttc.types import Params
 
