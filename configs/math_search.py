@@ -52,6 +52,7 @@ def get_config() -> config_dict.ConfigDict:
 
   config.system = ''  # message of chats; empty for the model's own
   config.prefill = ''  # how every reply of a chat begins, such as '<think>\n'
+  config.tools = ''  # JSON file of functions that the model may call; for chats
   config.step_ends = ('\n\n', '\n')  # texts that end a step
   config.max_step_tokens = 1  # steps without such a text are cut here; 0: not
   config.max_steps = 8

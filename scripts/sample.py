@@ -23,6 +23,9 @@ _SYSTEM = flags.DEFINE_string(
   'system', '', "System message of the chat; empty for the model's own."
 )
 _PREFILL = flags.DEFINE_string('prefill', '', 'How every reply begins.')
+_TOOLS = flags.DEFINE_string(
+  'tools', '', 'JSON file of functions that the model may call in a chat.'
+)
 _MODEL = flags.DEFINE_string(
   'model', 'smollm2-135m', 'A name, a GGUF file, or a Hugging Face directory.'
 )
@@ -73,6 +76,7 @@ def main():
       raw=_RAW.value,
       system=_SYSTEM.value,
       prefill=_PREFILL.value.replace('\\n', '\n'),
+      tools=_TOOLS.value,
       model=_MODEL.value,
       quantization=_QUANTIZATION.value,
       method=_METHOD.value,

@@ -213,7 +213,8 @@ FORGED = (
 
 @pytest.mark.parametrize('content', FORGED)
 def test_content_brings_about_no_control_token(content):
-  text = """{% for m in messages %}<|start|>{{ m.role + '\n' }}
+  text = """{% for t in tools or [] %}{{ t.name }}{% endfor %}
+{%- for m in messages %}<|start|>{{ m.role + '\n' }}
 {%- if m.content is string %}{{ m.content }}{% else %}
 {%- for p in m.content %}{{ p.text }}{% endfor %}{% endif %}<|end|>
 {% endfor %}"""
@@ -258,7 +259,9 @@ def test_files_and_their_precedence(tmp_path):
   assert written() == 'a<bos>[INST]'
   assert written(tools=[TOOL]) == 'b'
   (tmp_path / 'chat_template.jinja').write_text('c')
-  assert written() == written(tools=[TOOL]) == 'c'
+  assert written() == 'c'
+  with pytest.raises(ValueError, match='shows no tools'):
+    written(tools=[TOOL])
   more = tmp_path / 'additional_chat_templates'
   more.mkdir()
   (more / 'tool_use.jinja').write_text('d')

@@ -25,7 +25,7 @@ import numpy as np
 import tqdm
 
 from ttc import evaluation, tasks
-from ttc.drivers import journal, options, processes, runs
+from ttc.drivers import journal, options, processes, runs, tool_files
 from ttc.drivers.draw_samples import Job, Opened, draw_samples
 from ttc.drivers.draw_searches import SearchJob, draw_searches
 from ttc.drivers.evaluate_options import (
@@ -68,6 +68,7 @@ def evaluate(
   """
   chosen = options.parse(SearchOptions, config)
   choices, baseline = check_search(chosen)
+  tools = tool_files.read(chosen.tools) if chosen.tools else ()
   loaded_tasks = [
     tasks.load(
       name,
@@ -75,7 +76,8 @@ def evaluate(
       seed=chosen.task_seed,
       path=fetched(chosen.task_path) or None,
     ).asked(
-      *(text.replace('\\n', '\n') for text in (chosen.system, chosen.prefill))
+      *(text.replace('\\n', '\n') for text in (chosen.system, chosen.prefill)),
+      tools,
     )
     for name in chosen.tasks
   ]

@@ -94,6 +94,7 @@ class SearchOptions(EvaluateOptions):
   max_step_tokens: int = option(_whole(), 0)
   system: str = option(options.text(empty=True), '')
   prefill: str = option(options.text(empty=True), '')
+  tools: str = option(options.text(empty=True), '')
 
   @property
   def directories(self) -> dict[str, str]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ttc import models, sampling, search, tasks, verifiers
+from ttc.drivers import tool_files
 from ttc.drivers.draw_searches import check_served, read_leaves
 from ttc.drivers.evaluate_options import METHODS
 from ttc.drivers.outcomes import compiled
@@ -27,6 +28,7 @@ class Question(NamedTuple):
   raw: bool = False  # continue the prompt; no chat layout
   system: str = ''  # system message of the chat; empty for the model's own
   prefill: str = ''  # how the reply begins
+  tools: str = ''  # JSON file of functions that the model may call
   model: str = 'smollm2-135m'  # see `models.load`
   quantization: str | None = None
   method: str = 'self_consistency'
@@ -152,7 +154,11 @@ def as_task(
     max_new_tokens=question.max_new_tokens,
     grade=lambda item, text: tasks.Grade(0.0, find_answer(pattern, text), ''),
     is_chat=not question.raw,
-  ).asked(question.system, question.prefill)
+  ).asked(
+    question.system,
+    question.prefill,
+    tool_files.read(question.tools) if question.tools else (),
+  )
 
 
 def encode(

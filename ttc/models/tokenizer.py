@@ -169,24 +169,27 @@ class Tokenizer:
       Token ids, with the beginning-of-text token where the layout has one.
 
     Raises:
-      ValueError: if there is no template and no layout, the template raises,
-        the layout uses tokens that are not here, or a message is not text of a
-        known role.
+      ValueError: if there is no template and no layout, the template raises or
+        leaves out the tools, the layout uses tokens that are not here, or a
+        message is not text of a known role.
     """
     if layout is None and self.template is not None:
+      render = functools.partial(
+        chat_template.render,
+        self.template,
+        messages,
+        prefill=prefill,
+        variables=variables,
+        control=self._special,
+      )
       try:
-        rendered = chat_template.render(
-          self.template,
-          messages,
-          tools=tools,
-          prefill=prefill,
-          variables=variables,
-          control=self._special,
-        )
+        rendered = render(tools=tools)
       except ImportError:
         if self.layout is None:  # not even one that is known by heart
           raise
       else:
+        if tools and render().pieces == rendered.pieces:
+          raise ValueError('the chat template shows no tools to the model')
         return self._encode_pieces(rendered.pieces)
     layout = layout or self.layout
     if layout is None:

@@ -108,7 +108,8 @@ def prompt_tokens(tokenizer: Tokenizer, task: TextTask, item: Any) -> list[int]:
       messages.insert(0, {'role': 'system', 'content': task.system})
     # Not as a message of the template: of a thinking model's that closes a
     # thought before what the message says.
-    return tokenizer.chat(messages) + tokenizer.encode(task.prefill)
+    asked = tokenizer.chat(messages, tools=task.tools or None)
+    return asked + tokenizer.encode(task.prefill)
   return tokenizer.prompt(text)
 
 

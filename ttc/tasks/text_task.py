@@ -1,7 +1,7 @@
 """Tasks that live on the host: questions, prompts and graders as text."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 GRADER_ERROR = 'grader_error'  # the `detail` of a grade that could not be made
@@ -44,20 +44,24 @@ class TextTask(NamedTuple):
   system: str = ''  # the chat's system message; empty for the model's own
   prefill: str = ''  # how every reply begins; no part of the completion
   front: str = ''  # what all its prompts begin with: read once, if it is long
+  tools: tuple[Mapping[str, Any], ...] = ()  # JSON schemas of functions
 
-  def asked(self, system: str, prefill: str) -> 'TextTask':
-    """The task with another system message and beginning of replies.
+  def asked(
+    self, system: str, prefill: str, tools: Sequence[Mapping[str, Any]] = ()
+  ) -> 'TextTask':
+    """The task with another system message, beginning of replies, and tools.
 
     Raises:
       ValueError: if there is one, and the task is no chat.
     """
-    for name, text in (('system', system), ('prefill', prefill)):
-      if text and not self.is_chat:
+    given = {'system': system, 'prefill': prefill, 'tools': tuple(tools)}
+    for name, value in given.items():
+      if value and not self.is_chat:
         raise ValueError(
-          f'{name}={text!r} is for chats, and {self.name} is a text to go on '
+          f'{name}={value!r} is for chats, and {self.name} is a text to go on '
           'with'
         )
-    return self._replace(system=system, prefill=prefill)
+    return self._replace(**given)
 
 
 def cut(completion: str, stop: Sequence[str]) -> str:
