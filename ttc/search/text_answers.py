@@ -7,7 +7,7 @@ counts them together. They are compared with each other, never with the gold
 answer.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import (
   Any,
   NamedTuple,
@@ -52,6 +52,11 @@ class TextTask(Protocol):
   @property
   def prefill(self) -> str:
     """How every reply begins."""
+    ...
+
+  @property
+  def tools(self) -> Sequence[Mapping[str, Any]]:
+    """JSON schemas of functions that a chat may call."""
     ...
 
   @property
