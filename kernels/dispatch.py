@@ -220,11 +220,11 @@ def _say_once(name: str, reason: str) -> None:
   logging.warning('%s cannot serve a case, the next does: %s', name, reason)
 
 
-def fold_into_batch(axis_size, is_mapped, *args, layer=None):
+def fold_into_batch(axis_size, is_mapped, *args, layer=None, stacked=(1,)):
   """The `Fold` that makes a mapped axis part of every argument's first.
 
-  With a `layer`, which is the last argument, the second argument, the keys, has
-  layers before its sequences.
+  With a `layer`, which is the last argument, those that are `stacked`, the
+  keys, have layers before their sequences.
   """
   *is_mapped, layer_mapped = is_mapped
   if layer_mapped:
@@ -238,7 +238,7 @@ def fold_into_batch(axis_size, is_mapped, *args, layer=None):
   split = lambda x: x.reshape(axis_size, -1, *x.shape[1:])
   folded = [
     jax.tree.map(
-      functools.partial(flatten, axis=int(i == 1 and layer is not None)),
+      functools.partial(flatten, axis=int(i in stacked and layer is not None)),
       mapped,
       x,
     )

@@ -119,7 +119,7 @@ def _kernel(
     else:
       index = sequence, block * block_size + within
     load = functools.partial(decode.load_rows, index=index, mask=seen)
-    return load(keys_ref), load(values_ref), seen
+    return load(keys_ref), load(values_ref), seen[None]
 
   rows = jnp.arange(decode.padded(query_ref.shape[0]))
   real = rows < query_ref.shape[0]

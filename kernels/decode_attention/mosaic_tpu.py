@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, Int
 
 from ttc.kernels.partial_attention import Segment, in_one_batch
 
-_MAX_ROWS = 512
+MAX_ROWS = 512
 # Of one tile of keys, of its values, and per row of its logits: each exists up
 # to three times in some 16 MiB of vector memory.
 _TILE_BYTES = 2**19
@@ -60,7 +60,7 @@ def decode_attention(
   check_dtypes(query, *keys)
   B, K, M, D = query.shape
   S = keys.k.shape[-2]
-  rows, tile = _tile_sizes(M, S, D, query.dtype)
+  rows, tile = tile_sizes(M, S, D, query.dtype)
   keys, first = in_one_batch(keys, layer)
   of_rows = lambda b, k, m, s, *_: (b, k, m, 0)
   of_keys = lambda b, k, m, s, lengths, first: (
@@ -116,9 +116,9 @@ def _kernel(lengths, _, query, keys, values, output, lse, *scratch, size):
     output[...], lse[...] = softmax_result(scratch)
 
 
-def _tile_sizes(M, S, D, dtype):
+def tile_sizes(M, S, D, dtype):
   """Rows and keys of a tile: all, or a multiple of what the layout needs."""
-  rows = min(M, _MAX_ROWS)
+  rows = min(M, MAX_ROWS)
   key_bytes = pl.cdiv(D, _LANES) * _LANES * dtype.itemsize
   tiles = max(1, _TILE_BYTES // max(rows, key_bytes) // _LANES)
   return rows, min(S, tiles * _LANES)

@@ -39,8 +39,10 @@ _TILE_BYTES = 16 * 1024  # of keys, and of values, that are loaded at once
 _LOG2_E = 1.4426950408889634
 _LOWEST = -1e30  # instead of -inf, of which the difference is NaN
 
-# `tile -> (keys [T, E], values [T, E], seen [T])`; zeros where not seen.
-LoadTile = Callable[[Array], tuple[Array, Array, Bool[Array, ' T']]]
+# `tile -> (keys [T, E], values [T, E], seen)`; zeros where no query sees.
+LoadTile = Callable[[Array], tuple[Array, Array, Bool[Array, '#R T']]]
+# An online softmax: the weighted sum, the sum of weights, the largest logit.
+Softmax = tuple[Float[Array, 'R E'], Float[Array, ' R'], Float[Array, ' R']]
 
 
 def decode_attention(
@@ -119,7 +121,7 @@ def _kernel(
     tokens = start + tile * token_tile + jnp.arange(token_tile)
     seen = tokens < end
     load = functools.partial(load_rows, index=(sequence, tokens), mask=seen)
-    return load(keys_ref), load(values_ref), seen
+    return load(keys_ref), load(values_ref), seen[None]
 
   rows = pl.program_id(0) * row_tile + jnp.arange(row_tile)
   real = rows < query_ref.shape[0]
@@ -138,25 +140,46 @@ def attend(
   scale: float,
 ) -> tuple[Float[Array, 'R E'], Float[Array, ' R']]:
   """Online softmax over the tiles of one program: output and log-sum-exp."""
+  found = attend_more(query, load_tile, num_tiles, scale, nothing(query))
+  return result(found)
+
+
+def nothing(query: Float[Array, 'R E']) -> Softmax:
+  """A softmax over no key."""
+  R, E = query.shape
+  none = jnp.zeros((R, E), jnp.float32), jnp.zeros((R,), jnp.float32)
+  return *none, jnp.full((R,), _LOWEST, jnp.float32)
+
+
+def attend_more(
+  query: Float[Array, 'R E'],
+  load_tile: LoadTile,
+  num_tiles: Array,
+  scale: float,
+  found: Softmax,
+) -> Softmax:
+  """Goes on with a softmax over more tiles."""
 
   def step(tile, carry):
     output, total, top = carry
     keys, values, seen = load_tile(tile)
     logits = scale * _LOG2_E * dot(query, keys.T)  # exp2 is what there is
-    logits = jnp.where(seen[None], logits, _LOWEST)
+    logits = jnp.where(seen, logits, _LOWEST)
     new_top = jnp.maximum(top, jnp.max(logits, axis=1))
     weights = jnp.exp2(logits - new_top[:, None])
-    weights = jnp.where(seen[None], weights, 0.0)
+    weights = jnp.where(seen, weights, 0.0)
     shrink = jnp.exp2(top - new_top)
     output = shrink[:, None] * output + dot(
       weights.astype(values.dtype), values
     )
     return output, shrink * total + jnp.sum(weights, axis=1), new_top
 
-  R, E = query.shape
-  none = jnp.zeros((R, E), jnp.float32), jnp.zeros((R,), jnp.float32)
-  lowest = jnp.full((R,), _LOWEST, jnp.float32)
-  output, total, top = jax.lax.fori_loop(0, num_tiles, step, (*none, lowest))
+  return jax.lax.fori_loop(0, num_tiles, step, found)
+
+
+def result(found: Softmax) -> tuple[Float[Array, 'R E'], Float[Array, ' R']]:
+  """Output and log-sum-exp; 0 and `-inf` where nothing was seen."""
+  output, total, top = found
   safe_total = jnp.where(total > 0, total, 1.0)
   lse = jnp.log(safe_total) + top / _LOG2_E
   return output / safe_total[:, None], jnp.where(total > 0, lse, -jnp.inf)

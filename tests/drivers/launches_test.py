@@ -5,6 +5,7 @@ import importlib.util
 import pytest
 from absl.testing import absltest
 
+from ttc import models
 from ttc.drivers import launches
 from ttc.models.published import PUBLISHED
 from ttc.scaling.slices import Work
@@ -43,12 +44,17 @@ class LaunchesTest(absltest.TestCase):
     importlib.util.find_spec('jax_cuda13_plugin') is None,
     reason='the CUDA wheels of jax are not installed',
   )
-  def test_a_dense_layer_on_a_gpu(self):
-    layer, _ = launches.launches(
-      PUBLISHED['Qwen3-0.6B'], None, 'h200', Work(4096, 1024, 16)
-    )
-    self.assertEqual(layer['kernels'], 2)  # the prompt, the response
-    self.assertLessEqual(layer['fusions'], 21)
+  def test_a_layer_on_a_gpu(self):
+    """Dense: the shares of prompt and responses, and their merge."""
+    for attention, most, kernels in (
+      (None, 16, 2),
+      (models.SparseAttention(dense_layers=()), 30, 4),
+    ):
+      layer, _ = launches.launches(
+        PUBLISHED['Qwen3-0.6B'], attention, 'h200', Work(4096, 1024, 16)
+      )
+      self.assertEqual(layer['kernels'], kernels)
+      self.assertLessEqual(sum(layer.values()), most)
 
 
 if __name__ == '__main__':

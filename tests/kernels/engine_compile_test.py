@@ -7,6 +7,7 @@ an H200.
 import dataclasses
 import functools
 import importlib.util
+import math
 import re
 from unittest import mock
 
@@ -138,31 +139,36 @@ class EngineTest(parameterized.TestCase):
       reduced = [x for x in copies(loops, 1, ('all-reduce',)) if 'Block/' in x]
       self.assertLen(reduced, 2 * LAYERS)  # Megatron's two per layer
 
-  @parameterized.parameters('dense', 'sparse')
-  def test_scanned_layers_are_read_and_written_where_they_lie(self, model):
-    text = compiled('v5e', *program(SCANNED[model], 'sample'))
-    loops, _, _ = text.partition('\nENTRY ')
-    self.assertEmpty(copies(loops, PROMPT, SLICED))
+  @parameterized.product(
+    model=('dense', 'sparse'),
+    scanned=(False, True),
+    verb=('sample', 'extend', 'score', 'fork'),
+    platform=('tpu', 'cuda'),
+  )
+  def test_what_is_as_large_as_a_cache_is_a_cache(
+    self, model, scanned, verb, platform
+  ):
+    """That of the state, as nobody gives his away here; and none in a loop.
 
-  @parameterized.parameters('dense', 'sparse')
-  def test_sampling_on_a_gpu(self, model):
-    for models_ in (MODELS, SCANNED):
-      function, arguments = program(models_[model], 'sample')
-      text = gpu_target.compile_(function, *arguments).hlo
-      loops, _, _ = text.partition('\nENTRY ')
-      self.assertEmpty(copies(loops, PROMPT, SLICED))
-
-  @parameterized.product(verb=('extend', 'score'), platform=('tpu', 'cuda'))
-  def test_scanned_reading_takes_a_layer_out_once(self, verb, platform):
-    """Keys and values of prompt and suffix; written where they lie."""
-    function, arguments = program(SCANNED['dense'], verb)
+    A fork makes responses of others, a quarter at a time on a TPU.
+    """
+    models_ = SCANNED if scanned else MODELS
+    function, arguments = program(models_[model], verb)
     if platform == 'tpu':
       text = compiled('v5e', function, arguments)
     else:
       text = gpu_target.compile_(function, *arguments).hlo
-    loops, _, _ = text.partition('\nENTRY ')
-    self.assertEmpty(copies(loops, PROMPT))
-    self.assertLen(copies(loops, PROMPT, SLICED), 4)
+    loops, _, entry = text.partition('\nENTRY ')
+    largest = CACHE if verb == 'fork' else PROMPT
+    self.assertEmpty(copies(loops, largest, SLICED))
+    (state,) = [x for x in arguments if isinstance(x, sampling.DecodeState)]
+    caches = jax.tree.leaves((state.prefix, state.suffix))
+    made = results(entry, SLICED)
+    made = [shape for shape in made if math.prod(shape) >= PROMPT]
+    self.assertLessEqual(len(made), len(caches))
+    shapes = [[n for n in x.shape if n > 1] for x in caches]
+    for shape in made:
+      self.assertIn(shape, shapes)
 
 
 class PrefillTest(parameterized.TestCase):

@@ -142,6 +142,26 @@ class CompileTest(parameterized.TestCase):
       program.shared_memory['decode_attention'], gpu_target.SHARED_MEMORY
     )
 
+  @parameterized.product(
+    dtype=['float32', 'bfloat16'], size=[96, 256], queries=[1, 5, 64]
+  )
+  def test_all_tiles_of_prompts_and_responses_fit(self, dtype, size, queries):
+    """Of both kinds of programs in one launch."""
+    real = functools.partial(shape, dtype=jnp.dtype(dtype))
+    keys = lambda *sizes: Segment(real(*sizes), real(*sizes))
+    case = (
+      shared_prefix_attention.shared_prefix_attention,
+      real(1, 16, queries, K, G, size),
+      keys(1, K, 4096, size),
+      integers(1),
+      keys(1, 16, K, 1024, size),
+      integers(1, 16),
+    )
+    program = compile_(case, 'triton')
+    self.assertLessEqual(
+      program.shared_memory['shared_prefix_attention'], gpu_target.SHARED_MEMORY
+    )
+
   def test_catches_tiles_that_do_not_fit(self):
     _, *args = CASES['D1']
     with mock.patch.object(decode_triton, '_TILE_BYTES', 128 * 1024):

@@ -15,11 +15,13 @@ from ttc.kernels.block_topk import triton as topk_triton
 from ttc.kernels.decode_attention import splits
 from ttc.kernels.decode_attention import triton as decode_triton
 from ttc.kernels.partial_attention import merge_partials
+from ttc.kernels.shared_prefix_attention import triton as shared_triton
 
 KERNELS = {
   'decode_attention': decode_triton.decode_attention,
   'block_sparse_attention': sparse_triton.block_sparse_attention,
   'block_scores': topk_triton.block_scores,
+  'shared_prefix_attention': shared_triton.shared_prefix_attention,
 }
 CASES = {
   f'{case.operation}_{case.name}': case
@@ -27,7 +29,9 @@ CASES = {
 }
 DECODE = CASES['decode_attention_dim_96']
 SPARSE = CASES['block_sparse_attention_ragged']
-HALF = [DECODE, SPARSE, CASES['block_scores_samples']]
+READING = CASES['shared_prefix_attention_reading']
+FEW = CASES['shared_prefix_attention_few']
+HALF = [DECODE, SPARSE, FEW, CASES['block_scores_samples']]
 
 
 @functools.cache
@@ -83,12 +87,18 @@ class TritonTest(parameterized.TestCase):
     ('mask', DECODE, 'tokens < end', 'tokens < keys_ref.shape[1]'),
     ('length', SPARSE, '+ within < length', '+ within < capacity'),
     ('block', SPARSE, 'block * block_size + within\n', 'chosen\n'),
+    ('order', READING, '<= last[', '<= 1 + last['),
+    ('end', READING, 'div(last_row, G) + 1', 'div(last_row, G)'),
+    ('own', READING, 'found = over_prompt(query, found, 0, 1)', 'pass'),
+    ('sample', FEW, 'b * N + n\n', 'b * N\n'),
+    ('shares', FEW, 'store(prompt.splits + split', 'store(split'),
   )
   def test_catches(self, case, old, new):
     """One wrong line in a kernel is seen."""
     module = {
       'decode_attention': decode_triton,
       'block_sparse_attention': sparse_triton,
+      'shared_prefix_attention': shared_triton,
     }[case.operation]
     kernel = getattr(mutant(module, old, new), case.operation)
     kernel = functools.partial(kernel, **case.keywords, interpret=True)

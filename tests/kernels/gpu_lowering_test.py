@@ -12,6 +12,7 @@ from absl.testing import absltest, parameterized
 from ttc.kernels import block_topk
 from ttc.kernels.block_sparse_attention import block_sparse_attention
 from ttc.kernels.decode_attention import decode_attention
+from ttc.kernels.shared_prefix_attention import shared_prefix_attention
 
 pytestmark = pytest.mark.filterwarnings('ignore:The Pallas Triton backend')
 
@@ -19,9 +20,14 @@ OPERATIONS = {
   'decode_attention': decode_attention,
   'block_sparse_attention': block_sparse_attention,
   'block_scores': block_topk.block_scores,
+  'shared_prefix_attention': shared_prefix_attention,
 }
 CASES = [*kernel_matrix.CASES, kernel_matrix.RAGGED]
-ATTENTION = [case for case in CASES if case.operation != 'block_scores']
+ATTENTION = [
+  case
+  for case in CASES
+  if case.operation in ('decode_attention', 'block_sparse_attention')
+]
 TRITON, MOSAIC = '__gpu$xla.gpu.triton', 'mosaic_gpu_v2'
 
 

@@ -17,11 +17,13 @@ from ttc.kernels.block_sparse_attention import (
 from ttc.kernels.block_topk import reference as topk_reference
 from ttc.kernels.decode_attention import reference as decode_reference
 from ttc.kernels.partial_attention import Segment
+from ttc.kernels.shared_prefix_attention import reference as shared_reference
 
 REFERENCES = {
   'decode_attention': decode_reference.decode_attention,
   'block_sparse_attention': sparse_reference.block_sparse_attention,
   'block_scores': topk_reference.block_scores,
+  'shared_prefix_attention': shared_reference.shared_prefix_attention,
 }
 DTYPES = (jnp.float32, jnp.bfloat16)
 
@@ -65,10 +67,12 @@ class Case(NamedTuple):
 
 def in_stack(case):
   """The case with its keys as layer 1 of 3, all else of which is NaN."""
-  query, keys, *others = case.arguments
   stack = lambda x: np.stack([np.full_like(x, np.nan), x, x + np.nan])
-  keys = jax.tree.map(stack, keys)
-  return case._replace(arguments=(query, keys, *others))
+  arguments = [
+    jax.tree.map(stack, x) if i == 1 or isinstance(x, Segment) else x
+    for i, x in enumerate(case.arguments)
+  ]
+  return case._replace(arguments=tuple(arguments))
 
 
 def expected(case, dtype):
@@ -173,6 +177,21 @@ def _scores(name, *, B=2, N, K=2, G, M, D):
   return Case(name, 'block_scores', arguments, {})
 
 
+def _shared(name, *, B=2, N=1, T, K=1, G, D=64, P, S):
+  """Prompts of all lengths and of none; responses too, before `T` queries."""
+  query = _normal(0, B, N, T, K, G, D)
+  before = np.resize([0, S - T, (S - T) // 2], (B, N)).astype(np.int32)
+  suffix = Segment(_normal(3, B, N, K, S, D), _normal(4, B, N, K, S, D))
+  prompts = np.resize([P, 0], B).astype(np.int32)
+  prefix = _segment(B, K, P, D) if P else None
+  return Case(
+    name,
+    'shared_prefix_attention',
+    (query, prefix, prompts, suffix, before),
+    {},
+  )
+
+
 CASES = [
   _decode('one_row', M=1, S=40, D=64, edge=16),
   _decode('dim_96', M=8, S=100, D=96, edge=8),
@@ -189,6 +208,12 @@ CASES = [
   _scores('samples', N=3, G=4, M=100, D=128),
   _scores('odd_group', N=2, G=5, M=7, D=256),
   _scores('many_blocks', B=1, N=2, G=8, M=5000, D=96),
+  # The prompt is read for each sample of its own, or once for all of them.
+  _shared('reading', T=300, G=2, P=1100, S=1200),
+  _shared('reading_alone', B=1, N=2, T=70, G=3, P=0, S=200),
+  _shared('few', B=1, N=3, T=4, K=2, G=3, P=600, S=300),
+  _shared('decoding', N=3, T=1, K=2, G=2, P=40, S=24),
+  _shared('decoding_long', B=1, N=2, T=1, G=5, D=96, P=1100, S=600),
 ]
 # A cache that is not a whole number of blocks: the last block sticks out.
 RAGGED = _sparse('ragged', G=4, D=64, S=100, block_size=16, J=4)
@@ -201,6 +226,7 @@ ONE_OF_EACH = [
     ('decode_attention', 'odd_rows'),
     ('block_sparse_attention', 'block_16'),
     ('block_scores', 'samples'),
+    ('shared_prefix_attention', 'few'),
   )
 ]
 

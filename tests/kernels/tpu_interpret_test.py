@@ -19,17 +19,20 @@ from ttc.kernels.block_topk import mosaic_tpu as topk_tpu
 from ttc.kernels.decode_attention import decode_attention
 from ttc.kernels.decode_attention import mosaic_tpu as decode_tpu
 from ttc.kernels.partial_attention import Segment
+from ttc.kernels.shared_prefix_attention import mosaic_tpu as shared_tpu
 from ttc.kernels.shared_prefix_attention import shared_prefix_attention
 
 OPERATIONS = {
   'decode_attention': decode_attention,
   'block_sparse_attention': block_sparse_attention,
   'block_scores': block_scores,
+  'shared_prefix_attention': shared_prefix_attention,
 }
 KERNELS = {
   'decode_attention': decode_tpu.decode_attention,
   'block_sparse_attention': sparse_tpu.block_sparse_attention,
   'block_scores': topk_tpu.block_scores,
+  'shared_prefix_attention': shared_tpu.shared_prefix_attention,
 }
 CASES = {(case.operation, case.name): case for case in kernel_matrix.CASES}
 NAMED = [('_'.join(name), case) for name, case in CASES.items()]
@@ -37,7 +40,7 @@ NAMED = [('_'.join(name), case) for name, case in CASES.items()]
 NAMED_SMALL = [
   (name, case)
   for name, case in NAMED
-  if case.name in ('odd_rows', 'block_8', 'paged', 'odd_group')
+  if case.name in ('odd_rows', 'block_8', 'paged', 'odd_group', 'few')
 ]
 
 
@@ -104,24 +107,6 @@ class AgreementTest(parameterized.TestCase):
         )(*kernel_matrix.in_stack(case).cast(jnp.float32), layer=jnp.int32(1))
         kernel_matrix.check(case, got, jnp.float32)
 
-  def test_shared_prefix_decoding(self):
-    B, N, K, G, D, P, S = 2, 3, 2, 2, 64, 40, 24
-    arguments = (
-      normal(0, B, N, 1, K, G, D),
-      Segment(normal(1, B, K, P, D), normal(2, B, K, P, D)),
-      np.array([40, 7]),
-      Segment(normal(3, B, N, K, S, D), normal(4, B, N, K, S, D)),
-      np.array([[0, 5, 23], [9, 0, 1]]),
-    )
-    one, two = (
-      jax.jit(functools.partial(shared_prefix_attention, implementation=name))(
-        *arguments
-      )
-      for name in ('interpret', 'xla')
-    )
-    np.testing.assert_allclose(one[0], two[0], atol=5e-6)
-    np.testing.assert_allclose(one[1], two[1], atol=1e-5)
-
 
 class NotReadTest(absltest.TestCase):
   """What is not attended to is not multiplied by 0 either: it may be NaN."""
@@ -176,9 +161,17 @@ class BrokenTest(parameterized.TestCase):
       'block_sparse_attention', 'block_128', '_visible',
       lambda seen, size: jnp.full((1, len(seen) * size), True),
     ),
+    (
+      'shared_prefix_attention', 'reading', '_last_seen',
+      lambda length, *_: length,
+    ),
   )  # fmt: skip
   def test_wrong_numbers(self, operation, name, part, wrong):
-    module = {'decode_attention': decode_tpu}.get(operation, sparse_tpu)
+    module = {
+      'decode_attention': decode_tpu,
+      'block_sparse_attention': sparse_tpu,
+      'shared_prefix_attention': shared_tpu,
+    }[operation]
     with mock.patch.object(module, part, wrong):
       got = run(CASES[operation, name])
     with self.assertRaises(AssertionError):
@@ -219,6 +212,20 @@ class TransformationsTest(parameterized.TestCase):
         (normal(0, A, B, K, G, D),),
         (keys, np.array([5, 32])),
       )
+    if name == 'shared_prefix_attention':
+      T, P = 32, 24
+      suffix = Segment(*(normal(i, A, B, N, K, 40, D) for i in (3, 4)))
+      before = np.random.default_rng(4).integers(0, 40 - T, (A, B, N))
+      prefix = Segment(normal(1, B, K, P, D), normal(2, B, K, P, D))
+      return (
+        lambda query, suffix, before, prefix, prompts, how: (
+          shared_prefix_attention(
+            query, prefix, prompts, suffix, before, implementation=how
+          )
+        ),
+        (normal(0, A, B, N, T, K, G, D), suffix, before),
+        (prefix, np.array([5, P])),
+      )
     query = normal(0, A, B, N, K, G, D)
     if name == 'block_scores':
       score = lambda query, pooled, how: block_scores(
@@ -256,7 +263,36 @@ class TransformationsTest(parameterized.TestCase):
       functools.partial(np.testing.assert_allclose, atol=1e-5), got, want
     )
 
-  @parameterized.parameters(*OPERATIONS)
+  @parameterized.parameters(True, False)
+  def test_vmap_over_stacks_of_responses(self, shared):
+    """Of one prompt, or each with a prompt of its own."""
+    _, (query, suffix, before), (prefix, prompts) = self.operation(
+      'shared_prefix_attention'
+    )
+    stack = lambda axis, x: np.stack([x, 2 * x, x + 1], axis)
+    suffix = jax.tree.map(functools.partial(stack, 1), suffix)
+    prefix = jax.tree.map(functools.partial(stack, 0), prefix)
+    if not shared:
+      prefix = jax.tree.map(functools.partial(stack, 0), prefix)
+
+    def run(how):
+      operation = functools.partial(
+        shared_prefix_attention, layer=jnp.int32(2), implementation=how
+      )
+      axes = (0, None if shared else 0, None, 0, 0)
+      return jax.jit(jax.vmap(operation, axes))(
+        query, prefix, prompts, suffix, before
+      )
+
+    jax.tree.map(
+      functools.partial(np.testing.assert_allclose, atol=1e-5),
+      run('interpret'),
+      run('xla'),
+    )
+
+  @parameterized.parameters(
+    'decode_attention', 'block_sparse_attention', 'block_scores'
+  )
   def test_vmap_over_stacks(self, name):
     """Of layers `[A, L, ...]`, each with keys of its own."""
     _, (query, *others), (keys, *shared) = self.operation(name)
@@ -302,7 +338,7 @@ class TransformationsTest(parameterized.TestCase):
       strict=True,
     ):
       self.assertTrue(np.any(np.asarray(two)))
-      np.testing.assert_allclose(one, two, atol=1e-5)
+      np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-5)
 
 
 if __name__ == '__main__':

@@ -17,7 +17,9 @@ OPERATIONS = {
   'decode_attention': decode_attention,
   'block_sparse_attention': block_sparse_attention,
   'block_scores': block_scores,
+  'shared_prefix_attention': shared_prefix_attention,
 }
+TWO_KERNELS = ('few', 'decoding', 'decoding_long')  # prompt and responses
 NAMED = [(f'{x.operation}_{x.name}', x) for x in kernel_matrix.CASES]
 
 
@@ -41,7 +43,7 @@ class LoweringTest(parameterized.TestCase):
       text = lowered(
         operation, *arguments, **case.keywords, implementation='mosaic_tpu'
       )
-      self.assertEqual(num_kernels(text), 1)
+      self.assertEqual(num_kernels(text), 1 + (case.name in TWO_KERNELS))
 
   @parameterized.parameters(*OPERATIONS)
   def test_by_default_there_is_a_kernel_on_tpu_and_none_on_cpu(self, name):
