@@ -52,10 +52,19 @@ def get_config(objective: str = 'dr_grpo') -> config_dict.ConfigDict:
   config.max_grad_norm = 1.0
   config.num_epochs = 1  # steps on the same responses
   config.num_micro_batches = 1  # whose gradients are added; changes no result
+  config.group_parts = (
+    1  # of each group, pieces of their own; changes no result
+  )
   config.lora_rank = 0  # 0: all parameters are trained
   config.lora_alpha = 32.0
   config.dtype = 'float32'  # or bfloat16, to compute in
   config.remat = False  # compute layers again (see BUILD.md, Memory)
+
+  # Of several devices (see BUILD.md, section 5): how many share a copy of the
+  # model, and whether what is trained, gradients and moments are on no two,
+  # which takes remat. A run may go on in another layout.
+  config.model_parallel = 1
+  config.zero = False
 
   config.checkpoint_every = 25
   config.num_eval_items = 512

@@ -9,7 +9,8 @@ the model to `workdir/model` as transformers loads it; an adapter also to
 `workdir/adapter` as peft does. Run again after a kill, it goes on from the last
 checkpoint and ends with the same parameters, bit for bit. SIGTERM makes a
 checkpoint first and gives status 75. Several devices, with --distributed those
-of all processes, share the prompts.
+of all processes, share the prompts; config.model_parallel and config.zero
+spread the model over them, too.
 """
 
 import pathlib

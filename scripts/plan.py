@@ -12,8 +12,9 @@ A line for each way to split the devices: copies of the model, and devices of
 each copy. Weights and cache are what one device holds, the next four columns
 what it does in a step in the middle of the responses, by the cost model of
 Kinetics (arXiv 2506.05333) and the peaks of data sheets: a bound that a real
-slice approaches from below. --check measures the bandwidth and the rate of
-matrix products of this machine and says how far off the law is here.
+slice approaches from below. --check measures how fast this machine does each
+part of a step by itself (products, attention to a cache, the draw from logits,
+what is between products), and says how far off the law of those rates is.
 
 --compile has the compiler of TPUs or GPUs make the program of the best layout,
 without a device, and prints what it needs beside that. --program makes another:

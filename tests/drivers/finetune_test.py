@@ -96,6 +96,21 @@ def test_other_objectives_train_too(objective, tmp_path):
     ({'overlong_cache': 99}, 'overlong_cache=99 is longer than a response'),
     ({'group_size': 1}, 'config.group_size=1'),
     ({'num_micro_batches': 3}, 'config.num_micro_batches=3 does not divide'),
+    ({'group_parts': 3}, 'config.group_parts=3 does not divide config.group'),
+    (
+      {'group_parts': 2, 'num_micro_batches': 16},
+      'does not divide config.num_prompts=4 times config.group_parts=2',
+    ),
+    ({'objective': 'dpo', 'group_parts': 2}, 'config.group_parts=2 must be 1'),
+    ({'zero': True}, 'config.zero=True needs config.remat=True'),
+    (
+      {'model_parallel': 2},
+      'config.model_parallel=2 must divide the 1 devices',
+    ),
+    (
+      {'model_parallel': 3},
+      'config.model_parallel=3 must divide the 4 key and',
+    ),
     ({'task': 'addition_2digit'}, "config.model='pretrained' needs one of"),
     ({'task': 'countdown', 'task_length': 1}, 'config.task_length=1'),
     ({'model': '/nowhere/x'}, '/nowhere/x: no such file'),

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from ttc import models
-from ttc.drivers import plan, plan_check
+from ttc.drivers import plan, plan_check, plan_rates
 from ttc.models.published import PUBLISHED
+from ttc.scaling import costs
 from ttc.scaling.slices import Work, parse_slice
 
 # Parameters in billions, as the cards of the models count them.
@@ -130,6 +131,38 @@ def test_the_price_is_that_of_the_kind_asked_for():
   np.testing.assert_allclose(usd(other, 'v5e-1'), 2 * usd(listed, 'v5e-1'))
   assert usd(other, 'v6e-1') == usd(listed, 'v6e-1')
   assert usd(other, 'h100-1') is None
+
+
+def test_the_parts_of_a_step_are_counted_once():
+  """Weights but for the norms', and the room of the caches."""
+  config = PUBLISHED['SmolLM2-135M']
+  params = jax.eval_shape(models.transformer(config).init, jax.random.key(0))
+  norms = (2 * config.num_layers + 1) * config.embed_dim
+  one, four = (plan_rates.step_amounts(config, n, 128, 64) for n in (1, 4))
+  assert four.products == 8 * (models.num_params(params) - norms)
+  shape = plan.find_shape(config)._replace(bytes_per_element=4)
+  assert four.attention == costs.kv_cache_bytes(shape, 1, 4, 128, 64)
+  # All but the prompt's cache is of each row.
+  assert four.drawing == 4 * one.drawing == 4 * 4 * 49_152
+  assert four.between == 4 * one.between
+  prompt = 128 * shape.kv_bytes_per_token
+  assert four.attention - prompt == 4 * (one.attention - prompt)
+
+
+def test_the_law_of_a_step_is_the_sum_of_its_parts():
+  config = PUBLISHED['SmolLM2-135M']
+  amounts = plan_rates.step_amounts(config, 4, 128, 64)
+  seconds = plan_rates.Amounts(0.5, 0.25, 0.125, 1.0)
+  took = {name: 8 * s for name, s in seconds._asdict().items()}
+  rates = plan_rates.rates(amounts, took)  # a timed call has eight steps
+  steps = plan_check.step_seconds(amounts, rates)
+  np.testing.assert_allclose(steps, seconds)
+  # The first token of 64 is drawn from what the prompt says.
+  whole = plan_check.predict(config, 4, rates, 3.0)
+  np.testing.assert_allclose(whole, 3 + 0.125 + 63 * 1.875)
+  faster = rates._replace(attention=2 * rates.attention)
+  saved = whole - plan_check.predict(config, 4, faster, 3.0)
+  np.testing.assert_allclose(saved, 63 * 0.125)
 
 
 def test_the_check_runs(capsys):

@@ -119,6 +119,9 @@ def test_refuses_what_has_no_kernel():
   params = jax.eval_shape(models.transformer(CONFIG).init, jax.random.key(0))
   with pytest.raises(ValueError, match="'q_proj' is no kernel"):
     finetuning.init_lora(jax.random.key(0), params, 2, ['query', 'q_proj'])
+  mixture = {'layers': {'mixture': {'gates': params['embed']}}}
+  with pytest.raises(ValueError, match=r"'layers\.mixture\.gates' have no ad"):
+    finetuning.init_lora(jax.random.key(0), mixture, 2)
   with pytest.raises(ValueError, match='rank=0 must be at least 1'):
     finetuning.init_lora(jax.random.key(0), params, 0)
   with pytest.raises(ValueError, match='which is no weight'):

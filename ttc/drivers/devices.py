@@ -80,24 +80,38 @@ def place(
   return models.shard(params, mesh), lambda x: models.shard_batch(x, mesh)
 
 
-def all_devices(name: str, count: int) -> Mesh | None:
+def all_devices(name: str, count: int, model_parallel: int = 1) -> Mesh | None:
   """A mesh of the devices of all processes, if there are several.
 
   Args:
     name: of the option that says how large the batch is.
     count: of what they share.
+    model_parallel: devices that share one copy of the model.
+
+  Returns:
+    A mesh over `data`, and over `model` if devices share a copy.
 
   Raises:
     ValueError: if it does not come out even.
   """
   devices = len(jax.devices())
+  if devices % model_parallel:
+    raise ValueError(
+      f'config.model_parallel={model_parallel} must divide the {devices} '
+      'devices'
+    )
   if devices == 1:
     return None
-  if count % devices:
+  copies, types = devices // model_parallel, (AxisType.Auto,) * 2
+  if count % copies:
+    of = 'devices' if model_parallel == 1 else 'copies of the model'
     raise ValueError(
-      f'config.{name}={count} is not a multiple of the {devices} devices'
+      f'config.{name}={count} is not a multiple of the {copies} {of}'
     )
-  return jax.make_mesh((devices,), ('data',), axis_types=(AxisType.Auto,))
+  if model_parallel == 1:
+    return jax.make_mesh((devices,), ('data',), axis_types=types[:1])
+  shape = copies, model_parallel
+  return jax.make_mesh(shape, ('data', 'model'), axis_types=types)
 
 
 def everywhere(mesh: Mesh | AbstractMesh | None) -> NamedSharding | None:

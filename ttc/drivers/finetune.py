@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from ttc import finetuning, models, sampling, tasks
 from ttc.drivers import (
   devices,
+  finetune_layout,
   finetune_report,
   options,
   processes,
@@ -86,16 +87,19 @@ def finetune(config: Mapping[str, Any], workdir: files.Path) -> None:
   """
   chosen = options.parse(FinetuneOptions, config)
   check(chosen)
-  workdir = as_path(workdir)
-  with training_files.hold(dataclasses.asdict(chosen), workdir):
-    setup = on_all_devices(prepare(chosen, workdir))
+  mesh, workdir = finetune_layout.make_mesh(chosen), as_path(workdir)
+  asked, layout = dataclasses.asdict(chosen), finetune_layout.LAYOUT
+  with training_files.hold(asked, workdir, layout):
+    setup = prepare(chosen, workdir)._replace(mesh=mesh)
+    finetune_layout.check_model(chosen, setup.loaded.config)
+    setup = finetune_layout.on_all_devices(setup)
     if chosen.overlong_cache > setup.problems.capacity:
       raise ValueError(
         f'config.overlong_cache={chosen.overlong_cache} is longer than a '
         f'response, {setup.problems.capacity} tokens'
       )
-    trained = devices.fetch(train(setup).params)
-    loaded = devices.fetch(setup.loaded.params)
+    trained = finetune_layout.fetch(setup, train(setup).params)
+    loaded = finetune_layout.fetch(setup, setup.loaded.params)
     setup = setup._replace(loaded=setup.loaded._replace(params=loaded))
     if processes.is_first():
       finetune_report.save(setup, trained)
@@ -146,25 +150,15 @@ def load_model(chosen: FinetuneOptions) -> models.Loaded:
   return loaded
 
 
-def on_all_devices(setup: Setup) -> Setup:
-  """Copies of the parameters on every device, if there are several."""
-  mesh = devices.all_devices('num_prompts', setup.chosen.num_prompts)
-  if mesh is None:
-    return setup
-  loaded = setup.loaded
-  loaded = loaded._replace(params=models.shard(loaded.params, mesh))
-  return setup._replace(loaded=loaded, mesh=mesh)
-
-
 def train(setup: Setup) -> TrainState:
   """The trained state; goes on from the last checkpoint."""
   chosen, workdir = setup.chosen, setup.workdir
   metrics_path = workdir / 'metrics.jsonl'
-  roll_out, update = programs(setup)
   clock = Clock()
   lines = []
   with resuming.open_run(workdir, 'update') as run:
     state, done = start(setup, run), run.done
+    roll_out, update = programs(setup, state)
     training_files.forget_after(metrics_path, done)
     bar = run.progress(chosen.num_updates, done, 'update')
     while done < chosen.num_updates:
@@ -215,11 +209,13 @@ def start(setup: Setup, run: resuming.Run) -> TrainState:
 
     return finetuning.init_state(init, chosen.optimizer, key)
 
-  place = devices.everywhere(setup.mesh)
-  return run.start(init_all, place, setup.loaded.params, chosen.keys[0])
+  given = setup.loaded.params, chosen.keys[0]
+  shapes = jax.eval_shape(init_all, *given)
+  places = finetune_layout.state_places(setup, shapes)
+  return run.start(init_all, places, *given)
 
 
-def programs(setup: Setup) -> tuple[Any, Any]:
+def programs(setup: Setup, state: TrainState) -> tuple[Any, Any]:
   """Compiled: `(state, frozen, keys, prompt) -> responses`, and the update."""
   chosen, problems = setup.chosen, setup.problems
   half = chosen.dtype != 'float32'
@@ -230,8 +226,9 @@ def programs(setup: Setup) -> tuple[Any, Any]:
   @jax.jit
   def roll_out(state, frozen, keys, prompt):
     params = setup.adapt(frozen, state.params)
+    params = finetuning.in_precision(params, dtype)
     return sampling.generate(
-      finetuning.in_precision(params, dtype),
+      finetune_layout.to_sample(setup, params),
       keys,
       prompt,
       chosen.group_size,
@@ -244,8 +241,11 @@ def programs(setup: Setup) -> tuple[Any, Any]:
   whole_rows = dataclasses.replace(config, many_rows=True)  # faster to train
   model = models.transformer(whole_rows, remat=chosen.remat)
   update = (_dpo if chosen.objective == DPO else _policy_gradient)(setup, model)
-  place = devices.everywhere(setup.mesh)
-  return roll_out, jax.jit(update, donate_argnums=0, out_shardings=place)
+  places = None
+  if setup.mesh is not None:
+    whole = devices.everywhere(setup.mesh)
+    places = finetune_layout.state_places(setup, state), whole
+  return roll_out, jax.jit(update, donate_argnums=0, out_shardings=places)
 
 
 def _policy_gradient(setup: Setup, model: models.LanguageModel):
@@ -259,6 +259,7 @@ def _policy_gradient(setup: Setup, model: models.LanguageModel):
     temperature=chosen.temperature,
     num_epochs=chosen.num_epochs,
     num_micro_batches=chosen.num_micro_batches,
+    group_parts=chosen.group_parts,
     dtype=None if chosen.dtype == 'float32' else chosen.dtype,
   )
   return lambda state, frozen, rollout, filled: update(

@@ -53,10 +53,13 @@ class FinetuneOptions:
   max_grad_norm: float = option(_real(0.0, above=True))
   num_epochs: int = option(_whole(1, 1000))
   num_micro_batches: int = option(_whole(1, 100_000))
+  group_parts: int = option(_whole(1, 100_000))
   lora_rank: int = option(_whole(0, 4096))
   lora_alpha: float = option(_real(0.0, above=True))
   dtype: str = option(options.one_of(('float32', 'bfloat16')))
   remat: bool = option(options.truth())
+  model_parallel: int = option(_whole(1))
+  zero: bool = option(options.truth())
   checkpoint_every: int = option(_whole(1))
   num_eval_items: int = option(_whole(1, 1_000_000))
   num_eval_samples: int = option(_whole(1, 100_000))
@@ -128,11 +131,7 @@ def check(chosen: FinetuneOptions) -> None:
       f'config.max_rounds={chosen.max_rounds} must be 1 with '
       f'config.num_judgements={chosen.num_judgements}'
     )
-  if chosen.num_prompts % chosen.num_micro_batches:
-    raise ValueError(
-      f'config.num_micro_batches={chosen.num_micro_batches} does not divide '
-      f'config.num_prompts={chosen.num_prompts}'
-    )
+  _check_pieces(chosen)
   if chosen.model == PRETRAINED and not chosen.is_token_task:
     raise ValueError(
       f'config.model={PRETRAINED!r} needs one of {", ".join(TOKEN_TASKS)}, not '
@@ -142,6 +141,32 @@ def check(chosen: FinetuneOptions) -> None:
     raise ValueError(
       f'config.num_prompts={chosen.num_prompts} are more than '
       f'config.num_items={chosen.num_items}'
+    )
+
+
+def _check_pieces(chosen: FinetuneOptions) -> None:
+  """Raises ValueError for pieces that do not come out even."""
+  parts = chosen.group_parts
+  if parts > 1 and chosen.objective == DPO:
+    raise ValueError(
+      f'config.group_parts={parts} must be 1 with config.objective={DPO!r}, '
+      'which learns from two responses of a group'
+    )
+  if chosen.group_size % parts:
+    raise ValueError(
+      f'config.group_parts={parts} does not divide '
+      f'config.group_size={chosen.group_size}'
+    )
+  if chosen.num_prompts * parts % chosen.num_micro_batches:
+    of = f'config.num_prompts={chosen.num_prompts}'
+    raise ValueError(
+      f'config.num_micro_batches={chosen.num_micro_batches} does not divide '
+      f'{of}' + (f' times config.group_parts={parts}' if parts > 1 else '')
+    )
+  if chosen.zero and not chosen.remat:
+    raise ValueError(
+      'config.zero=True needs config.remat=True: a layer that is computed '
+      'again gathers its weights again'
     )
 
 

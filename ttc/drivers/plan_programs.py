@@ -116,9 +116,8 @@ def train(
 ) -> Program:
   """An update; float32 is trained, bfloat16 computed in and kept frozen.
 
-  What is trained lies by `models.ZERO`, and so do its gradients and moments.
-  Frozen weights beside an adapter lie as for decoding; the adapter, its
-  gradients and moments are on every device.
+  What is trained, all or an adapter, lies by `models.ZERO`, and so do its
+  gradients and moments. Frozen weights beside an adapter lie as for decoding.
 
   Raises:
     ValueError: if problems, or parts, do not come out even.

@@ -5,7 +5,7 @@ Of several processes the first one writes them.
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ttc.drivers import processes
@@ -14,23 +14,32 @@ from ttc.io.paths import AnyPath
 
 
 @contextlib.contextmanager
-def hold(config: Mapping[str, Any], workdir: AnyPath) -> Iterator[None]:
+def hold(
+  config: Mapping[str, Any], workdir: AnyPath, free: Sequence[str] = ()
+) -> Iterator[None]:
   """Holds the directory of a training, whose config is kept there.
+
+  Args:
+    config: of the run.
+    workdir: of the run.
+    free: options that may change when it goes on.
 
   Raises:
     ValueError: if it is in use, or holds a run with another config.
   """
   with processes.hold(workdir):
     if processes.is_first():
-      keep_config(config, workdir)
+      keep_config(config, workdir, free)
     processes.wait_for_all('started')
     yield
 
 
-def keep_config(config: Mapping[str, Any], workdir: AnyPath) -> None:
+def keep_config(
+  config: Mapping[str, Any], workdir: AnyPath, free: Sequence[str] = ()
+) -> None:
   """Writes the config; refuses to go on with another one.
 
-  Before the first checkpoint anything may change.
+  Before the first checkpoint anything may change, afterwards what is `free`.
   """
   path = workdir / 'config.json'
   config = json.loads(files.to_json(dict(config)))  # tuples become lists
@@ -38,7 +47,8 @@ def keep_config(config: Mapping[str, Any], workdir: AnyPath) -> None:
   if path.exists() and begun:
     try:
       old = json.loads(path.read_text(encoding='utf-8'))
-      changed = [name for name, x in config.items() if old.get(name) != x]
+      fixed = config.keys() - set(free)
+      changed = [x for x in config if x in fixed and old.get(x) != config[x]]
     except (ValueError, AttributeError) as error:
       raise ValueError(f'{path}: not a configuration: {error}') from None
     if changed:

@@ -55,13 +55,21 @@ def init_lora(
     The factors of each kernel, in its dtype.
 
   Raises:
-    ValueError: if the rank is not at least 1, or a target has no kernel.
+    ValueError: if the rank is not at least 1, a target has no kernel, or is of
+      the experts of a mixture.
   """
   if rank < 1:
     raise ValueError(f'rank={rank} must be at least 1')
+  leaves = _leaves(params)
+  stacks = sorted(path for path in leaves if path.endswith('mixture.gates'))
+  if stacks and not {'gate', 'up', 'down'}.isdisjoint(targets):
+    raise ValueError(
+      f'the experts {stacks[0]!r} have no adapters: of a mixture targets may '
+      'be query, key, value and output'
+    )
   kernels = {
     path: leaf
-    for path, leaf in _leaves(params).items()
+    for path, leaf in leaves.items()
     if path.split('.')[-1] == 'kernel' and path.split('.')[-2] in targets
   }
   found = {path.split('.')[-2] for path in kernels}

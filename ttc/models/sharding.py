@@ -61,6 +61,13 @@ LOGICAL_AXES = {
   'mixture.downs': ('expert', 'mlp', 'embed'),
 }
 
+# Of a kernel `[out, in]` that an adapter changes; the rank stays whole.
+_LOW_RANK = {
+  'kernel': lambda out, in_: (out, in_),
+  **dict.fromkeys(('a', 'down'), lambda out, in_: (in_, 'rank')),
+  **dict.fromkeys(('b', 'up'), lambda out, in_: ('rank', out)),
+}
+
 # Logical axis -> mesh axis, or None for a copy on every device.
 RULES = {
   'batch': 'data',
@@ -117,10 +124,11 @@ def param_shardings(
   mesh: Mesh | AbstractMesh,
   rules: Mapping[str, str | None] = RULES,
 ) -> Params:
-  """A sharding for each parameter of a transformer.
+  """A sharding for each parameter of a transformer, or of a LoRA adapter.
 
   Args:
-    params: the parameters, or their shapes; layers may be stacked.
+    params: the parameters, or their shapes; layers may be stacked. The factors
+      `a` and `b` beside a kernel lie as its inputs and its outputs.
     mesh: of devices.
     rules: logical axis -> mesh axis. A logical axis that is not among them, or
       does not divide evenly, is replicated.
@@ -172,7 +180,7 @@ def gather_width(params: Params) -> Params:
     logical = _logical_axes(key_path)
     if 'embed' not in logical or 'expert' in logical:
       return leaf
-    spec = [None if name == 'embed' else free for name in logical]
+    spec = [None if name in ('embed', 'rank') else free for name in logical]
     spec = [free] * (leaf.ndim - len(logical)) + spec
     place = NamedSharding(mesh, PartitionSpec(*spec))
     return jax.lax.with_sharding_constraint(leaf, place)
@@ -287,9 +295,13 @@ def on_auto_axes(fn: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def _logical_axes(key_path) -> tuple[str, ...]:
-  """Of a parameter; () if nothing of it is spread."""
+  """Of a parameter, or of a factor beside it; () if nothing is spread."""
   path = jax.tree_util.keystr(key_path, simple=True, separator='.')
-  return LOGICAL_AXES.get('.'.join(path.split('.')[-2:]), ())
+  names = path.split('.')
+  if names[-2:-1] == ['kernel'] and names[-1] in _LOW_RANK:
+    axes = LOGICAL_AXES.get('.'.join(names[-3:-1]))
+    return () if axes is None else _LOW_RANK[names[-1]](*axes)
+  return LOGICAL_AXES.get('.'.join(names[-2:]), ())
 
 
 def _named(mesh, shape, logical, rules) -> NamedSharding:
