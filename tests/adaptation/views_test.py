@@ -14,7 +14,7 @@ IMAGES = jax.random.uniform(jax.random.key(1), (4, 12, 10, 3))
 
 
 class CottaViewTest(parameterized.TestCase):
-  @parameterized.product(channels=(1, 3), per_image=(False, True))
+  @parameterized.parameters((1, False), (3, True))
   def test_shape_range_and_batch_size(self, channels, per_image):
     view = jax.jit(views.cotta_view(per_image=per_image))
     images = IMAGES[..., :channels]

@@ -107,7 +107,7 @@ def test_the_model_is_recovered_and_its_posterior_has_no_slope():
     r = parallel_forms.pearson(getattr(model, name), getattr(truth, name))
     assert r > least, (name, r)
   seen = jnp.ones(responses.shape, bool)
-  slope = jax.grad(item_response.log_posterior)(model, responses, seen)
+  slope = jax.jit(jax.grad(item_response.log_posterior))(model, responses, seen)
   assert max(float(jnp.abs(x).max()) for x in slope) < 0.5  # of 400 students
   ability = item_response.estimate_ability(model, responses)
   np.testing.assert_allclose(ability, model.ability, atol=0.02)

@@ -17,7 +17,7 @@ from ttc.testbeds import FULL
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DOCS = ROOT / 'docs'
-QUICK = ('kinetics', 'plateau', 'rpc')
+QUICK = ('kinetics', 'plateau')
 COIN = c.Claim(
   'coin',
   '1234.56789',

@@ -112,14 +112,19 @@ class TreeTest(parameterized.TestCase):
 
   def test_what_was_searched_is_told(self):
     plan = diffusion.Plan((1, 1), (2, 3), (None, 2), 0)
-    found, (top, bottom) = diffusion.grow_tree(
-      jax.random.key(0),
-      lambda videos, depth: NORMAL,
-      lambda x0, videos, depth: first(x0),
-      lambda videos, num_units: videos.sum(axis=(1, 2)),
-      (1,),
-      plan,
-    )
+
+    @jax.jit
+    def grow(key):
+      return diffusion.grow_tree(
+        key,
+        lambda videos, depth: NORMAL,
+        lambda x0, videos, depth: first(x0),
+        lambda videos, num_units: videos.sum(axis=(1, 2)),
+        (1,),
+        plan,
+      )
+
+    found, (top, bottom) = grow(jax.random.key(0))
     np.testing.assert_array_equal(top.parents, [0, 0])
     np.testing.assert_array_equal(bottom.parents, [0, 0, 0, 1, 1, 1])
     kept = np.asarray(bottom.rewards)[np.asarray(bottom.lives)]
@@ -378,11 +383,16 @@ class RefinementTest(absltest.TestCase):
       diffusion.cosine(3),
       (2,),
     )
-    x = jnp.array([[0.5, 1.0], [0.2, 0.3]])
-    mask = jnp.array([[True, False], [False, False]])
-    keys = samplers.particle_keys(jax.random.key(0), 2)
-    y = diffusion.inpaint(sampler, keys, x, mask)
-    np.testing.assert_array_equal(np.asarray(y)[~mask], np.asarray(x)[~mask])
+    x = np.array([[0.5, 1.0], [0.2, 0.3]], np.float32)
+    mask = np.array([[True, False], [False, False]])
+
+    @jax.jit
+    def inpaint(key):
+      keys = samplers.particle_keys(key, 2)
+      return diffusion.inpaint(sampler, keys, jnp.asarray(x), jnp.asarray(mask))
+
+    y = np.asarray(inpaint(jax.random.key(0)))
+    np.testing.assert_array_equal(y[~mask], x[~mask])
     self.assertNotEqual(float(y[0, 0]), 0.5)
 
 

@@ -153,7 +153,9 @@ class DeepSeaTest(absltest.TestCase):
 
   def test_tasks_differ_in_their_actions(self):
     tasks = envs.deep_sea_tasks(6)
-    draws = jax.vmap(tasks.sample)(jax.random.split(KEY, 500)).right_action
+    draws = jax.jit(jax.vmap(tasks.sample))(
+      jax.random.split(KEY, 500)
+    ).right_action
     self.assertEqual(draws.shape, (500, 6, 6))
     # 250 expected, deviation 11: within 5 of them.
     self.assertLess(np.abs(draws.sum(0) - 250).max(), 56)
@@ -176,7 +178,7 @@ class BanditTest(parameterized.TestCase):
     env = envs.bandit(3, bernoulli)
     params = BanditParams(means, np.float32(noise or 0.0))
     keys = jax.random.split(KEY, (3, 4000))
-    _, state = env.reset(KEY, params)
+    _, state = jax.jit(env.reset)(KEY, params)
     pull = jax.vmap(env.step, (0, None, None, None))
     pulls = jax.vmap(pull, (0, None, 0, None))
     arms = jnp.arange(3, dtype=jnp.int32)[:, None]
@@ -201,7 +203,7 @@ class BanditTest(parameterized.TestCase):
     tasks = envs.bandit_tasks(4, noise_std=0.0, num_pulls=3)
     game = envs.sample_tasks(env, tasks)
     step = jax.jit(game.step)
-    _, state = game.reset(KEY, ())
+    _, state = jax.jit(game.reset)(KEY, ())
     for t in range(3):
       out = step(KEY, state, jnp.array([t], jnp.int32), ())
       state = out.state
@@ -213,7 +215,7 @@ class BanditTest(parameterized.TestCase):
   )
   def test_means_of_tasks(self, sample_means, mean, variance):
     tasks = envs.bandit_tasks(20, sample_means, noise_std=0.3, num_pulls=7)
-    draws = jax.vmap(tasks.sample)(jax.random.split(KEY, 500))
+    draws = jax.jit(jax.vmap(tasks.sample))(jax.random.split(KEY, 500))
     self.assertEqual(draws.means.shape, (500, 20))
     self.assertAlmostEqual(float(draws.means.mean()), mean, delta=0.05)
     self.assertAlmostEqual(float(draws.means.var()), variance, delta=0.05)

@@ -117,7 +117,7 @@ class CartPoleTest(parameterized.TestCase):
       out = env.step(KEY, state, action, env.default_params)
       return out.state, (out.terminated, out.truncated)
 
-    _, state = env.reset(KEY, env.default_params)
+    _, state = jax.jit(env.reset)(KEY, env.default_params)
     terminated, truncated = jax.lax.scan(step, state, length=500)[1]
     self.assertFalse(np.any(terminated))
     np.testing.assert_array_equal(np.flatnonzero(truncated), [499])

@@ -23,7 +23,7 @@ def random_play(env, params, seed=0):
     return out.state, (state, action, out)
 
   key, scan_key = jax.random.split(jax.random.key(seed))
-  _, state = env.reset(key, params)
+  _, state = jax.jit(env.reset)(key, params)
   keys = jax.random.split(scan_key, NUM_STEPS)
   return jax.device_get(
     jax.jit(lambda s: jax.lax.scan(body, s, keys)[1])(state)
@@ -120,10 +120,12 @@ class CoinGameTest(parameterized.TestCase):
   def test_pieces_fall_anywhere(self):
     env = envs.coin_game()
     keys = jax.random.split(jax.random.key(1), 9000)
-    _, starts = jax.vmap(env.reset, (0, None))(keys, env.default_params)
+    _, starts = jax.jit(jax.vmap(env.reset, (0, None)))(
+      keys, env.default_params
+    )
     state = at((0, 0), (2, 2), (0, 0), (2, 2))  # both coins are taken
     stay = jnp.array([4, 4], jnp.int32)
-    out = jax.vmap(env.step, (0, None, None, None))(
+    out = jax.jit(jax.vmap(env.step, (0, None, None, None)))(
       keys, state, stay, env.default_params
     )
     for places in (starts.position, starts.coin, out.state.coin):

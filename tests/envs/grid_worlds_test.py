@@ -140,7 +140,7 @@ class ObservationsTest(parameterized.TestCase):
     never = np.zeros(3, np.float32)
     params = level_params(SMALL)._replace(p_respawn=never)
     env = envs.grid_world('long', 'image')
-    _, state = env.reset(KEY, params)
+    _, state = jax.jit(env.reset)(KEY, params)
     step = jax.jit(env.step)
     state = step(KEY, state, jnp.array([RIGHT]), params).state
     image = env.observe(state, params)[0]
@@ -237,7 +237,7 @@ class PlainNumpyTest(parameterized.TestCase):
       return out.state, (state, action[0], bits, out._replace(obs=0))
 
     keys = jax.random.split(jax.random.key(3), 1000)
-    start = env.reset(KEY, params)[1]
+    start = jax.jit(env.reset)(KEY, params)[1]
     record = jax.jit(lambda s: jax.lax.scan(body, s, keys)[1])(start)
     record = jax.device_get(record)
     side, ended, collected = len(params.walls), 0, 0

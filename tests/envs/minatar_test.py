@@ -137,7 +137,7 @@ class ScreenTest(absltest.TestCase):
 class ChanceTest(parameterized.TestCase):
   def test_what_enters_asterix(self):
     env = envs.asterix()
-    _, state = env.reset(jax.random.key(0), env.default_params)
+    _, state = jax.jit(env.reset)(jax.random.key(0), env.default_params)
     filled = np.array([1, 0, 1, 0, 0, 1, 1, 1], bool)
     state = state._replace(filled=filled, spawn_timer=np.int32(0))
     state = jax.tree.map(jnp.asarray, state)

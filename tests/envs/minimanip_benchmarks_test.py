@@ -45,10 +45,10 @@ class FamiliesTest(absltest.TestCase):
   def test_one_program_for_all_families(self):
     env = envs.minimanip()
     step = jax.jit(chex.assert_max_traces(n=1)(env.step))
-    _, state = env.reset(KEY, env.default_params)
+    _, state = jax.jit(env.reset)(KEY, env.default_params)
     for family in range(len(NAMES)):
       params = jax.tree.map(lambda x, f=family: x[f, 0], all_tasks())
-      _, state = env.reset(KEY, params)
+      _, state = jax.jit(env.reset)(KEY, params)
       out = step(KEY, state, jnp.ones((1, 4), jnp.float32), params)
       self.assertTrue(np.all(np.isfinite(out.obs)))
 

@@ -296,7 +296,7 @@ class InvarianceTest(absltest.TestCase):
     params = env.default_params._replace(random_reset=True)
     actions = jax.random.randint(jax.random.key(5), (num_steps, 64, 2), 0, 6)
     keys = jax.random.split(jax.random.key(4), 64)
-    states = jax.vmap(env.reset, (0, None))(keys, params)[1]
+    states = jax.jit(jax.vmap(env.reset, (0, None)))(keys, params)[1]
     return env, params, states, actions
 
   @pytest.mark.slow
@@ -311,7 +311,7 @@ class InvarianceTest(absltest.TestCase):
 
     def run(states, actions):
       def step(states, action):
-        out = jax.vmap(env.step, (None, 0, 0, None))(
+        out = jax.jit(jax.vmap(env.step, (None, 0, 0, None)))(
           jax.random.key(0), states, action, params
         )
         return out.state, (out.state, out.obs, out.reward)

@@ -130,7 +130,7 @@ class PointRobotTest(parameterized.TestCase):
       'dynamics': {'rotation', 'gain'},
     }
     self.assertEqual(varies, expected[family])
-    best = jax.vmap(envs.point_robot_optimum)(params)
+    best = jax.jit(jax.vmap(envs.point_robot_optimum))(params)
     if family == 'goals':
       np.testing.assert_allclose(best, -4.5, atol=1e-4)
       self.assertBetween(params.angle.min(), 0.0, 0.01)
@@ -168,8 +168,9 @@ class PointRobotTest(parameterized.TestCase):
   def test_64_bits_change_no_type(self):
     with jax.enable_x64(True):
       env, params = envs.point_robot(), envs.point_robot_tasks().sample(KEY)
-      _, state = env.reset(KEY, params)
-      out = env.step(KEY, state, jnp.ones((1, 2), jnp.float32), params)
+      _, state = jax.jit(env.reset)(KEY, params)
+      action = jnp.ones((1, 2), jnp.float32)
+      out = jax.jit(env.step)(KEY, state, action, params)
       best = envs.point_robot_optimum(params)
       for leaf in jax.tree.leaves((out, params, best)):
         self.assertNotIn(str(leaf.dtype), ('float64', 'int64'))

@@ -133,9 +133,11 @@ class SwitchRiddleTest(absltest.TestCase):
     self.assertEqual(env.default_params.max_steps, 10)
     params = env.default_params._replace(tell_reward=np.float32(2.5))
     keys = jax.random.split(jax.random.key(0), 4000)
-    _, state = jax.vmap(env.reset, (0, None))(keys, params)
+    _, state = jax.jit(jax.vmap(env.reset, (0, None)))(keys, params)
     tell = jnp.full((4000, 4), TELL, jnp.int32)
-    out = jax.vmap(env.step, (0, 0, 0, None))(keys, state, tell, params)
+    out = jax.jit(jax.vmap(env.step, (0, 0, 0, None)))(
+      keys, state, tell, params
+    )
     np.testing.assert_array_equal(out.reward, -2.5)
     for rooms in (state.in_room, out.state.in_room):
       # 1000 expected, deviation 27: within 5 of them.

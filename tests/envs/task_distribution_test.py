@@ -10,7 +10,7 @@ from ttc import envs
 
 def draws(tasks, num, seed=0):
   keys = jax.random.split(jax.random.key(seed), num)
-  return np.asarray(jax.vmap(tasks.sample)(keys))
+  return np.asarray(jax.jit(jax.vmap(tasks.sample))(keys))
 
 
 class TaskDistributionTest(absltest.TestCase):

@@ -79,7 +79,7 @@ class WebPagesTest(parameterized.TestCase):
     np.testing.assert_allclose(share, [0.5, *[1 / 6] * 3], atol=0.02)
     sure = PARAMS._replace(hint_accuracy=1.0)
     keys = jax.random.split(jax.random.key(2), 100)
-    _, states = jax.vmap(lambda k: ENV.reset(k, sure))(keys)
+    _, states = jax.jit(jax.vmap(lambda k: ENV.reset(k, sure)))(keys)
     np.testing.assert_array_equal(states.hint, states.target[:, 0])
 
 

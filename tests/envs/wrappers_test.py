@@ -274,7 +274,7 @@ class FramesTest(absltest.TestCase):
   def test_spaces_have_the_padding_of_each_frame(self):
     env = envs.stack_frames(clock(), 3)
     self.assertEqual([s.shape for s in env.observation_spaces], [(6,), (6,)])
-    obs, state = env.reset(jax.random.key(0), env.default_params)
+    obs, state = jax.jit(env.reset)(jax.random.key(0), env.default_params)
     np.testing.assert_array_equal(obs[1], [2, 0, 2, 0, 2, 0])
     np.testing.assert_array_equal(env.observe(state, env.default_params), obs)
     with self.assertRaisesRegex(ValueError, 'num_frames=0'):
@@ -315,14 +315,18 @@ class MetaEpisodesTest(absltest.TestCase):
 
   def test_continuous_actions_are_seen_as_they_are(self):
     env = envs.meta_episodes(envs.simple_speaker_listener(continuous=True), 2)
-    obs, state = env.reset(jax.random.key(0), env.default_params)
+    params = env.default_params
+
+    @jax.jit
+    def act(key):
+      obs, state = env.reset(key, params)
+      action = envs.random_actions(env, key, state, params)
+      return obs, action, env.step(key, state, action, params)
+
+    obs, action, out = act(jax.random.key(0))
     self.assertEqual(obs.shape, (2, 11 + 5 + 2))
-    action = envs.random_actions(
-      env, jax.random.key(1), state, env.default_params
-    )
     self.assertEqual(action.shape, (2, 5))
     np.testing.assert_array_equal(action[0, 3:], 0.0)  # a speaker has three
-    out = env.step(jax.random.key(2), state, action, env.default_params)
     np.testing.assert_array_equal(out.obs[:, 11:16], action)
 
 

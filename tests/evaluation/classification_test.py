@@ -2,8 +2,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest
+from compiled import compiled_module
 
-from ttc import evaluation
+from ttc import evaluation as library
+
+evaluation = compiled_module(library)
 
 PROBS = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.2, 0.3, 0.5]])
 LOGITS = jnp.log(jnp.asarray(PROBS, jnp.float32)) + 2.5

@@ -81,7 +81,7 @@ class SignFlipTest(absltest.TestCase):
     p_values = jax.jit(jax.vmap(lambda d: sign_flip_test(test_key, d, 500)))(
       a - b
     )
-    paired = jax.vmap(evaluation.paired_difference)(a, b).difference
+    paired = jax.jit(jax.vmap(evaluation.paired_difference))(a, b).difference
     low, high = evaluation.confidence_interval(paired)
     self.assertBetween(float(jnp.mean(p_values <= 0.05)), 0.035, 0.065)
     self.assertBetween(float(jnp.mean((low > 0) | (high < 0))), 0.035, 0.065)

@@ -115,13 +115,13 @@ class CoverageTest(absltest.TestCase):
     data_key, boot_key = jax.random.split(jax.random.key(0))
     scores = jax.random.bernoulli(data_key, 0.3, (2000, 200))
     scores = scores.astype(jnp.float32)
-    estimate = jax.vmap(mean_and_standard_error)(scores)
+    estimate = jax.jit(jax.vmap(mean_and_standard_error))(scores)
     clt = coverage(evaluation.confidence_interval(estimate), 0.3)
     # One set of resampling weights serves every benchmark.
     replicates = jax.jit(
       jax.vmap(lambda s: evaluation.bootstrap(boot_key, s, num_resamples=2000))
     )(scores)
-    percentile = jax.vmap(evaluation.percentile_interval)(replicates)
+    percentile = jax.jit(jax.vmap(evaluation.percentile_interval))(replicates)
     self.assertBetween(clt, 0.93, 0.965)
     self.assertBetween(coverage(percentile, 0.3), 0.93, 0.965)
 

@@ -170,7 +170,7 @@ class GradientDescentTest(absltest.TestCase):
   def test_first_step_on_logits(self):
     """The chain rule through the softmax of free experts and their sum."""
     got = self.descend(PART, optax.sgd(0.1), 1, experts.logit_space)
-    gradient = np.asarray(jax.grad(self.loss)(PATHWAY))
+    gradient = np.asarray(jax.jit(jax.grad(self.loss))(PATHWAY))
     want = np.array(PATHWAY)
     free = np.asarray(PART[-1])
     ours = want[-1, free]

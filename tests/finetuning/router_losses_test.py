@@ -17,6 +17,7 @@ def routing_of(logits):
   return Routing(experts.spread(chosen, E), logits)
 
 
+@jax.jit
 def balancing(logits, mask=None):
   return finetuning.load_balancing_loss(routing_of(logits), mask)
 

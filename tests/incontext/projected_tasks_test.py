@@ -38,7 +38,9 @@ class ProjectedTasksTest(absltest.TestCase):
 
   def test_entries_have_variance_one_over_d(self):
     tasks = incontext.projected_tasks(DATA, KEY, 1000)
-    matrices, _ = jax.vmap(lambda k: task_of(tasks, k, 5, 4))(jnp.arange(1000))
+    matrices, _ = jax.jit(jax.vmap(lambda k: task_of(tasks, k, 5, 4)))(
+      jnp.arange(1000)
+    )
     # 30 000 normal numbers: the variance is known to 0.8%.
     self.assertAlmostEqual(float(jnp.var(matrices)) * 6, 1.0, delta=0.03)
     self.assertLess(
@@ -90,7 +92,7 @@ class ProjectedTasksTest(absltest.TestCase):
   def test_sets_of_tasks_are_arrays(self):
     sets = [incontext.projected_tasks(DATA, KEY, n) for n in (1, 7)]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *sets)
-    both = jax.vmap(draw, (0, None))(stacked, jax.random.key(6))
+    both = jax.jit(jax.vmap(draw, (0, None)))(stacked, jax.random.key(6))
     for i, tasks in enumerate(sets):
       np.testing.assert_allclose(
         both.x[i], draw(tasks, jax.random.key(6)).x, atol=1e-6

@@ -55,7 +55,7 @@ class Case(NamedTuple):
   def cast(self, dtype):
     """The arguments with all real numbers rounded to a dtype."""
     round_ = lambda x: x.astype(dtype) if x.dtype == np.float32 else x
-    return jax.tree.map(lambda x: round_(jnp.asarray(x)), self.arguments)
+    return jax.tree.map(lambda x: jnp.asarray(round_(x)), self.arguments)
 
   def with_large_logits(self):
     """Queries 100 times as long: one key gets nearly all the weight."""

@@ -78,12 +78,23 @@ def simulate(case):
 class AgreementTest(parameterized.TestCase):
   @parameterized.named_parameters(NAMED)
   def test_equals_the_reference(self, case):
-    for dtype in kernel_matrix.DTYPES:
-      jitted = jit(case)
-      kernel_matrix.check(case, jitted(*case.cast(dtype)), dtype)
-      if case.operation != 'block_scores':
-        large = case.with_large_logits()
-        kernel_matrix.check(large, jitted(*large.cast(dtype)), dtype)
+    self.equals_the_reference(case, jnp.float32)
+
+  def test_equals_the_reference_in_bfloat16(self):
+    for case in kernel_matrix.ONE_OF_EACH:
+      self.equals_the_reference(case, jnp.bfloat16)
+
+  @parameterized.named_parameters(NAMED)
+  @pytest.mark.slow
+  def test_all_equal_the_reference_in_bfloat16(self, case):
+    self.equals_the_reference(case, jnp.bfloat16)
+
+  def equals_the_reference(self, case, dtype):
+    jitted = jit(case)
+    kernel_matrix.check(case, jitted(*case.cast(dtype)), dtype)
+    if case.operation != 'block_scores':
+      large = case.with_large_logits()
+      kernel_matrix.check(large, jitted(*large.cast(dtype)), dtype)
 
   @parameterized.named_parameters(NAMED_SMALL)
   def test_reads_what_it_wrote_and_nothing_else(self, case):

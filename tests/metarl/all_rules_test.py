@@ -14,7 +14,10 @@ from ttc import agents, envs, metarl
 from ttc.agents import PPO, Architecture
 
 EVERY = [(make.__name__, make) for make in metarl.RULES]
-LEARNED = [row for row in EVERY if row[0] in ('lpg', 'lpo', 'ta_lpg', 'ta_lpo')]
+# One of each kind for what compiles anew; the others are slow.
+KINDS_OF_RULES = ('pg', 'dpo', 'ta_lpg', 'ta_lpo')
+SOME = [row for row in EVERY if row[0] in KINDS_OF_RULES]
+OTHERS = [row for row in EVERY if row not in SOME]
 AGENT = metarl.Agent(
   PPO(num_envs=4, num_steps=3, num_epochs=1, num_minibatches=2),
   Architecture((8,)),
@@ -57,8 +60,16 @@ def program(make):
 
 
 class EveryRuleTest(parameterized.TestCase):
-  @parameterized.named_parameters(EVERY)
+  @parameterized.named_parameters(SOME)
   def test_a_life_is_finite_and_compiled_once(self, make):
+    self.is_finite_and_compiled_once(make)
+
+  @parameterized.named_parameters(OTHERS)
+  @pytest.mark.slow
+  def test_lives_of_the_other_rules_are_too(self, make):
+    self.is_finite_and_compiled_once(make)
+
+  def is_finite_and_compiled_once(self, make):
     rule, run = program(make)
     for seed, horizon in enumerate((5, 3)):
       key = jax.random.key(seed)
@@ -115,8 +126,20 @@ class EveryRuleTest(parameterized.TestCase):
         jax.tree.map(lambda x, i=i: x[i], both), alone.params, atol=1e-5
       )
 
-  @parameterized.named_parameters(LEARNED)
+  @parameterized.named_parameters(
+    [row for row in SOME if row[0].startswith('ta_')]
+  )
   def test_meta_parameters_matter(self, make):
+    self.meta_parameters_matter(make)
+
+  @parameterized.named_parameters(
+    [row for row in OTHERS if row[0] in ('lpg', 'lpo')]
+  )
+  @pytest.mark.slow
+  def test_meta_parameters_of_a_fixed_horizon_matter(self, make):
+    self.meta_parameters_matter(make)
+
+  def meta_parameters_matter(self, make):
     rule, run = program(make)
     key = jax.random.key(4)
     ends = [

@@ -11,7 +11,7 @@ OPTIONS = {'width': 6, 'num_predictions': 3}
 
 
 def saved(path):
-  params = metarl.ta_lpg(**OPTIONS).init(jax.random.key(0))
+  params = jax.jit(metarl.ta_lpg(**OPTIONS).init)(jax.random.key(0))
   metarl.save_rule(path, 'ta_lpg', OPTIONS, params, {'seed': 0})
   return params
 

@@ -80,7 +80,7 @@ class BufferTest(absltest.TestCase):
 class ReplayedTest(absltest.TestCase):
   def shares(self, buffer, replay):
     keys = jax.random.split(jax.random.key(0), 2000)
-    drawn = jax.vmap(replayed(buffer, LEVELS, replay).sample)(keys)
+    drawn = jax.jit(jax.vmap(replayed(buffer, LEVELS, replay).sample))(keys)
     return [float(jnp.mean(drawn[:, 0] == i + 1)) for i in range(3)]
 
   def test_half_of_the_lives_are_on_old_levels(self):

@@ -89,10 +89,12 @@ class FromNnxTest(absltest.TestCase):
       jax.jit(apply_fn)(params, x), module(x), rtol=1e-6
     )
 
-    gradient = jax.grad(lambda params: apply_fn(params, x).sum())(params)
+    gradient = jax.jit(jax.grad(lambda params: apply_fn(params, x).sum()))(
+      params
+    )
     np.testing.assert_allclose(jax.tree.leaves(gradient)[0].shape, (2,))
     many = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), params)
-    outputs = jax.vmap(apply_fn, in_axes=(0, None))(many, x)
+    outputs = jax.jit(jax.vmap(apply_fn, in_axes=(0, None)))(many, x)
     np.testing.assert_allclose(outputs[1], 2 * outputs[0], rtol=1e-5)
 
 

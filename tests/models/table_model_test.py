@@ -55,7 +55,7 @@ class TableModelTest(parameterized.TestCase):
       ones = (got.tokens == 1).sum(axis=1)
       return (jnp.exp(got.log_probs) * ones).sum()
 
-    gradient = jax.grad(expected_ones)(self.table)
+    gradient = jax.jit(jax.grad(expected_ones))(self.table)
     for i, j in itertools.product(range(2), range(3)):
       h = 1e-2
       up = expected_ones(self.table.at[i, j].add(h))

@@ -157,7 +157,6 @@ def stacked(params):
 class TransformerTest(parameterized.TestCase):
   @parameterized.named_parameters(
     ('everything', EVERYTHING),
-    ('interleaved', {'rope_interleaved': True}),
     ('gemma', GEMMA),
     ('others_scanned', OTHERS | {'scan_layers': True}),
   )
@@ -166,6 +165,7 @@ class TransformerTest(parameterized.TestCase):
 
   @parameterized.named_parameters(
     ('llama', {}),
+    ('interleaved', {'rope_interleaved': True}),
     ('everything_scanned', EVERYTHING | {'scan_layers': True}),
   )
   @pytest.mark.slow

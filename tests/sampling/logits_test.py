@@ -142,6 +142,25 @@ class LogitsTest(parameterized.TestCase):
     np.testing.assert_array_equal(one, largest[np.arange(40), np.arange(40)])
     np.testing.assert_array_equal(one, four)
 
+  def test_filters_that_are_known_to_be_off_are_left_out(self):
+    off = logits_lib.without_idle_filters(SamplingParams(jnp.float32(0.7)))
+    self.assertEqual((off.top_k, off.top_p, off.min_p), (None,) * 3)
+    logits = jnp.log(PROBS)
+    np.testing.assert_array_equal(
+      logits_lib.law(logits, off), logits_lib.law(logits, SamplingParams(0.7))
+    )
+
+  @parameterized.parameters({'top_k': 3}, {'top_p': 0.9}, {'min_p': 0.1})
+  def test_filters_that_are_on_or_not_known_are_kept(self, **on):
+    one = SamplingParams(**on)
+    self.assertIs(logits_lib.without_idle_filters(one), one)
+    (name,) = on
+    traced = jax.eval_shape(
+      lambda x: logits_lib.without_idle_filters(SamplingParams(**{name: x})),
+      getattr(SamplingParams(), name),
+    )
+    self.assertIsNotNone(getattr(traced, name))
+
   def test_neutral_parameters_change_nothing(self):
     logits = jax.random.normal(jax.random.key(0), (64,))
     for preset in NUMPY:

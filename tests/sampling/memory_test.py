@@ -82,8 +82,10 @@ class MemoryTest(parameterized.TestCase):
   )
   def test_one_row_is_decoded_from_weights_as_they_are(self, **changes):
     """A compiler that makes float32 of them needs room for what they are."""
-    wide = {'embed_dim': 128, 'mlp_dim': 512, 'vocab_size': 2048, **changes}
-    model = models.transformer(dataclasses.replace(CONFIG, **wide))
+    wide = dataclasses.replace(
+      CONFIG, num_layers=2, embed_dim=128, mlp_dim=512, vocab_size=2048
+    )
+    model = models.transformer(dataclasses.replace(wide, **changes))
     params = jax.eval_shape(model.init, jax.random.key(0))
     prompt = Prompt(
       jax.ShapeDtypeStruct((1, 8), jnp.int32),

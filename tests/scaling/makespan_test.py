@@ -26,7 +26,9 @@ def geometric(mean, num=400):
 def test_means_are_those_of_all_outcomes(K, R):
   outcomes = np.array(list(itertools.product(range(len(PMF)), repeat=K * R)))
   weights = np.prod(PMF[outcomes], axis=1)
-  got = jax.vmap(scaling.makespans)(jnp.asarray(outcomes.reshape(-1, K, R)))
+  got = jax.jit(jax.vmap(scaling.makespans))(
+    jnp.asarray(outcomes.reshape(-1, K, R))
+  )
   assert np.all(got.asynchronous <= got.synchronous)
   assert np.all(got.synchronous <= min(K, R) * got.asynchronous)
   want = expected(jnp.asarray(PMF), K, R)

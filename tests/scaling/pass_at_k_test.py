@@ -102,7 +102,7 @@ class PassAtKTest(parameterized.TestCase):
     n, c = jnp.array([10, 16, 30]), jnp.array([3, 1, 29])
     for fn in (scaling.pass_at_k, scaling.pass_hat_k, scaling.mg_pass_at_k):
       jitted = jax.jit(fn, static_argnums=2)(n, c, 4)
-      mapped = jax.vmap(lambda n, c, fn=fn: fn(n, c, 4))(n, c)
+      mapped = jax.jit(jax.vmap(lambda n, c, fn=fn: fn(n, c, 4)))(n, c)
       direct = [float(fn(int(a), int(b), 4)) for a, b in zip(n, c, strict=True)]
       np.testing.assert_allclose(jitted, direct, atol=1e-6)
       np.testing.assert_allclose(mapped, direct, atol=1e-6)

@@ -34,7 +34,6 @@ METHODS = [m for m in EVERYTHING if m.select or m.decode]
 # One of each kind; the others are slow. Selections have tests of their own.
 QUICK = (
   'best_of_n',
-  'self_consistency',
   'beam_search',
   'mcts',
   'qalign',

@@ -290,7 +290,7 @@ def many_chains(size, threshold, trials, num_turns, **how):
 
 def test_the_law_of_a_turn():
   """Two drafted tokens, kept or followed by two of the target's: all cases."""
-  size, threshold, trials = 3, 2.6, 20_000
+  size, threshold, trials = 3, 2.6, 8_000
   out, p, q = many_chains(size, threshold, trials, 1)
   law, digits = {}, itertools.product(range(size), repeat=4)
   for w, x, y, z in digits:
@@ -316,7 +316,7 @@ def test_the_law_of_a_turn():
 
 def test_the_law_of_two_turns_whose_rejected_are_replaced():
   """Behind `w`: drafted and kept, or, after a rejection, the target's own."""
-  size, threshold, trials = 3, 2.6, 20_000
+  size, threshold, trials = 3, 2.6, 8_000
   out, p, q = many_chains(size, threshold, trials, 2, on_reject='replace')
   both = lambda law: law[:, :, None] * law  # of two tokens behind one
   rejected = 1 / np.sqrt(both(p)) > threshold

@@ -74,7 +74,7 @@ def test_the_estimator_is_unbiased():
   def estimate(key):
     draw = jax.vmap(agent_graph.sample_graph, in_axes=(0, None))
     graphs = draw(jax.random.split(key, 4), law)
-    utilities = jax.vmap(utility_of)(graphs)
+    utilities = jax.jit(jax.vmap(utility_of))(graphs)
     return agent_graph.policy_gradient(law, graphs, utilities)
 
   batches = estimate(jax.random.split(jax.random.key(0), 2000))

@@ -59,7 +59,7 @@ def grow(rule, rate_step):
   run = lambda key: strategies.evolve(
     key, first, SIZES, score, 40, 3, parents=rule, rate_step=rate_step
   )
-  return jax.vmap(run)(jax.random.split(jax.random.key(1), 5))
+  return jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(1), 5))
 
 
 def run(rule, rate_step=0.5):

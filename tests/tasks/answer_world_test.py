@@ -43,7 +43,7 @@ def test_the_edge_makes_problems_easier_and_scores_know_the_right_answer():
   @jax.jit
   def accuracy(edge):
     draw = lambda key: answer_world.random_world(key, 3, 4, edge=edge)
-    worlds = jax.vmap(draw)(keys)
+    worlds = jax.jit(jax.vmap(draw))(keys)
     laws = jax.vmap(answer_world.answer_law, in_axes=(0, None))(worlds, 3)
     return laws[:, 0].mean(), worlds
 

@@ -61,7 +61,7 @@ def test_noisy_traces_are_right_as_often_as_computed(
 
   @jax.jit
   def draw(keys):
-    problems = jax.vmap(task.generate)(keys)
+    problems = jax.jit(jax.vmap(task.generate))(keys)
     arguments = (problems, problems.trace, problems.trace_length)
     return (
       problems,

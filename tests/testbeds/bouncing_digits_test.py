@@ -4,8 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest
+from compiled import compiled_module
 
-from ttc.testbeds import bouncing_digits as bed
+from ttc.testbeds import bouncing_digits
+
+bed = compiled_module(bouncing_digits)
 
 BLOT = jnp.zeros((14, 14)).at[5:9, 5:9].set(1.0)
 

@@ -14,7 +14,9 @@ from ttc.testbeds.three_sizes import TASK
 def test_a_specialist_learns_words_of_its_lengths(name):
   low, high = BANDS[name]
   draw = functools.partial(sequence, low, high)
-  tokens, learned = jax.vmap(draw)(jax.random.split(jax.random.key(1), 256))
+  tokens, learned = jax.jit(jax.vmap(draw))(
+    jax.random.split(jax.random.key(1), 256)
+  )
   # A product for each factor, and the end.
   lengths = np.asarray(learned.sum(axis=1)) - 1
   none = lengths < 0

@@ -138,7 +138,7 @@ def test_the_noisy_verifier_errs_in_one_of_ten():
 
   num = 4000
   keys = jax.random.split(jax.random.key(0), num)
-  problems = jax.vmap(WORDS.generate)(keys)
+  problems = jax.jit(jax.vmap(WORDS.generate))(keys)
   tokens = problems.trace[:, None, :8]
   zeros = jnp.zeros(tokens.shape)
   ones = jnp.ones(tokens.shape[:2], jnp.int32)

@@ -40,7 +40,7 @@ def test_by_hand():
 def test_minmax_of_two_is_best_of_two():
   rng = np.random.default_rng(0)
   scores = rng.normal(size=(50, 2)).astype(np.float32)
-  weights = jax.vmap(verifiers.minmax_weights, in_axes=(0, None))(
+  weights = jax.jit(jax.vmap(verifiers.minmax_weights, in_axes=(0, None)))(
     jnp.asarray(scores), jnp.ones(2, bool)
   )
   best = scores.argmax(axis=1)[:, None] == np.arange(2)

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -94,10 +95,8 @@ def draw_curves(workdir: AnyPath) -> None:
 def evaluate(setup: 'Setup', params: Any) -> None:
   """Writes evaluation.json: accuracy and a vote, before and after."""
   if isinstance(setup.task, tasks.TokenTask):
-    found = {
-      'before': token_accuracy(setup, setup.task, setup.loaded.params),
-      'after': token_accuracy(setup, setup.task, params),
-    }
+    measure = token_accuracy(setup, setup.task)
+    found = {'before': measure(setup.loaded.params), 'after': measure(params)}
   else:
     model = str(setup.workdir / 'model')
     found = {
@@ -114,9 +113,12 @@ def evaluate(setup: 'Setup', params: Any) -> None:
 
 
 def token_accuracy(
-  setup: 'Setup', task: tasks.TokenTask, params: Any
-) -> dict[str, float]:
-  """On problems that nothing was trained on: of a sample, and of a vote."""
+  setup: 'Setup', task: tasks.TokenTask
+) -> Callable[[Any], dict[str, float]]:
+  """On problems that nothing was trained on: of a sample, and of a vote.
+
+  A function of parameters, compiled once for those before and after.
+  """
   chosen, loaded = setup.chosen, setup.loaded
   data_key, key = jax.random.split(jax.random.key(chosen.seed + 1))
 
@@ -146,7 +148,7 @@ def token_accuracy(
       'tokens': responses.lengths.mean(),
     }
 
-  return {name: float(x) for name, x in measure(params).items()}
+  return lambda params: {name: float(x) for name, x in measure(params).items()}
 
 
 def text_accuracy(setup: 'Setup', model: str, name: str) -> dict[str, float]:

@@ -213,7 +213,7 @@ def observe(
 def draw(state: WebPagesState, params: WebPagesParams) -> Picture:
   """The page as a browser would show it, the task above it."""
   state = jax.tree.map(jnp.asarray, state)
-  page = [int(token) for token in observe(state, params)]
+  page = [int(x) for x in jax.device_get(jax.jit(observe)(state, params))]
   kind, item, attribute, category, *shown = page
   title = ' '.join(filter(None, (WORDS[kind], WORDS[category])))
   shapes: list[Shape] = [

@@ -26,7 +26,11 @@ from ttc.models.base import Front, LanguageModel, read_front
 from ttc.models.sharding import cache_shardings, on_auto_axes
 from ttc.sampling import loop as loops
 from ttc.sampling.controllers import Controller
-from ttc.sampling.logits import SamplingParams, check_sampling_params
+from ttc.sampling.logits import (
+  SamplingParams,
+  check_sampling_params,
+  without_idle_filters,
+)
 from ttc.sampling.state import prefill
 from ttc.sampling.stopping import Policy, StopRules, wait_for_all
 from ttc.types import Generation, Params, Prompt
@@ -174,7 +178,8 @@ def decode_stream(
   steering = controller and controller._replace(templates=None)
   static = _Static(model, num_samples, rows, capacity, policy, steering)
   templates = controller and controller.templates
-  of_all = _Shared(params, stop, templates, sampling, None)
+  law = without_idle_filters(sampling)
+  of_all = _Shared(params, stop, templates, law, None)
   steps = 0
   for shared, asked, group in _behind_front(model, of_all, problems, front):
     lengths = [len(asked[i].tokens) for i in group]

@@ -27,7 +27,11 @@ from ttc.models.routing import check_routes
 from ttc.models.sharding import on_auto_axes
 from ttc.sampling import loop as loops
 from ttc.sampling.controllers import Controller
-from ttc.sampling.logits import SamplingParams, check_sampling_params
+from ttc.sampling.logits import (
+  SamplingParams,
+  check_sampling_params,
+  without_idle_filters,
+)
 from ttc.sampling.state import DecodeState, has_rows
 from ttc.sampling.stopping import Policy, StopRules, wait_for_all
 from ttc.types import Generation, Params
@@ -124,7 +128,7 @@ def sample(
     state,
     stop,
     controller and controller.templates,
-    sampling,
+    without_idle_filters(sampling),
     max_new_tokens,
     active,
     sample_ids,

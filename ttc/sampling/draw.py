@@ -32,7 +32,9 @@ def draw(
   masses = jnp.sum(blocks, axis=1)
   total = jnp.sum(masses)
   target = jax.random.uniform(key, dtype=total.dtype) * total
-  block, target = _invert(masses, target)
+  block = 0
+  if masses.size > 1:
+    block, target = _invert(masses, target)
   offset, _ = _invert(blocks[block], target)
   token = jnp.where(jnp.isfinite(total), block * _BLOCK + offset, -1)
   log_prob = logits[token] - top - jnp.log(total)

@@ -12,7 +12,8 @@ differently, so each order is a named preset:
           that asks for it has no law
 
 Every parameter but the preset is a traced scalar, so a batch may mix them and
-no value recompiles. A temperature below 1e-5 means the arg-max of the logits.
+no value recompiles; filters that are known to be off when a program is made are
+not in it. A temperature below 1e-5 means the arg-max of the logits.
 """
 
 import functools
@@ -66,10 +67,27 @@ def check_sampling_params(params: SamplingParams) -> None:
     rules = (*rules[:3], ('min_p', lambda x: x == 0, '0 with preset tunix'))
   for name, valid, accepted in rules:
     value = getattr(params, name)
-    if isinstance(value, jax.core.Tracer):  # pyright: ignore[reportAttributeAccessIssue]  # stub lacks it
+    if value is None or _is_traced(value):
       continue
     if not np.all(valid(np.asarray(value))):
       raise ValueError(f'{name}={value} must be {accepted}')
+
+
+def without_idle_filters(params: SamplingParams) -> SamplingParams:
+  """The same law; where no filter is known to remove anything, without them.
+
+  They are a third of what a program that draws takes to compile.
+  """
+  k, p, floor = params.top_k, params.top_p, params.min_p
+  if any(x is None or _is_traced(x) for x in (k, p, floor)):
+    return params
+  if np.any(np.asarray(k) > 0) or np.any(np.asarray(p) < 1) or np.any(floor):
+    return params
+  return params.replace(top_k=None, top_p=None, min_p=None)
+
+
+def _is_traced(x) -> bool:
+  return isinstance(x, jax.core.Tracer)  # pyright: ignore[reportAttributeAccessIssue]  # stub lacks it
 
 
 def law(
@@ -97,13 +115,14 @@ def law(
   filter_rows = filter_logits
   for _ in logits.shape[:-1]:
     filter_rows = jax.vmap(filter_rows)
-  scaled = jax.lax.cond(
-    jnp.any(is_filtering(params)),
-    filter_rows,
-    lambda logits, _: logits,
-    scaled,
-    params,
-  )
+  if params.top_k is not None:
+    scaled = jax.lax.cond(
+      jnp.any(is_filtering(params)),
+      filter_rows,
+      lambda logits, _: logits,
+      scaled,
+      params,
+    )
   certain = jnp.where(jnp.arange(logits.shape[-1]) == best, 0.0, -jnp.inf)
   scaled = jnp.where(greedy, certain, scaled)
   return jnp.where(jnp.isfinite(top), scaled, -jnp.inf)

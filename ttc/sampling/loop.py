@@ -248,7 +248,9 @@ def _steer(controller: Controller, loop: Loop, token, position, rows):
 
 def _refill(plan: Plan, loop: Loop, finished: Bool[Array, 'B R']) -> Loop:
   """Gives the rows of finished responses to those that wait."""
-  N = plan.jobs.active.shape[1]
+  N, R = plan.jobs.active.shape[1], finished.shape[1]
+  if N == R:  # every response has a row of its own, and none waits
+    return loop._replace(job=jnp.where(finished, N, loop.job))
   rank = jnp.cumsum(finished, axis=1) - 1
   following = _nth_waiting(plan.jobs.waits, loop.next_job, rank)
   fresh = finished & (following < N)
@@ -308,7 +310,9 @@ def _nth_waiting(
 
 
 def _of_job(x: Array, job: Int[Array, 'B R']) -> Array:
-  """What belongs to the response that each row writes."""
+  """What belongs to the response that each row writes; an idle row has any."""
+  if x.shape == job.shape:  # response i belongs to row i
+    return x
   return jnp.take_along_axis(x, job, axis=1, mode='clip')
 
 

@@ -33,7 +33,12 @@ from ttc.models.base import LanguageModel
 from ttc.sampling import responses
 from ttc.sampling.acceptance import accept, redraw
 from ttc.sampling.draw import draw, log_prob_of
-from ttc.sampling.logits import SamplingParams, check_sampling_params, law
+from ttc.sampling.logits import (
+  SamplingParams,
+  check_sampling_params,
+  law,
+  without_idle_filters,
+)
 from ttc.sampling.state import DecodeState
 from ttc.sampling.stopping import StopRules, advance, forbid_early_stops
 from ttc.types import FinishReason, Generation, Params
@@ -131,7 +136,7 @@ def speculative_sample(
     keys,
     (target_state, draft_state),
     stop,
-    sampling,
+    without_idle_filters(sampling),
     max_new_tokens,
     active,
     sample_ids,

@@ -9,6 +9,7 @@ the episode. With `ramping` things come more often and move faster as time goes.
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -204,7 +205,7 @@ def _ramp(state, params):
 
 def draw(state: AsterixState, params: AsterixParams) -> Picture:
   """The player is blue, treasure yellow, enemies red; trails are dim."""
-  screen = np.asarray(_observe(state, params))
+  screen = np.asarray(jax.jit(_observe)(state, params))
   player, enemy, trail, gold = np.moveaxis(screen, -1, 0)
   things = (
     (trail, '#4a5a68', 0.4),

@@ -153,7 +153,7 @@ def _move(words, state, action, params):
 
 def draw(state: BreakoutState, params: BreakoutParams) -> Picture:
   """The paddle is blue, the ball yellow, bricks red; the trail is dim."""
-  screen = np.asarray(_observe(state, params))
+  screen = np.asarray(jax.jit(_observe)(state, params))
   paddle, ball, trail, bricks = np.moveaxis(screen, -1, 0)
   things = (
     (trail, '#4a5a68', -0.5),

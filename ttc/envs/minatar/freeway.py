@@ -147,7 +147,7 @@ def _move(words, state, action, params):
 
 def draw(state: FreewayState, params: FreewayParams) -> Picture:
   """The chicken is yellow; cars have trails, the brighter the faster."""
-  screen = np.asarray(_observe(state, params))
+  screen = np.asarray(jax.jit(_observe)(state, params))
   chicken, cars, *trails = np.moveaxis(screen, -1, 0)
   shades = ('#8fa3b5', '#72869a', '#5b6e80', '#475867', '#374653')
   things = (

@@ -9,6 +9,7 @@ hits the cannon, or aliens in the last row would go down.
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -208,7 +209,7 @@ def _nearest(aliens, cannon):
 
 def draw(state: SpaceInvadersState, params: SpaceInvadersParams) -> Picture:
   """The cannon is blue, aliens green; bullets are small."""
-  planes = np.asarray(_observe(state, params))
+  planes = np.asarray(jax.jit(_observe)(state, params))
   things = (
     (planes[..., 1], '#009e73', 0.8),
     (planes[..., 4], '#ffffff', -0.3),

@@ -59,7 +59,7 @@ def draw(state: ManipulationState, params: ManipulationParams) -> Picture:
   (left, near, _), (right, far, top) = HAND_LOW, HAND_HIGH
   low, high = (left, near, 0.0), (right, far, top)
   state = jax.tree.map(jnp.asarray, state)
-  succeeds, _ = judge(state.scene, params)
+  succeeds, _ = jax.jit(judge)(state.scene, params)
   view = _FROM_RIGHT
   shapes: list[Shape] = [
     _FROM_ABOVE.box(low, high, _WOOD, _EDGE),
