@@ -69,16 +69,14 @@ def evaluate(
   chosen = options.parse(SearchOptions, config)
   choices, baseline = check_search(chosen)
   tools = tool_files.read(chosen.tools) if chosen.tools else ()
+  as_text = lambda given: given.replace('\\n', '\n')
   loaded_tasks = [
     tasks.load(
       name,
       num_items=chosen.num_items,
       seed=chosen.task_seed,
       path=fetched(chosen.task_path) or None,
-    ).asked(
-      *(text.replace('\\n', '\n') for text in (chosen.system, chosen.prefill)),
-      tools,
-    )
+    ).asked(as_text(chosen.system), as_text(chosen.prefill), tools)
     for name in chosen.tasks
   ]
   workdir = as_path(workdir)

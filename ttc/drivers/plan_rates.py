@@ -14,7 +14,7 @@ from ttc.kernels.partial_attention import Segment
 from ttc.models import TransformerConfig, layer_cache, rope
 from ttc.models.layers import ACTIVATIONS, matmul, rms_norm
 from ttc.sampling.draw import draw, log_prob_of
-from ttc.sampling.logits import law
+from ttc.sampling.logits import law, without_idle_filters
 from ttc.sampling.stopping import forbid_early_stops
 
 _STEPS = 8  # of a timed call
@@ -136,7 +136,7 @@ def _full(*shape):
   return jnp.full(shape, 1e-3)
 
 
-def _products(config, N):
+def _products(config, N) -> tuple[Any, ...]:
   """Every kernel is read once a step: a single one would stay in caches."""
   shapes, L = kernel_shapes(config), config.num_layers
   kernels = [[_full(*shape) for shape in shapes] for _ in range(L)]
@@ -153,7 +153,7 @@ def _products(config, N):
   return step, jnp.ones((N, config.embed_dim)), kernels, table
 
 
-def _attention(config, N, P, S):
+def _attention(config, N, P, S) -> tuple[Any, ...]:
   """A token is written to each cache, which is attended to."""
   K, D, L = config.num_kv_heads, config.head_dim, config.num_layers
   pair = lambda *shape: Segment(_full(*shape), _full(*shape))
@@ -177,7 +177,7 @@ def _attention(config, N, P, S):
   return step, (query, caches, before), prompts
 
 
-def _drawing(config, N):
+def _drawing(config, N) -> tuple[Any, ...]:
   """From logits as the product leaves them to tokens."""
   V = config.vocab_size
   stop = sampling.stop_rules(V)
@@ -194,14 +194,13 @@ def _drawing(config, N):
     return jnp.where(log_prob + of_model > 0, 0, token)
 
   logits = jax.random.normal(jax.random.key(1), (V, 1, N))
-  chosen = jax.tree.map(
-    lambda x: jnp.full((1, N), x), sampling.SamplingParams()
-  )
+  chosen = without_idle_filters(sampling.SamplingParams())
+  chosen = jax.tree.map(lambda x: jnp.full((1, N), x), chosen)
   first = jnp.zeros((1, N), jnp.int32)
   return step, first, logits, logits[:, :1, 0].T[None], keys, chosen
 
 
-def _between(config, N):
+def _between(config, N) -> tuple[Any, ...]:
   """Norms, sums, rotations and activations, with no product between."""
   c = config
   scale, frequency = (

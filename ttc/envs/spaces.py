@@ -50,7 +50,8 @@ def word(key: PRNGKeyArray) -> UInt32[Array, '']:
     key: consumed; of another kind than Threefry it goes to `jax.random.bits`.
   """
   is_threefry = str(jax.random.key_impl(key)) == 'threefry2x32'
-  if not (is_threefry and jax.config.jax_threefry_partitionable):
+  counts_so = jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]  # stub lacks it
+  if not (is_threefry and counts_so):
     return jax.random.bits(key, (), jnp.uint32)
   low, high = x, y = jax.random.key_data(key)
   words = low, high, low ^ high ^ jnp.uint32(0x1BD11BDA)

@@ -16,6 +16,7 @@ no value recompiles; filters that are known to be off when a program is made are
 not in it. A temperature below 1e-5 means the arg-max of the logits.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, Literal, get_args
@@ -83,7 +84,7 @@ def without_idle_filters(params: SamplingParams) -> SamplingParams:
     return params
   if np.any(np.asarray(k) > 0) or np.any(np.asarray(p) < 1) or np.any(floor):
     return params
-  return params.replace(top_k=None, top_p=None, min_p=None)
+  return dataclasses.replace(params, top_k=None, top_p=None, min_p=None)
 
 
 def _is_traced(x) -> bool:
