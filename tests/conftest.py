@@ -2,7 +2,6 @@
 
 import collections
 import ctypes
-import functools
 import gc
 import os
 import pathlib
@@ -61,23 +60,6 @@ def room_for_programs():
     jax.clear_caches()
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
-
-
-@pytest.fixture(autouse=True, scope='module')
-def one_context():
-  """Programs of a file are lowered in one context of MLIR.
-
-  JAX makes one for each program, which takes three milliseconds: as much as all
-  else that a small one takes before it is compiled.
-  """
-  mlir = sys.modules.get('jax._src.interpreters.mlir')
-  make = getattr(mlir, 'make_ir_context', None)
-  if make is None:  # it is not public, and may go
-    yield
-    return
-  mlir.make_ir_context = functools.cache(make)
-  yield
-  mlir.make_ir_context = make
 
 
 @pytest.fixture
