@@ -48,11 +48,16 @@ class Kernels(NamedTuple):
 def mix_all(
   kernels: Kernels, x: Float[Array, 'M D'], weights: Float[Array, 'M E']
 ) -> Float[Array, 'M D']:
-  """The sum over all experts, whatever their weights."""
-  gate = jnp.einsum('edf,md->efm', kernels.gates, x)
-  up = jnp.einsum('edf,md->efm', kernels.ups, x)
-  y = jnp.einsum('efd,efm->edm', kernels.downs, nn.silu(gate) * up)
-  return jnp.einsum('edm,me->md', y, weights).astype(x.dtype)
+  """The sum over all experts, whatever their weights.
+
+  Rows are repeated for each expert, as products of a batch: of any other form
+  XLA's CPU compiler would turn all kernels around, in every step.
+  """
+  rows = jnp.broadcast_to(x, (kernels.gates.shape[0], *x.shape))
+  gate = jnp.einsum('emd,edf->emf', rows, kernels.gates)
+  up = jnp.einsum('emd,edf->emf', rows, kernels.ups)
+  y = jnp.einsum('emf,efd->emd', nn.silu(gate) * up, kernels.downs)
+  return jnp.einsum('emd,me->md', y, weights).astype(x.dtype)
 
 
 def _one(kernels: Kernels, x: Float[Array, '*M D']) -> Float[Array, '*M D']:
