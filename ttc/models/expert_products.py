@@ -216,7 +216,7 @@ def _row_times(
   def add(i, sums):
     # Or stacks of bfloat16 become float32 as a whole, before the loop.
     weights, first = jax.lax.optimization_barrier((stacks, i * unrolled))
-    for at in first + jnp.arange(unrolled):
+    for at in (first + j for j in range(unrolled)):
       rows = [_row(stack, expert, at) for stack in weights]
       sums = [y + x[at] * row for y, row in zip(sums, rows, strict=True)]
     return sums
