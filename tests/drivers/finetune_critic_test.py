@@ -79,12 +79,18 @@ def test_the_better_of_each_kind_is_picked():
   assert pairs.is_pair.all()
 
 
+def test_a_response_that_the_judge_cannot_read_is_named():
+  with pytest.raises(ValueError, match=r'have \d+ tokens: with config.judgem'):
+    judge(1)([['p' * 900, 'q'], ['p', 'q']])
+
+
 @pytest.mark.parametrize(
   ('changes', 'says'),
   [
     ({'objective': 'grpo'}, "pairs for config.objective='dpo', not for 'grpo'"),
     ({}, "of texts; config.task='s3' has tokens only"),
     ({'task': 'temporal', 'max_rounds': 2}, 'config.max_rounds=2 must be 1'),
+    ({'task': 'temporal', 'zero': True, 'remat': True}, 'config.zero must be'),
   ],
 )
 def test_refuses_in_one_line(changes, says):

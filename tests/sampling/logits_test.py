@@ -161,6 +161,13 @@ class LogitsTest(parameterized.TestCase):
     )
     self.assertIsNotNone(getattr(traced, name))
 
+  @parameterized.parameters(
+    {'top_k': None, 'top_p': 0.9}, {'min_p': None}, {'temperature': None}
+  )
+  def test_none_is_refused_where_it_would_hide_a_filter(self, **values):
+    with self.assertRaisesRegex(ValueError, 'is None'):
+      logits_lib.check_sampling_params(SamplingParams(**values))
+
   def test_neutral_parameters_change_nothing(self):
     logits = jax.random.normal(jax.random.key(0), (64,))
     for preset in NUMPY:

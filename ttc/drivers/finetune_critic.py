@@ -3,8 +3,9 @@
 Su et al., "Timo: Towards Better Temporal Reasoning for Language Models", arXiv
 2406.14192; the rubrics and what is read off a judgement are in
 `ttc.finetuning.self_critic`. The judge is the model as it was at the start,
-which is its own critic as long as nothing was learned. Costs `2 J` judgements
-of each response, all under one rubric in one program.
+in the precision that it was loaded in; it is its own critic as long as nothing
+was learned. Costs `2 J` judgements of each response, all under one rubric in
+one program.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,12 +17,15 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
 from ttc import finetuning, models, sampling, tasks
+from ttc.drivers import devices
 from ttc.drivers.finetune_options import FinetuneOptions
+from ttc.models.sharding import of_first
 from ttc.search.text_setting import prompt_tokens
 from ttc.testbeds.smollm2 import pad
 from ttc.types import Params, Prompt
 
 _WIDTH = 64  # prompts are padded to its multiples, so few programs are compiled
+_FIRST = 2**30  # number of a stream of judgements; responses have smaller ones
 
 
 class Judged(NamedTuple):
@@ -59,7 +63,11 @@ def make_critic(
   assert tokenizer is not None
   talks = tokenizer.template is not None or tokenizer.layout is not None
   questions = task._replace(
-    prompt=lambda text: text, is_chat=talks, system='', prefill=''
+    prompt=lambda text: text,
+    is_chat=talks,
+    system='',
+    prefill='',
+    tools=(),
   )
 
   @jax.jit
@@ -82,9 +90,17 @@ def make_critic(
       for text in row
     ]
     rows = [prompt_tokens(tokenizer, questions, text) for text in asked]
-    width = -(-max(map(len, rows)) // _WIDTH) * _WIDTH
+    longest = max(map(len, rows))
+    room = loaded.model.max_length - chosen.judgement_tokens
+    if longest > room:
+      raise ValueError(
+        f'a question, its response and a rubric have {longest} tokens: with '
+        f'config.judgement_tokens={chosen.judgement_tokens} more than the '
+        f'{loaded.model.max_length} of {loaded.name}'
+      )
+    width = min(-(-longest // _WIDTH) * _WIDTH, room)
     said = draw(params, keys, pad(rows, width))
-    tokens, lengths = jax.device_get((said.tokens, said.lengths))
+    tokens, lengths = jax.device_get(devices.fetch((said.tokens, said.lengths)))
     scores = np.zeros(lengths.shape, np.float32)
     for at, length in np.ndenumerate(lengths):
       judgement = tokenizer.decode(tokens[at][:length].tolist())
@@ -96,6 +112,7 @@ def make_critic(
     for (p, g), text in np.ndenumerate(texts):
       if text is not None:
         answers[p, g] = task.grade(items[p], text).extracted is not None
+    answers = of_first(answers)  # a grader's clocks may have a say
     rubrics = finetuning.AS_RIGHT, finetuning.AS_WRONG
     as_right, as_wrong = (
       points(params, _keys(keys, i, texts.shape[1]), rubric, items, texts)
@@ -108,6 +125,6 @@ def make_critic(
 
 def _keys(keys: Key[Array, ' P'], rubric: int, group_size: int):
   """A key of each response under a rubric: none that drew a response."""
-  fold = jax.vmap(jax.random.fold_in, (None, 0))
-  numbers = jnp.arange(group_size) + (1 + rubric) * group_size
-  return jax.vmap(fold, (0, None))(keys, numbers)
+  fold = jax.vmap(jax.random.fold_in, (0, None))
+  of_each = jax.vmap(fold, (None, 0), 1)
+  return of_each(fold(keys, _FIRST + rubric), jnp.arange(group_size))

@@ -131,6 +131,11 @@ def check(chosen: FinetuneOptions) -> None:
       f'config.max_rounds={chosen.max_rounds} must be 1 with '
       f'config.num_judgements={chosen.num_judgements}'
     )
+  if chosen.num_judgements and chosen.zero:
+    raise ValueError(
+      f'config.zero must be off with config.num_judgements='
+      f'{chosen.num_judgements}: a judge has its parameters whole'
+    )
   _check_pieces(chosen)
   if chosen.model == PRETRAINED and not chosen.is_token_task:
     raise ValueError(

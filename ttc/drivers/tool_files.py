@@ -21,9 +21,11 @@ def read(path: files.Path) -> tuple[Mapping[str, Any], ...]:
     OSError: if there is no such file.
   """
   try:
-    found = json.loads(as_path(path).read_text())
+    found = json.loads(as_path(path).read_text(encoding='utf-8'))
   except json.JSONDecodeError as error:
     raise ValueError(f'{path}:{error.lineno}: not JSON: {error.msg}') from None
+  except UnicodeDecodeError as error:
+    raise ValueError(f'{path}: not text in UTF-8: {error}') from None
   if not isinstance(found, list) or not found:
     raise ValueError(f'{path}: expected a list of functions in JSON')
   tools = []

@@ -53,8 +53,8 @@ def word(key: PRNGKeyArray) -> UInt32[Array, '']:
   counts_so = jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]  # stub lacks it
   if not (is_threefry and counts_so):
     return jax.random.bits(key, (), jnp.uint32)
-  low, high = x, y = jax.random.key_data(key)
-  words = low, high, low ^ high ^ jnp.uint32(0x1BD11BDA)
+  first, second = x, y = jax.random.key_data(key)
+  words = first, second, first ^ second ^ jnp.uint32(0x1BD11BDA)
   for i in range(5):
     for distance in _ROTATIONS[i % 2]:
       x = x + y

@@ -66,10 +66,16 @@ def check_sampling_params(params: SamplingParams) -> None:
   )
   if params.preset == 'tunix':
     rules = (*rules[:3], ('min_p', lambda x: x == 0, '0 with preset tunix'))
+  filters = params.top_k, params.top_p, params.min_p
+  without_filters = all(x is None for x in filters)
   for name, valid, accepted in rules:
     value = getattr(params, name)
-    if value is None or _is_traced(value):
+    if _is_traced(value) or (
+      value is None and without_filters and name != 'temperature'
+    ):
       continue
+    if value is None:
+      raise ValueError(f'{name} is None; it must be {accepted}')
     if not np.all(valid(np.asarray(value))):
       raise ValueError(f'{name}={value} must be {accepted}')
 
