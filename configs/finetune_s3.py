@@ -52,9 +52,7 @@ def get_config(objective: str = 'dr_grpo') -> config_dict.ConfigDict:
   config.max_grad_norm = 1.0
   config.num_epochs = 1  # steps on the same responses
   config.num_micro_batches = 1  # whose gradients are added; changes no result
-  config.group_parts = (
-    1  # of each group, pieces of their own; changes no result
-  )
+  config.group_parts = 1  # pieces of each group; changes no result
   config.lora_rank = 0  # 0: all parameters are trained
   config.lora_alpha = 32.0
   config.dtype = 'float32'  # or bfloat16, to compute in
