@@ -103,14 +103,14 @@ class EveryAdapterTest(parameterized.TestCase):
 
   @parameterized.named_parameters(STEPWISE)
   def test_not_compiled_and_not_filled_up_it_says_the_same(self, name):
-    self.says_the_same_not_compiled(name)
+    self.check_not_compiled(name)
 
   @parameterized.named_parameters([x for x in EVERY if x not in STEPWISE])
   @pytest.mark.slow
   def test_not_compiled_and_not_filled_up_others_do_too(self, name):
-    self.says_the_same_not_compiled(name)
+    self.check_not_compiled(name)
 
-  def says_the_same_not_compiled(self, name):
+  def check_not_compiled(self, name):
     (_, middle), _ = two_pieces(name)
     tail = piece(stream_of(), 3, 4)
     empty = tail._replace(mask=jnp.zeros_like(tail.mask))
@@ -126,14 +126,14 @@ class EveryAdapterTest(parameterized.TestCase):
 
   @parameterized.named_parameters(SOME)
   def test_two_uncut_streams_at_once_are_two_cut_runs(self, name):
-    self.runs_two_at_once(name)
+    self.check_two_at_once(name)
 
   @parameterized.named_parameters(OTHERS)
   @pytest.mark.slow
   def test_two_uncut_streams_at_once_of_the_others(self, name):
-    self.runs_two_at_once(name)
+    self.check_two_at_once(name)
 
-  def runs_two_at_once(self, name):
+  def check_two_at_once(self, name):
     _, start, _ = programs(name)
     _, streams = drawn()
     run = functools.partial(adaptation.run_stream, adapter_of(name))
@@ -146,14 +146,14 @@ class EveryAdapterTest(parameterized.TestCase):
 
   @parameterized.parameters('tent', 'rotta')
   def test_a_cut_stream_is_the_uncut_one_bit_for_bit(self, name):
-    self.is_the_uncut_one(name)
+    self.check_cut(name)
 
   @parameterized.parameters('eata', 'petal_at_random')
   @pytest.mark.slow
   def test_a_cut_stream_of_others_is_too(self, name):
-    self.is_the_uncut_one(name)
+    self.check_cut(name)
 
-  def is_the_uncut_one(self, name):
+  def check_cut(self, name):
     _, start, _ = programs(name)
     middle, end = two_pieces(name)
 
@@ -167,14 +167,14 @@ class EveryAdapterTest(parameterized.TestCase):
 
   @parameterized.named_parameters(SOME)
   def test_saved_and_resumed_it_goes_on_bit_for_bit(self, name):
-    self.goes_on_bit_for_bit(name)
+    self.check_resumed(name)
 
   @parameterized.named_parameters(OTHERS)
   @pytest.mark.slow
   def test_saved_and_resumed_the_others_do_too(self, name):
-    self.goes_on_bit_for_bit(name)
+    self.check_resumed(name)
 
-  def goes_on_bit_for_bit(self, name):
+  def check_resumed(self, name):
     (_, middle), end = two_pieces(name)
     with tempfile.TemporaryDirectory() as directory:
       manager = checkpoints.open_checkpoints(directory)

@@ -60,8 +60,8 @@ def mix_all(
   return jnp.einsum('emd,me->md', y, weights).astype(x.dtype)
 
 
-def _one(kernels: Kernels, x: Float[Array, '*M D']) -> Float[Array, '*M D']:
-  """What one expert makes of rows, or of one."""
+def _one(kernels: Kernels, x: Float[Array, 'M D']) -> Float[Array, 'M D']:
+  """What one expert makes of rows."""
   return (nn.silu(x @ kernels.gates) * (x @ kernels.ups)) @ kernels.downs
 
 
